@@ -1,0 +1,71 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRA ?=
+
+BIN := $(VENV)/bin
+LOCK := requirements$(EXTRA:%=-%).txt
+READY := $(VENV)/installed$(EXTRA:%=-%)
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-emit-index-url --quiet --custom-compile-command "make lock" $(UPGRADE:%=--upgrade)
+
+# What must hold before anything is installed, in words that any Python can read.
+define PREFLIGHT
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("seqgen needs Python 3.11 or newer, and %s is %s: try make PYTHON=python3.12 ..." % (sys.executable, sys.version.split()[0]))
+try:
+    import ensurepip, venv
+except ImportError as error:
+    sys.exit("%s cannot make virtual environments (%s): on Debian and Ubuntu, apt install python3-venv" % (sys.executable, error))
+endef
+export PREFLIGHT
+
+.PHONY: help train test slow lint format types bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo "EXTRA=cuda or EXTRA=tpu installs for an accelerator; PYTHON and VENV choose the interpreter and the environment."
+
+train: $(READY) ## train attention on dates: the two-minute introduction
+	$(BIN)/seqgen train dates attention
+
+test: $(READY) ## the fast tests
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+slow: $(READY) ## the slow tests: learning claims, notebooks, whole processes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## style, by ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## types, by ty
+	$(BIN)/ty check --python $(VENV)
+
+bench: $(READY) ## our speed beside PyTorch's
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/python -m experiments.speed
+
+lock: $(READY) ## pin what pyproject.toml asks for; UPGRADE=1 moves the old pins, too
+	$(COMPILE) -o requirements.txt
+	$(COMPILE) -c requirements.txt --extra cuda -o requirements-cuda.txt
+	$(COMPILE) -c requirements.txt --extra tpu -o requirements-tpu.txt
+
+clean: ## forget .venv and every cache; runs/ stays
+	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis
+	find seqgen experiments data tests -name __pycache__ -exec rm -rf {} +
+
+$(READY): $(LOCK) pyproject.toml
+	@$(PYTHON) -c "$$PREFLIGHT"
+	@echo "installing $(LOCK) into $(VENV): a minute or so, once"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

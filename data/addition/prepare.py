@@ -1,0 +1,28 @@
+"""Write addition.txt beside this file, in the book's format: python data/addition/prepare.py [--draws N] [--seed N]."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import tyro
+
+from seqgen.errors import SeqgenError
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.dataset import Data, checksum, prepare
+
+
+def main(draws: int = 50_000, seed: int = 0) -> None:
+    """Draw examples, drop duplicate questions, write the rest and print what they are."""
+    path = Path(__file__).with_name("addition.txt")
+    data = Data(Addition(), draws=draws, seed=seed)
+    pairs = prepare(data, path)
+    formats = Counter(data.task.format(question) for question, _ in pairs)
+    print(f"{path.name}: {len(pairs):,} examples, SHA-256 {checksum(path)}")
+    print(", ".join(f"{name}: {count:,}" for name, count in sorted(formats.items())))
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except SeqgenError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

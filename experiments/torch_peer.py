@@ -1,0 +1,136 @@
+"""The same models in PyTorch, as its good users write them: the peer that experiments/speed.py measures seqgen against.
+
+Same mathematics, shapes and batch; nn.LSTM over whole sequences in training. Only h passes from encoder to decoder.
+`python -m experiments.torch_peer`, from the checkout's root, holds it to the NumPy oracle of the tests.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BASELINE, PEEKY, ATTENTION = VARIANTS = ("baseline", "peeky", "attention")
+
+
+class Seq2seq(nn.Module):
+    """Embedding, nn.LSTM, and for the decoder nn.Linear; peeky and attention widen what the decoder's parts read."""
+
+    def __init__(self, variant: str, vocabulary: int, embedding: int, hidden: int):
+        super().__init__()
+        self.variant = variant
+        self.source_embedding = nn.Embedding(vocabulary, embedding)
+        self.encoder = nn.LSTM(embedding, hidden, batch_first=True)
+        self.target_embedding = nn.Embedding(vocabulary, embedding)
+        self.decoder = nn.LSTM(embedding + hidden * (variant == PEEKY), hidden, batch_first=True)
+        self.affine = nn.Linear(hidden * (1 + (variant != BASELINE)), vocabulary)
+
+    def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """All encoder states [B, S, H] and the last [1, B, H]."""
+        memory, (h, _) = self.encoder(self.source_embedding(source))
+        return memory, h
+
+    def decode(self, memory: Tensor, summary: Tensor, carry: tuple[Tensor, Tensor], inputs: Tensor) -> tuple:
+        """Logits [B, T, V] and the new carry, for T = 1 as for a whole teacher-forced sequence."""
+        x = self.target_embedding(inputs)
+        peek = summary.transpose(0, 1).expand(-1, x.shape[1], -1)
+        y, carry = self.decoder(torch.cat([peek, x], 2) if self.variant == PEEKY else x, carry)
+        if self.variant == PEEKY:
+            y = torch.cat([peek, y], 2)
+        if self.variant == ATTENTION:
+            weights = torch.bmm(y, memory.transpose(1, 2)).softmax(2)
+            y = torch.cat([torch.bmm(weights, memory), y], 2)
+        return self.affine(y), carry
+
+    def forward(self, source: Tensor, inputs: Tensor) -> Tensor:
+        """Teacher-forced logits [B, T, V]."""
+        memory, h = self.encode(source)
+        return self.decode(memory, h, (h, torch.zeros_like(h)), inputs)[0]
+
+
+def build(variant: str, vocabulary: int, embedding: int, hidden: int) -> Seq2seq:
+    """A model with PyTorch's own initial values."""
+    return Seq2seq(variant, vocabulary, embedding, hidden)
+
+
+def optimizer(model: nn.Module, lr: float = 1e-3) -> torch.optim.Adam:
+    """Fused Adam: the fastest that PyTorch has, on a CPU too."""
+    return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+
+
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, source: Tensor, inputs: Tensor, targets: Tensor,
+               clip: float = 5.0, bfloat16: bool = False) -> Tensor:  # fmt: skip
+    """One update on the mean cross entropy over all tokens; the loss stays a tensor, so that nothing waits for it."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        loss = functional.cross_entropy(model(source, inputs).flatten(0, 1), targets.flatten())
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    return loss.detach()
+
+
+@torch.inference_mode()
+def greedy(model: Seq2seq, source: Tensor, start_id: int, steps: int) -> Tensor:
+    """The most likely tokens [B, steps] after start_id, all rows at once."""
+    memory, h = model.encode(source)
+    carry, token, tokens = (h, torch.zeros_like(h)), source.new_full((len(source), 1), start_id), []
+    for _ in range(steps):
+        logits, carry = model.decode(memory, h, carry, token)
+        token = logits.argmax(2)
+        tokens.append(token)
+    return torch.cat(tokens, 1)
+
+
+@torch.no_grad()
+def load_book(model: Seq2seq, variant: str, params: list) -> Seq2seq:
+    """The oracle's parameters: gates f, g, i, o become i, f, g, o; matrices are transposed; the second bias is zero."""
+    assert variant == model.variant
+
+    def gates(a: Tensor) -> Tensor:
+        forget, candidate, write, show = a.movedim(-1, 0).chunk(4)
+        return torch.cat([write, forget, candidate, show])
+
+    encoder, decoder, (W, bias) = ([torch.as_tensor(p) for p in part] for part in (params[:4], params[4:8], params[8:]))
+    for embedding, lstm, (embed, Wx, Wh, b) in (
+        (model.source_embedding, model.encoder, encoder),
+        (model.target_embedding, model.decoder, decoder),
+    ):
+        embedding.weight.copy_(embed)
+        lstm.weight_ih_l0.copy_(gates(Wx))
+        lstm.weight_hh_l0.copy_(gates(Wh))
+        lstm.bias_ih_l0.copy_(gates(b))
+        lstm.bias_hh_l0.zero_()
+    model.affine.weight.copy_(W.T)
+    model.affine.bias.copy_(bias)
+    return model
+
+
+def check(variant: str) -> dict[str, float]:
+    """How far it is from the oracle: largest differences, and the share of greedy tokens that differ."""
+    from tests import book_numpy as book
+
+    random = np.random.RandomState(0)
+    params = [random.randn(*p.shape).astype("f") / 3 for p in book.draw(variant, 13, 7, 12, random)]
+    source, target = random.randint(13, size=(32, 5)), random.randint(13, size=(32, 4))
+    inputs, answer = torch.as_tensor(target[:, :-1]), torch.as_tensor(target[:, 1:])
+
+    model = load_book(build(variant, 13, 7, 12), variant, params)
+    logits = model(torch.as_tensor(source), inputs)
+    functional.cross_entropy(logits.flatten(0, 1), answer.flatten()).backward()
+    tokens = greedy(model, torch.as_tensor(source), 3, 6).numpy()
+
+    expected, _ = book.forward(variant, params, source, target[:, :-1])
+    _, grads = book.loss_and_gradients(variant, params, source, target)
+    return {
+        "logits": np.abs(logits.detach().numpy() - expected).max(),
+        "source embedding's gradient": np.abs(model.source_embedding.weight.grad.numpy() - grads[0]).max(),
+        "target embedding's gradient": np.abs(model.target_embedding.weight.grad.numpy() - grads[4]).max(),
+        "greedy tokens": (tokens != book.greedy(variant, params, source, 3, 6)).mean(),
+    }
+
+
+if __name__ == "__main__":
+    for variant in VARIANTS:
+        differences = check(variant)
+        print(f"{variant:9}", ", ".join(f"{name} {value:.1e}" for name, value in differences.items()))
+        assert max(differences.values()) < 1e-5

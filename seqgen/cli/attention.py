@@ -1,0 +1,36 @@
+"""seqgen attention: draw where a run looks while it answers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from seqgen import viz
+from seqgen.cli.parse import parse
+from seqgen.fit import maps
+from seqgen.runs import open_run
+
+
+def command(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    text: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
+    /,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = Path("attention.png"),
+) -> None:
+    """Answer questions and draw the attention maps: source along x in reading order, output down y, 0 black to 1 bright.
+
+    Args:
+        run: a path, or a name under runs/.
+        text: questions, one map each.
+        output: the figure, .png or .svg.
+    """
+    drawn = maps(open_run(run), list(text))
+    viz.save(viz.attention_figure(drawn), output)
+    for seen in drawn:
+        print(f"{seen.source} -> {seen.output}")
+    print(output)
+
+
+def main(arguments: list[str]) -> None:
+    """`seqgen attention RUN TEXT...`."""
+    parse(command, "seqgen attention", arguments)

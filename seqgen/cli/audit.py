@@ -1,0 +1,70 @@
+"""seqgen audit: how much of the test set already stands in the training set."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.tasks import TASKS
+from seqgen.tasks.audit import Row, audit
+from seqgen.tasks.book import read_book_pairs
+from seqgen.tasks.dataset import Data, load
+from seqgen.tasks.task import Task
+
+HEADER = ("test rows", "word for word", "ignoring case", "by key")
+
+
+def command(
+    task: Annotated[Literal["addition", "dates"] | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
+    /,
+    draws: int = 50_000,
+    data_seed: int = 0,
+    file: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
+) -> None:
+    """Count the test rows whose question, or key (the day; the unordered pair of operands), stands in the training set.
+
+    Args:
+        task: addition or dates, as we make and split them.
+        draws: how many examples to draw, before duplicates are dropped.
+        data_seed: what the data are made from.
+        file: audit a file in the book's format instead, with the book's split.
+
+    """
+    if (task is None) == (file is None):
+        raise UsageError("name a task (addition or dates) or a --file to audit: one of the two")
+    if file is None:
+        data = Data(TASKS[task](), draws=draws, seed=data_seed)
+    else:
+        data = Data(recognise(file), file=str(file.resolve()), split="book")
+    splits = load(data).splits
+    sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in splits._asdict().items())
+    print(f"{data.task.name}, {data.split} split: {sizes}")
+    print(table(audit(data.task, splits.train, splits.test)))
+
+
+def recognise(path: Path) -> Task:
+    """The task of a file, by its first line. Raises `SeqgenError` if it is none that we know."""
+    question, answer = read_book_pairs(path).pairs[0]
+    for task in (make() for make in TASKS.values()):
+        try:
+            task.key(question, answer)
+        except ValueError:
+            continue
+        return task
+    raise SeqgenError(f"{path}, line 1: {question!r} -> {answer!r} is of none of the tasks {', '.join(TASKS)}")
+
+
+def table(rows: list[Row]) -> str:
+    """The counts in aligned columns, with their share of the test rows."""
+    cells = [("format", *HEADER)]
+    for name, total, *counts in rows:
+        cells.append((name, f"{total:,}", *(f"{count:,} ({100 * count / total:.1f} %)" for count in counts)))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
+    return "\n".join("  ".join([name.strip().ljust(widths[0]), *counts]) for name, *counts in lines)
+
+
+def main(arguments: list[str]) -> None:
+    """`seqgen audit TASK` or `seqgen audit --file PATH`."""
+    tyro.cli(command, args=arguments, prog="seqgen audit")

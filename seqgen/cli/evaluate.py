@@ -1,0 +1,35 @@
+"""seqgen evaluate: a trained run's scores on a split."""
+
+import json
+from typing import Annotated
+
+import tyro
+
+from seqgen.cli.parse import parse
+from seqgen.runs import Split, open_run
+
+
+def command(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, split: Split = "test", json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+) -> None:
+    """Exact match, token accuracy and teacher-forced loss (nats a token).
+
+    Args:
+        run: a path, or a name under runs/.
+        split: which rows.
+        json_: print one JSON object.
+    """
+    scores = open_run(run).evaluate(split)
+    if json_:
+        print(json.dumps(scores._asdict()))
+        return
+    print(f"{'split':<16}{split}")
+    print(f"{'exact match':<16}{scores.exact_match:.2%}")
+    print(f"{'token accuracy':<16}{scores.token_accuracy:.2%}")
+    print(f"{'loss':<16}{scores.loss:.6f} nats/token")
+    print(f"{'examples':<16}{scores.examples:,}")
+
+
+def main(arguments: list[str]) -> None:
+    """`seqgen evaluate RUN`."""
+    parse(command, "seqgen evaluate", arguments)

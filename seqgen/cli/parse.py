@@ -1,0 +1,16 @@
+"""tyro, with our error for what a configuration refuses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+
+from seqgen.errors import UsageError
+
+
+def parse(target: Callable, prog: str, arguments: list[str], **options: Any) -> Any:
+    """Read a command's arguments. Raises `UsageError` with what the dataclass said; tyro's own complaints exit with 2."""
+    try:
+        return tyro.cli(target, prog=prog, args=arguments, **options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,78 @@
+"""What a training run tells the terminal: a live bar, or a plain line every so often where nobody watches."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from seqgen.fit import fit
+from seqgen.runs import Run
+from seqgen.training.chunk import Totals
+from seqgen.training.log import Event
+
+PLAIN_SECONDS = 10.0
+"""Between two plain lines."""
+
+SHOWN = 4
+"""Decoded samples shown at an epoch; the last evaluation shows all."""
+
+
+class Terminal:
+    """A `loop.Report`, used as a context. Everything goes to standard error; standard output is for results."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.steps = self.epoch_steps = self.batch = 1
+        self.live, self.said, self.exact = sys.stderr.isatty(), time.monotonic(), "-"
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=self.console, disable=not self.live)
+        self.bar = self.progress.add_task("compiling", total=None)
+
+    def __enter__(self) -> "Terminal":
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def begin(self, steps: int, epoch_steps: int, batch: int) -> None:
+        """How much there is to do."""
+        self.steps, self.epoch_steps, self.batch = steps, epoch_steps, batch
+        self.progress.update(self.bar, total=steps)
+
+    def chunk(self, step: int, totals: Totals, rate: float) -> None:
+        """A chunk ended: the sums since the last line of the log, and examples a second."""
+        loss = float(totals.sums["loss"]) / float(totals.sums["tokens"])
+        line = f"loss {loss:.4f} · exact match {self.exact} · {rate:,.0f} examples/s"
+        self.progress.update(self.bar, completed=step, description=line)
+        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
+            left = f" · {(self.steps - step) * self.batch / rate:.0f} s left" if rate else ""
+            self.note(f"step {step} of {self.steps} · {line}{left}")
+            self.said = time.monotonic()
+
+    def evaluated(self, event: Event, samples: str) -> None:
+        """An evaluation ended: its scores, and samples beside the truth."""
+        self.exact = f"{event['exact_match']:.2%}"
+        final = bool(event.get("final"))
+        head = "test" if final else f"epoch {event['epoch']:g} of {self.steps / self.epoch_steps:g} · {event['split']}"
+        scores = f"exact match {self.exact} · token accuracy {event['token_accuracy']:.2%} · loss {event['loss']:.4f} nats/token"
+        lines = samples.splitlines()
+        shown = lines if final or event["step"] == self.steps else lines[: 1 + SHOWN]
+        self.note(f"{head} · {event['examples']:,} examples · {scores}")
+        for line in shown:
+            self.note(f"    {line}")
+
+    def note(self, line: str) -> None:
+        """One line, above the bar."""
+        self.console.print(line, markup=False)
+
+
+def run_to_end(run: Run) -> None:
+    """Train a run while telling how it goes; standard output gets its path, so that a script can go on with it."""
+    with Terminal() as terminal:
+        terminal.note(f"{run.path}: {run.config.data.task.name}, seed {run.config.seed}")
+        event = fit(run, terminal)
+        terminal.note(f"test exact match {event['exact_match']:.2%} of {event['examples']:,} · figures in {run.path / 'figures'}")
+    print(run.path)

@@ -1,0 +1,117 @@
+"""From a run directory to a trained run: the program that its configuration means, trained, tested and drawn."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+from matplotlib.figure import Figure
+
+from seqgen import evaluation, viz
+from seqgen.files import write
+from seqgen.runs import Run, Split
+from seqgen.tasks.task import render
+from seqgen.training import log, loop
+from seqgen.training.chunk import run_chunk
+from seqgen.training.objective import teacher_forced
+from seqgen.training.source import Epochs
+from seqgen.training.state import adam, create
+from seqgen.types import Member, Params
+
+SAMPLES = 10
+"""Decoded examples that every evaluation shows."""
+
+
+def fit(run: Run, report: loop.Report) -> log.Event:
+    """Train a run to its end, from wherever it stands; evaluate the test set once; draw. Returns the test set's event.
+
+    A run on the book's split has no validation rows: like the book it is evaluated on the test set at every epoch.
+    """
+    held_out: Split = "validation" if run.dataset.splits.validation else "test"
+    program = build(run, held_out)
+    loop.train(run.path, program, report)
+    event = test(run, program, report)
+    draw(run)
+    return event
+
+
+def build(run: Run, held_out: Split) -> loop.Program:
+    """The compiled functions of a run; the data are put on the device once and handed to every chunk."""
+    config, model = run.config, run.model
+    batch = run.batch("train")
+    source = Epochs(len(batch.source), config.training.batch)
+    steps = config.training.steps or config.training.epochs * source.steps
+    optimizer = adam(config.training.schedule, config.training.warmup, steps)
+    member = Member(jax.random.key(config.seed), config.hyper.traced())
+    data = jax.device_put(batch)
+    init = jax.jit(lambda member: create(partial(model.init, config.model), optimizer, member))
+    plan = jax.jit(lambda member, state: source.plan(member, state.step - state.step % source.steps, source.steps))
+    loss = teacher_forced(model, config.model)
+    chunk = jax.jit(partial(run_chunk, loss, optimizer, source), donate_argnames=("state", "totals"))
+    return loop.Program(
+        init=lambda: init(member),
+        plan=lambda state: plan(member, state),
+        chunk=lambda state, totals, items, span: chunk(data, member, state=state, totals=totals, items=items, span=span),
+        evaluate=lambda params, step: evaluate(run, held_out, params, step, step / source.steps),
+        steps=steps,
+        epoch_steps=source.steps,
+        batch=config.training.batch,
+    )
+
+
+def evaluate(run: Run, split: Split, params: Params, step: int, epoch: float) -> tuple[log.Event, str]:
+    """Score a whole split; the first decoded examples as text."""
+    splits = run.dataset.splits
+    count = -(-max(len(splits.validation), len(splits.test)) // evaluation.BLOCK)
+    scores, tokens = evaluation.evaluate(
+        run.model, run.config.model, params, run.batch(split), run.vocabulary, run.layout, count=count
+    )
+    guesses = [render(row, run.vocabulary, run.layout) for row in tokens[:SAMPLES]]
+    rows = [(*pair, guess) for pair, guess in zip(run.pairs(split), guesses, strict=False)]
+    return {"event": "evaluate", "split": split, "step": step, "epoch": epoch, **scores._asdict()}, samples(rows)
+
+
+def samples(rows: list[tuple[str, str, str]]) -> str:
+    """Question, truth, guess and a tick or a cross, in columns."""
+    rows = [("question", "truth", "guess"), *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    ticks = ["", *("✓" if guess == truth else "✗" for _, truth, guess in rows[1:])]
+    return "".join(f"{line}  {tick}".rstrip() + "\n" for line, tick in zip(lines, ticks, strict=True))
+
+
+def test(run: Run, program: loop.Program, report: loop.Report) -> log.Event:
+    """The test set's one evaluation, of the selected epoch; taken from the log where it stands there."""
+    for event in reversed(log.read(run.path)):
+        if event["event"] == "evaluate" and event["split"] == "test":
+            return event
+    step = run.selected_step()
+    event, text = evaluate(run, "test", run.params, step, step / program.epoch_steps)
+    event = {**event, "final": True, "step": program.steps, "selected_step": step}
+    write(run.path / "samples" / "test.txt", text)
+    log.append(run.path, event)
+    report.evaluated(event, text)
+    return event
+
+
+def draw(run: Run) -> None:
+    """figures/: the learning curve and, for a model that attends, a map of one held-out question of each format."""
+    save(run.path / "figures" / "learning", viz.learning_figure(log.read(run.path)))
+    if run.attends:
+        questions = {run.dataset.task.format(question): question for question, _ in run.pairs("test")[:200]}
+        save(run.path / "figures" / "attention", viz.attention_figure(maps(run, [questions[name] for name in sorted(questions)][:4])))
+
+
+def maps(run: Run, questions: list[str]) -> list[viz.AttentionMap]:
+    """What is drawn of a run's answers: one map a question and head."""
+    return [
+        viz.AttentionMap(weights, seen.question, seen.answer)
+        for seen in map(run.attention, questions)
+        for weights in seen.weights
+    ]
+
+
+def save(stem: Path, figure: Figure) -> None:
+    """The figure as PNG and SVG."""
+    stem.parent.mkdir(exist_ok=True)
+    for suffix in (".png", ".svg"):
+        viz.save(figure, stem.with_suffix(suffix))

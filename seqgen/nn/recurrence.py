@@ -1,0 +1,48 @@
+"""The only loop over time."""
+
+from typing import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from seqgen.types import Carry, Params, Tree
+
+Step = Callable[[Params, Carry, Tree], tuple[Carry, Tree]]
+
+
+def rows_where(mask: Array, new: Tree, old: Tree) -> Tree:
+    """Row b of every leaf [B, ...] from `new` where mask[b], from `old` elsewhere."""
+    return jax.tree.map(lambda n, o: jnp.where(mask.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
+
+
+def unroll(
+    cell: Step,
+    params: Params,
+    carry: Carry,
+    xs: Tree,
+    length: Int[Array, " B"] | None = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Carry, Tree]:
+    """Run `cell` over the leading axis of every leaf of `xs` [T, B, ...]; outputs are stacked in the order of `xs`.
+
+    With `length`, a row's carry is frozen and its outputs are zero at times t ≥ length: a row alone and the same row
+    in a wider batch end alike. `reverse` runs from the last time to the first, so that padding comes first and the
+    carry stays at its start until the row's last token.
+    """
+    if length is None:
+        return lax.scan(lambda carry, x: cell(params, carry, x), carry, xs, reverse=reverse)
+
+    def step(carry: Carry, item: tuple[Array, Tree]) -> tuple[Carry, Tree]:
+        time, x = item
+        valid = time < length
+        new, y = cell(params, carry, x)
+        return rows_where(valid, new, carry), rows_where(valid, y, jax.tree.map(jnp.zeros_like, y))
+
+    times = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
+    return lax.scan(step, carry, (times, xs), reverse=reverse)
+
+
+Layer = Callable[[Params, Float[Array, "T B D"], Int[Array, " B"] | None], tuple[Carry, Tree]]

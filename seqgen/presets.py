@@ -1,0 +1,47 @@
+"""Named pairs of task and model with sensible defaults: the only library file where a task meets a model."""
+
+from dataclasses import replace
+
+from seqgen.models import decoders, encoders, seq2seq
+from seqgen.runs import RunConfig, Training
+from seqgen.tasks import TASKS
+from seqgen.tasks.dataset import Data
+from seqgen.training.state import HyperConfig
+
+READERS: dict[str, tuple[tuple, tuple]] = {
+    "baseline": ((), ()),
+    "peeky": (("summary",), ("summary",)),
+    "attention": ((), ("dot",)),
+    "peeky-attention": (("summary",), ("summary", "dot")),
+}
+"""A variant's readers: what joins the recurrence, and what joins the readout."""
+
+
+def model(variant: str, *, embedding: int, hidden: int, init: str = "book") -> seq2seq.Config:
+    """One of the four variants at a size."""
+    inputs, outputs = READERS[variant]
+    decoder = decoders.Config(embedding, hidden, inputs=inputs, outputs=outputs)
+    return seq2seq.Config(encoders.Config(embedding, hidden), decoder, init=init)
+
+
+def preset(task: str, variant: str) -> RunConfig:
+    """The default run of a pair: modern initialisation, warm-up and cosine; the masked layout."""
+    tuned = {
+        "addition": (128, Training(epochs=25, schedule="cosine", warmup=0.03), HyperConfig(lr=3e-3), True),
+        "dates": (64, Training(epochs=3, schedule="cosine", warmup=0.06), HyperConfig(lr=8e-3), False),
+    }
+    hidden, training, hyper, reverse = tuned[task]
+    data = Data(TASKS[task](), reverse=reverse)
+    return RunConfig(data, model(variant, embedding=16, hidden=hidden, init="modern"), training, hyper)
+
+
+def book(task: str, variant: str, file: str, *, reverse: bool) -> RunConfig:
+    """The book's own settings on its own file and split (§7.3-7.4, §8.2): Adam 1e-3, clip 5, batch 128."""
+    hidden, epochs = {"addition": (128, 25), "dates": (256, 10)}[task]
+    data = Data(TASKS[task](), layout="book", reverse=reverse, file=file, split="book")
+    return RunConfig(data, model(variant, embedding=16, hidden=hidden), Training(epochs=epochs), HyperConfig())
+
+
+def with_data(config: RunConfig, **changes) -> RunConfig:
+    """The same run on other data."""
+    return replace(config, data=replace(config.data, **changes))

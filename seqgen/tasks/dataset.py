@@ -1,0 +1,93 @@
+"""The configuration of a data set, and its loading."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.book import book_split, read_book_pairs, read_bytes, write_book_file
+from seqgen.tasks.dates import Dates
+from seqgen.tasks.task import Layout, Pair, Splits, Task, drop_duplicates, split_by_key
+from seqgen.tasks.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Data:
+    """`draws` and `seed` make the data; a `file` (absolute path, book's format) stands in their place."""
+
+    task: Addition | Dates
+    draws: int = 50_000
+    seed: int = 0
+    layout: Literal["book", "masked"] = "masked"
+    reverse: bool = False
+    file: str | None = None
+    sha256: str | None = None
+    split: Literal["leak-free", "book"] = "leak-free"
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UsageError(f"draws must be 1 or more, not {self.draws}")
+        if self.seed < 0:
+            raise UsageError(f"the data's seed must be 0 or more, not {self.seed}")
+
+
+class Dataset(NamedTuple):
+    task: Task
+    vocabulary: Vocabulary
+    layout: Layout
+    splits: Splits
+
+
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+def load(data: Data) -> Dataset:
+    """Make or read the data and split it. Raises `SeqgenError` for a file that is malformed, foreign or changed."""
+    generator = np.random.default_rng(data.seed)
+    (splitter,) = generator.spawn(1)  # its own stream: a file of the same draws is split alike
+    if data.file is None:
+        pairs, vocabulary = _draw(data, generator), Vocabulary(data.task.alphabet)
+        widths = data.task.question_width, data.task.answer_width
+    else:
+        pairs, *widths, vocabulary = _read(data.task, data.file, data.sha256)
+    if data.split == "book":
+        train, test = book_split(len(pairs))
+        splits = Splits([pairs[row] for row in train], [], [pairs[row] for row in test])
+    else:
+        splits = split_by_key(data.task, drop_duplicates(pairs), splitter)
+    if not splits.test or not splits.train or (data.split == "leak-free" and not splits.validation):
+        raise UsageError(f"{len(pairs)} rows are too few to split for training and testing")
+    return Dataset(data.task, vocabulary, Layout(data.layout, data.reverse, *widths), splits)
+
+
+def prepare(data: Data, path: str | Path) -> list[Pair]:
+    """Write the draws to a file in the book's format, duplicates dropped: with the same seed, `load` splits both alike."""
+    pairs = drop_duplicates(_draw(data, np.random.default_rng(data.seed)))
+    write_book_file(path, pairs, data.task.question_width, data.task.answer_width)
+    return pairs
+
+
+def _draw(data: Data, generator: np.random.Generator) -> list[Pair]:
+    try:
+        return data.task.sample(generator, data.draws)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _read(task: Task, path: str, sha256: str | None) -> tuple[list[Pair], int, int, Vocabulary]:
+    """A file's pairs, widths and vocabulary, all of the task; unchanged since `sha256` was taken."""
+    if sha256 is not None and checksum(path) != sha256:
+        raise SeqgenError(f"{path} has changed since the run was made: its SHA-256 is no longer {sha256}")
+    content = read_book_pairs(path)
+    for number, pair in enumerate(content.pairs, start=1):
+        try:
+            task.key(*pair)
+        except ValueError as error:
+            raise SeqgenError(f"{path}, line {number}: {error}") from error
+    return content

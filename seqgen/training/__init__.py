@@ -1,0 +1,1 @@
+"""From losses to a new `TrainState`: these modules know functions, not models."""

@@ -1,0 +1,85 @@
+"""What training carries from step to step, the streams of randomness, and the optimiser."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, Key
+
+from seqgen.types import Carry, Hyper, Member, Params, Tree
+
+
+class TrainState(NamedTuple):
+    """All that a step reads and writes; `carry` crosses batches (`()` for seq2seq)."""
+
+    step: Int[Array, ""]
+    params: Params
+    opt_state: Tree
+    carry: Carry
+
+
+class Streams(NamedTuple):
+    """The named streams of a run; each use folds its own counter in."""
+
+    init: Key[Array, ""]
+    train: Key[Array, ""]
+    data: Key[Array, ""]
+    eval: Key[Array, ""]
+
+
+def streams(key: Key[Array, ""]) -> Streams:
+    """The streams that a member's key is the root of."""
+    return Streams(*(jax.random.fold_in(key, i) for i in range(4)))
+
+
+@dataclass(frozen=True)
+class HyperConfig:
+    """Numbers that a compiled program takes as arguments. `dropout` None leaves dropout out of the program."""
+
+    lr: float = 1e-3
+    clip: float = 5.0
+    dropout: float | None = None
+    init_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("lr", self.lr, 0.0), ("clip", self.clip, 0.0), ("init_scale", self.init_scale, 0.0)):
+            if not value > least:
+                raise ValueError(f"{name} must be above {least:g}, not {value}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+
+    def traced(self) -> Hyper:
+        """The same numbers as float32 leaves."""
+        return jax.tree.map(jnp.float32, Hyper(self.lr, self.clip, self.dropout, self.init_scale))
+
+
+ScheduleName = Literal["constant", "cosine"]
+
+
+def adam(shape: ScheduleName, warmup: float, steps: int) -> Callable[[Hyper], optax.GradientTransformation]:
+    """Adam (Kingma & Ba 2015) behind gradient-norm clipping (Pascanu et al. 2013), built from the traced `hyper`.
+
+    lr_t = lr · s(t): s is 1, or rises linearly over the first `warmup` of all steps and falls to 0 as a cosine by `steps`
+    (Loshchilov & Hutter 2017, eq. 5). The shape is static and peaks at 1; the rate is traced.
+    """
+    scale: Any = optax.constant_schedule(1.0)
+    if shape == "cosine":
+        scale = optax.warmup_cosine_decay_schedule(0.0, 1.0, int(warmup * steps), steps)
+
+    def optimizer(hyper: Hyper) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(hyper.clip),
+            optax.scale_by_adam(),
+            optax.scale_by_learning_rate(lambda step: hyper.lr * scale(step)),
+        )
+
+    return optimizer
+
+
+def create(init: Callable[[Key[Array, ""]], Params], optimizer: Callable, member: Member) -> TrainState:
+    """The state before the first step; matrices are scaled by `hyper.init_scale`."""
+    params = init(streams(member.key).init)
+    params = jax.tree.map(lambda p: p * member.hyper.init_scale if p.ndim > 1 else p, params)
+    return TrainState(jnp.int32(0), params, optimizer(member.hyper).init(params), ())

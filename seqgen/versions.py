@@ -1,0 +1,33 @@
+"""What a run was made with."""
+
+import os
+import platform
+from importlib import metadata
+
+PACKAGES = ("seqgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def version(package: str) -> str | None:
+    """The version of an installed package; None if there is none."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str | int | None]:
+    """Versions, devices and cores: a resumed run is bit for bit the same only where these are."""
+    import jax  # here, so that `seqgen doctor` can speak before jax does
+
+    devices = [device.device_kind for device in jax.devices()]
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "devices": ", ".join(devices),
+        "cores": cores(),
+    }

@@ -1,0 +1,131 @@
+"""Attention maps: which characters of the source each character of the output looked at."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from seqgen.viz.figure import STYLE, use_fonts
+
+Gold = list[dict[str, frozenset[int]]]
+"""For each output character: class -> the source positions that it is made from."""
+
+MARKS = {"\n": "⏎", "\t": "⇥"}
+BLANK = "␣"
+FAINT, GOLD = "0.6", "#ff9500"
+
+WIDTH = 8.1  # inches for the cells of one row of maps: with the margins, a README's width
+CELL = (0.2, 0.36)  # inches, least and most
+LEFT, TOP, TITLE, BETWEEN, BAR = 0.62, 0.62, 0.34, 0.3, 0.85  # inches
+
+
+class AttentionMap(NamedTuple):
+    """One map of an `attention_figure`: the arguments of `attention_map`, and a line above it."""
+
+    weights: Float[np.ndarray, "T S"]
+    source: str
+    output: str
+    gold: Gold | None = None
+    title: str = ""
+
+
+def attention_map(
+    ax: Axes, weights: Float[np.ndarray, "T S"], source: str, output: str, *, gold: Gold | None = None
+) -> AxesImage:
+    """Draws weights (0 black, 1 white): source along x in reading order, output down y, `gold` positions outlined.
+
+    Raises ValueError where the weights, the texts and the gold positions do not fit each other.
+    """
+    if np.shape(weights) != (len(output), len(source)) or not np.size(weights):
+        raise ValueError(f"weights {np.shape(weights)} for an output of {len(output)} and a source of {len(source)} characters")
+    image = ax.imshow(weights, cmap="gray", vmin=0, vmax=1, interpolation="none", aspect="equal", origin="upper")
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    _letter(ax.xaxis, source)
+    _letter(ax.yaxis, output)
+    ax.set_xlabel("source", labelpad=6)
+    ax.set_ylabel("output", labelpad=6)
+    ax.spines[:].set_visible(False)
+    if gold is not None:
+        _outline(ax, gold, weights.shape)
+    use_fonts(ax)
+    return image
+
+
+def attention_figure(maps: Iterable[AttentionMap]) -> Figure:
+    """One or several maps, all cells of one size, beside one scale; as wide as a README where the source is long.
+
+    Raises ValueError where there is no map, or one does not fit its texts.
+    """
+    maps = list(maps)
+    if not maps:
+        raise ValueError("no attention map to draw")
+    with matplotlib.rc_context(STYLE):
+        return _drawn(maps)
+
+
+def _drawn(maps: Sequence[AttentionMap]) -> Figure:
+    """The figure, laid out in inches: matplotlib's own layouts leave gaps around square cells."""
+    rows, columns = (max(np.shape(m.weights)[axis] for m in maps) for axis in (0, 1))
+    cell = float(np.clip(WIDTH / columns, *CELL))
+    block_width = LEFT + columns * cell + BETWEEN
+    top = TOP + TITLE * any(m.title for m in maps)
+    block_height = top + rows * cell + BETWEEN
+    across = min(len(maps), max(1, int((WIDTH + LEFT + BETWEEN) // block_width)))
+    width, height = across * block_width + BAR - BETWEEN, -(-len(maps) // across) * block_height
+    figure = Figure(figsize=(width, height), facecolor="white")
+
+    def place(x: float, y: float, w: float, h: float) -> Axes:
+        """Axes of w x h inches, their upper left corner at (x, y) inches from the figure's."""
+        return figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
+
+    for i, one in enumerate(maps):
+        count_t, count_s = np.shape(one.weights)
+        ax = place(i % across * block_width + LEFT, i // across * block_height + top, count_s * cell, count_t * cell)
+        image = attention_map(ax, one.weights, one.source, one.output, gold=one.gold)
+        ax.set_title(one.title, loc="left", pad=10, parse_math=False)
+    _scale(place(width - BAR + 0.2, top, 0.13, np.shape(maps[0].weights)[0] * cell), image)
+    use_fonts(figure)
+    return figure
+
+
+def _scale(ax: Axes, image: AxesImage) -> None:
+    """The colour bar."""
+    bar = ax.figure.colorbar(image, cax=ax, ticks=[0, 0.5, 1], label="attention weight")
+    bar.outline.set(linewidth=0.6, edgecolor=FAINT)
+    ax.tick_params(length=2, labelsize=9)
+
+
+def _letter(axis: Axis, characters: str) -> None:
+    """One character a cell, blanks as a faint mark."""
+    axis.set_ticks(range(len(characters)), [MARKS.get(c, BLANK if c.isspace() else c) for c in characters])
+    axis.set_tick_params(length=0, pad=4)
+    for character, label in zip(characters, axis.get_ticklabels(), strict=True):
+        label.set(color=FAINT if character.isspace() else "0.1", parse_math=False)
+
+
+def _outline(ax: Axes, gold: Gold, shape: tuple[int, int]) -> None:
+    """A frame around each run of gold positions in a row."""
+    count_t, count_s = shape
+    if len(gold) != count_t:
+        raise ValueError(f"gold positions for {len(gold)} characters, and an output of {count_t}")
+    for t, classes in enumerate(gold):
+        positions = sorted(frozenset().union(*classes.values()))
+        if positions and not 0 <= positions[0] <= positions[-1] < count_s:
+            raise ValueError(f"gold positions {positions} of output character {t}: the source has {count_s}")
+        for first, last in _runs(positions):
+            ax.add_patch(Rectangle((first - 0.5, t - 0.5), last - first + 1, 1, fill=False, edgecolor=GOLD, linewidth=1.3))
+
+
+def _runs(positions: Sequence[int]) -> list[tuple[int, int]]:
+    """The first and last of each run of neighbours in sorted positions."""
+    firsts = [p for p in positions if p - 1 not in positions]
+    lasts = [p for p in positions if p + 1 not in positions]
+    return list(zip(firsts, lasts, strict=True))

@@ -1,0 +1,200 @@
+"""What every figure shares: its style, fonts that have its characters, and saving that leaves no half file."""
+
+import io
+import os
+import secrets
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager, get_font
+from matplotlib.text import Text
+
+from seqgen.errors import SeqgenError, UsageError
+
+STYLE = {
+    "axes.edgecolor": "0.35",
+    "axes.labelcolor": "0.25",
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "legend.frameon": False,
+    "xtick.color": "0.25",
+    "ytick.color": "0.25",
+}
+"""For `matplotlib.rc_context`, while a figure of ours is being made: nothing global is changed."""
+
+HANGUL_FAMILIES = (
+    "Noto Sans CJK KR",
+    "Noto Sans KR",
+    "Source Han Sans K",
+    "Pretendard",
+    "NanumGothic",
+    "Nanum Gothic",
+    "NanumBarunGothic",
+    "Apple SD Gothic Neo",
+    "AppleGothic",
+    "Malgun Gothic",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK TC",
+    "UnDotum",
+)
+SHIPPED = (("pylopdf_fonts_ko", "NotoSansKR-Regular.otf"), ("koreanize_matplotlib", "fonts/NanumGothic.ttf"))
+"""Packages that carry a Hangul font: found, never imported (koreanize_matplotlib would change the global style)."""
+
+NOT_FOR_TEXT = ("Last Resort", "LastResort", "STIXSize", "STIXNonUnicode", "cm")
+"""Beginnings of families that claim characters which they draw as boxes or as something else."""
+
+DPI = 200
+
+
+class MissingGlyphWarning(UserWarning):
+    """A figure has a character that no font on this machine can draw."""
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a PNG (200 dots an inch) or an SVG, by suffix, whole or not at all; the same figure gives the same bytes.
+
+    Raises UsageError for any other suffix, SeqgenError where the disk refuses; warns of characters without a glyph.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise UsageError(f"cannot save a figure as {path}: its name must end in .png or .svg")
+    if missing := use_fonts(figure):
+        warnings.warn(_no_glyph(missing), MissingGlyphWarning, stacklevel=2)
+    _replace(path, _render(figure, kind))
+
+
+def use_fonts(artist: Artist) -> str:
+    """Gives each text in `artist` the further fonts that its characters need; returns the characters that none has."""
+    missing: set[str] = set()
+    for text in artist.findobj(Text):
+        extra, lost = fallbacks(text.get_text(), text.get_fontfamily())
+        missing.update(lost)
+        if extra:
+            text.set_fontfamily([*text.get_fontfamily(), *extra])
+    return "".join(sorted(missing))
+
+
+def fallbacks(text: str, families: Sequence[str]) -> tuple[list[str], str]:
+    """The further font families that `text` needs after `families`, and the characters that no font has."""
+    missing = {c for c in text if unicodedata.category(c)[0] not in "CZ"}
+    for family in families:
+        missing = _without(missing, family)
+    extra: list[str] = []
+    candidates = _candidates()
+    while missing and (family := next(candidates, None)):
+        left = _without(missing, family)
+        if left != missing:
+            extra.append(family)
+        missing = left
+    return extra, "".join(sorted(missing))
+
+
+def _without(characters: set[str], family: str) -> set[str]:
+    """`characters` less those that `family` has a glyph for."""
+    if not characters:
+        return characters
+    try:
+        path = findfont(FontProperties(family=[family]), fallback_to_default=False)
+    except ValueError:
+        return characters
+    return {c for c in characters if ord(c) not in _codepoints(path)}
+
+
+@cache
+def _codepoints(path: str) -> frozenset[int]:
+    """The Unicode codepoints that a font file has a glyph for; none where it cannot be read."""
+    try:
+        return frozenset(code for code, glyph in get_font(path).get_charmap().items() if glyph)
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+def _candidates() -> Iterator[str]:
+    """Font families to fall back on, the likeliest first: what stands late costs time to look at."""
+    known = {entry.name for entry in fontManager.ttflist if not entry.name.startswith(NOT_FOR_TEXT)}
+    yield from (family for family in HANGUL_FAMILIES if family in known)
+    for path in _shipped():
+        yield from _register(path)
+    listed = {os.path.realpath(entry.fname) for entry in fontManager.ttflist}
+    for path in findSystemFonts():  # a font installed after matplotlib wrote its list
+        if os.path.realpath(path) not in listed:
+            yield from _register(path)
+    yield from sorted(known.difference(HANGUL_FAMILIES))
+
+
+def _shipped() -> Iterator[str]:
+    """The paths of the Hangul fonts inside installed packages."""
+    for module, file in SHIPPED:
+        spec = find_spec(module)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            if (path := Path(folder, file)).is_file():
+                yield str(path)
+
+
+@cache
+def _register(path: str) -> tuple[str, ...]:
+    """Adds a font file to matplotlib's list, for this process; returns its families, none where it cannot be read."""
+    before = len(fontManager.ttflist)
+    try:
+        fontManager.addfont(path)
+    except (OSError, RuntimeError):
+        return ()
+    names = dict.fromkeys(entry.name for entry in fontManager.ttflist[before:])
+    return tuple(name for name in names if not name.startswith(NOT_FOR_TEXT))
+
+
+def _no_glyph(characters: str) -> str:
+    """What is missing, and how to mend it."""
+    names = [f"{c!r} (U+{ord(c):04X} {unicodedata.name(c, 'unnamed')})" for c in characters[:5]]
+    more = f" and {len(characters) - 5} more" if len(characters) > 5 else ""
+    return (
+        f"no font on this machine can draw {', '.join(names)}{more}: the figure shows boxes there. Install a font that can "
+        f"(for Korean: pip install {SHIPPED[0][0].replace('_', '-')}, or apt-get install fonts-nanum) and draw it again"
+    )
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    """The file's content, without a date, a version or a random identifier."""
+    buffer = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.hashsalt": "seqgen", "svg.fonttype": "path"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")  # said once, by `save`
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Puts `content` at `path` in one move, making its folder. Raises SeqgenError, having left what stood there."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SeqgenError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Deletes a file that may not be there, in a folder that may not be one."""
+    try:
+        path.unlink()
+    except OSError:
+        pass

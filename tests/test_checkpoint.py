@@ -1,0 +1,354 @@
+"""Checkpoints: the bits come back, or a reason does."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqgen.errors import SeqgenError
+from seqgen.training import checkpoint
+from seqgen.training.checkpoint import restore_params, restore_state, save_params, save_state, steps
+
+
+class Cell(NamedTuple):
+    wx: jax.Array
+    b: jax.Array
+
+
+class State(NamedTuple):
+    step: jax.Array
+    params: dict[str, Cell]
+    opt_state: optax.OptState
+    carry: tuple
+
+
+def make(step: int, width: int = 12) -> State:
+    """A state whose bits are a function of `step`: float32, bfloat16, int32, 0-d, and empty nodes."""
+    generator = np.random.default_rng(step)
+    params = {
+        name: Cell(
+            jnp.asarray(generator.normal(size=(7, width)), jnp.float32), jnp.asarray(generator.normal(size=5), jnp.bfloat16)
+        )
+        for name in ("encoder", "decoder")
+    }
+    return State(jnp.int32(step), params, optax.adam(1e-3).init(params), ())
+
+
+def assert_same(actual, expected) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert (a.dtype, a.shape, np.asarray(a).tobytes()) == (e.dtype, e.shape, np.asarray(e).tobytes())
+
+
+def folder(run: Path, step: int, kind: str = "state") -> Path:
+    return run / "checkpoints" / kind / str(step)
+
+
+def child(code: str, *arguments: object, **options) -> subprocess.Popen:
+    """A process that has `make` and the checkpoint module."""
+    code = f"import sys; from pathlib import Path; from test_checkpoint import *\nrun = Path(sys.argv[1])\n{code}"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}, **options)
+
+
+@pytest.fixture(scope="module")
+def two_saves(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    save_state(run, 600, make(600))
+    save_state(run, 702, make(702))
+    return run
+
+
+@pytest.fixture
+def run(two_saves, tmp_path) -> Path:
+    """A run with the states 600 and 702, to be damaged."""
+    return Path(shutil.copytree(two_saves, tmp_path / "run"))
+
+
+def test_round_trip_is_bitwise_and_may_use_relative_paths(tmp_path, monkeypatch):
+    """Fails if a leaf is cast, loses NaN's payload or the sign of zero, or comes back to another leaf's place."""
+    monkeypatch.chdir(tmp_path)
+    odd = np.array([0x7FC00001, 0x80000000, 0x00000001, 0xFF800000], np.uint32).view(np.float32)
+    state = make(3)._replace(carry=(jnp.asarray(odd), jnp.array([True, False]), jnp.asarray([[-3]], jnp.int8), 7))
+    save_state(Path("run"), 3, state)
+    step, restored, skipped = restore_state(Path("run"), state)
+    assert (step, skipped) == (3, [])
+    assert_same(restored._replace(carry=restored.carry[:3]), state._replace(carry=state.carry[:3]))
+    assert restored.carry[3] == 7
+    abstract = jax.eval_shape(lambda: make(3))
+    save_params(Path("run"), 3, make(3).params)
+    assert_same(restore_params(Path("run"), abstract.params)[1], make(3).params)
+
+
+def test_wide_integers_of_the_host_stay_on_the_host(tmp_path):
+    """Fails if a NumPy leaf goes through jax, which cuts int64 to int32."""
+    tree = {"examples": np.array([2**40 + 1])}
+    save_state(tmp_path, 1, tree)
+    restored = restore_state(tmp_path, tree)[1]["examples"]
+    assert (type(restored), restored.dtype, int(restored[0])) == (np.ndarray, np.int64, 2**40 + 1)
+
+
+def test_a_donated_state_was_saved_before_it_was_overwritten(tmp_path):
+    """Fails if the save still reads the buffers after it has returned."""
+    state, expected = make(5), make(5)
+    save_state(tmp_path, 5, state)
+    jax.block_until_ready(jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)(state))
+    assert_same(restore_state(tmp_path, expected)[1], expected)
+
+
+def test_restored_leaves_are_as_uncommitted_as_before(run):
+    """Fails if a restored state makes the compiled step compile again."""
+    step = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree))
+    step(make(1))
+    step(restore_state(run, make(1))[1])
+    assert step._cache_size() == 1
+
+
+def test_sharded_leaves_come_back_sharded(tmp_path):
+    """Fails if only one device's shard is saved, or if the sharding of `like` is not used."""
+    code = """
+from jax.sharding import NamedSharding, PartitionSpec
+mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+x = jax.device_put(jnp.arange(6.0), NamedSharding(mesh, PartitionSpec("x")))
+save_state(run, 1, x)
+y = restore_state(run, x)[1]
+assert y.sharding == x.sharding and len(y.addressable_shards) == 2 and y.tolist() == [0, 1, 2, 3, 4, 5], y
+print("good")
+"""
+    process = child("jax.config.update('jax_num_cpu_devices', 2)\n" + code, tmp_path)
+    assert process.communicate()[0] == "good\n"
+
+
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "deleted":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        data[int(how) % len(data)] ^= 1 << (int(how) % 8)
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["deleted", "truncated", "0", "97", "-1"])
+def test_damage_to_any_file_falls_back_and_says_why(run, how):
+    """Fails if one file of a checkpoint is read unchecked: Orbax loads a flipped bit in the data without a word."""
+    files = [path for path in folder(run, 702).rglob("*") if path.is_file() and path.stat().st_size]
+    assert len(files) >= 8
+    for path in files:
+        good = path.read_bytes()
+        damage(path, how)
+        step, restored, skipped = restore_state(run, make(0))
+        assert step == 600
+        assert_same(restored, make(600))
+        assert len(skipped) == 1
+        assert skipped[0].startswith("step 702: ")
+        assert path.name == "SHA256SUMS" or path.name in skipped[0], (path, skipped)
+        path.write_bytes(good)
+    assert restore_state(run, make(0))[0] == 702
+
+
+def test_a_leaf_that_differs_in_files_that_agree_is_named(run):
+    """Fails if only the files are checked: what Orbax itself writes or reads wrongly would pass."""
+    leaves = folder(run, 702) / "leaves.json"
+    content = json.loads(leaves.read_text())
+    content["params.decoder.wx"]["sha256"] = "0" * 64
+    before = hashlib.sha256(leaves.read_bytes()).hexdigest()
+    leaves.write_text(json.dumps(content))
+    sums = folder(run, 702) / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace(before, hashlib.sha256(leaves.read_bytes()).hexdigest()))
+    assert restore_state(run, make(0))[2] == ["step 702: leaf params.decoder.wx: sha256 differs"]
+
+
+def test_sha256sum_agrees(run):
+    """Fails if the file of sums is not in the format of the tool that the docstring names."""
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "-c", "--strict", "--quiet", "SHA256SUMS"], cwd=folder(run, 702), check=True)
+
+
+def test_unfinished_folders_and_leftovers_are_no_checkpoints(run):
+    """Fails if an empty folder becomes the latest, counts as one of the last two, or a leftover is never cleaned."""
+    folder(run, 900).mkdir()
+    shutil.copytree(folder(run, 702), folder(run, 703).with_name("703.tmp"))
+    assert steps(run, "state") == [600, 702]
+    step, _, skipped = restore_state(run, make(0))
+    assert (step, skipped) == (702, ["step 900: it has no SHA256SUMS"])
+    folder(run, 701).mkdir()
+    save_state(run, 704, make(704))
+    assert sorted(path.name for path in folder(run, 0).parent.iterdir()) == ["702", "704"]
+
+
+def test_shape_and_dtype_must_be_those_wanted(run):
+    """Fails if Orbax's silent cast, or a tree of another shape or other names, is let through."""
+    like = make(0)
+
+    def reason(**changes):
+        with pytest.raises(SeqgenError) as caught:
+            restore_state(run, like._replace(**changes))
+        assert str(caught.value).count("; step 600: ") == 1
+        return str(caught.value).split("step 702: ")[1].split(";")[0]
+
+    assert reason(step=jnp.float32(0)) == "leaf step: saved as int32[], wanted as float32[]"
+    wide = {"encoder": like.params["encoder"], "decoder": make(0, width=13).params["decoder"]}
+    assert reason(params=wide) == "leaf params.decoder.wx: saved as float32[7, 12], wanted as float32[7, 13]"
+    assert reason(carry=(jnp.zeros(2),)) == "leaf carry.0: not in the checkpoint"
+    assert reason(params={"encoder": like.params["encoder"]}) == "leaf params.decoder.b: not wanted"
+
+
+def test_none_good_says_why_of_each(run, tmp_path):
+    """Fails if the last resort is an exception of Orbax, or an untrained state."""
+    for step in (600, 702):
+        (folder(run, step) / "leaves.json").unlink()
+    with pytest.raises(SeqgenError, match=r"step 702: leaves.json: no such file; step 600: leaves.json: no such file"):
+        restore_state(run, make(0))
+    with pytest.raises(SeqgenError, match="it has none"):
+        restore_state(tmp_path / "nothing", make(0))
+
+
+def test_two_states_are_kept_and_a_left_future_is_dropped(tmp_path):
+    """Fails if states pile up, the newest is dropped, or a run resumed at 2 may later be restored at 9."""
+    for step in (1, 2, 9):
+        save_state(tmp_path, step, make(step))
+    assert steps(tmp_path, "state") == [2, 9]
+    save_state(tmp_path, 3, make(3))
+    assert steps(tmp_path, "state") == [2, 3]
+    save_state(tmp_path, 3, make(30))
+    assert steps(tmp_path, "state") == [2, 3]
+    assert_same(restore_state(tmp_path, make(0))[1], make(30))
+
+
+def test_parameters_are_kept_up_to_the_limit(tmp_path, monkeypatch):
+    """Fails if the oldest are not dropped, the best or the newest is, or an asked-for step is silently replaced."""
+    params = make(0).params
+    save_params(tmp_path, 1, params)
+    size = sum(path.stat().st_size for path in folder(tmp_path, 1, "params").rglob("*"))
+    monkeypatch.setattr(checkpoint, "PARAMS_LIMIT", 3 * size + size // 2)
+    for step in (2, 3, 4):
+        save_params(tmp_path, step, params, keep={1})
+    assert steps(tmp_path, "params") == [1, 3, 4]
+    monkeypatch.setattr(checkpoint, "PARAMS_LIMIT", 1)
+    save_params(tmp_path, 5, params, keep={3})
+    assert steps(tmp_path, "params") == [3, 5]
+    assert restore_params(tmp_path, params)[0] == 5
+    assert restore_params(tmp_path, params, 3)[0] == 3
+    with pytest.raises(SeqgenError, match="step 4: there is none"):
+        restore_params(tmp_path, params, 4)
+    damage(folder(tmp_path, 5, "params") / "leaves.json", "0")
+    with pytest.raises(SeqgenError, match=r"step 5: leaves.json: sha256 differs"):
+        restore_params(tmp_path, params, 5)
+    assert restore_params(tmp_path, params)[2] == ["step 5: leaves.json: sha256 differs"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_dying_before_any_step_of_a_save_loses_nothing(run, monkeypatch):
+    """Fails if at one moment the newest name stands for half a checkpoint, or the old one goes before the new is there."""
+    from orbax.checkpoint import v1 as ocp
+
+    def mortal(function):
+        def call(*arguments, **keywords):
+            nonlocal lives
+            lives -= 1
+            if lives < 0:
+                raise Killed
+            return function(*arguments, **keywords)
+
+        return call
+
+    places = [(Path, "mkdir"), (Path, "rename"), (Path, "write_text"), (Path, "unlink"), (ocp, "save"), (shutil, "rmtree")]
+    survived, moment = False, 0
+    while not survived:
+        lives, again = moment, run.with_name(f"again{moment}")
+        shutil.copytree(run, again)
+        with monkeypatch.context() as patch:
+            for place, name in places:
+                patch.setattr(place, name, mortal(getattr(place, name)))
+            try:
+                save_state(again, 800, make(800))
+                survived = True
+            except Killed:
+                pass
+        step, restored, skipped = restore_state(again, make(0))
+        assert step in (702, 800)
+        assert skipped == []
+        assert_same(restored, make(step))
+        save_state(again, 801, make(801))
+        assert sorted(path.name for path in folder(again, 0).parent.iterdir()) == [str(step), "801"]
+        moment += 1
+    assert moment > 8
+
+
+def test_kill_9_at_random_moments(tmp_path):
+    """Fails if a process killed within a save leaves something that is restored wrongly, or stands in the way."""
+    forever = "save_state(run, 1, make(1, 999)); print('saved', flush=True)\nfor i in range(2, 9999): save_state(run, i, make(i, 999))"
+    runs = [tmp_path / str(i) for i in range(3)]
+    processes = [child(forever, run) for run in runs]
+    chance = random.Random(time.time_ns())
+    for run, process in zip(runs, processes, strict=True):
+        assert process.stdout.readline() == "saved\n"
+        time.sleep(chance.uniform(0.02, 0.4))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        step, restored, skipped = restore_state(run, make(0, 999))
+        assert skipped == []
+        assert_same(restored, make(step, 999))
+        save_state(run, step + 1, make(step + 1, 999))
+        assert sorted(path.name for path in folder(run, 0).parent.iterdir()) == sorted([str(step), str(step + 1)])
+
+
+@pytest.mark.parametrize("probed", [True, False])
+def test_a_full_disk_is_one_clear_line(tmp_path, probed):
+    """Fails if an error of the disk, or of tensorstore's threads about it, is not caught, or if a temporary stays."""
+    code = f"""
+import resource
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+save_state(run, 1, make(1))
+save_state(run, 2, make(2))
+if not {probed}: checkpoint._probe = lambda path, size: None
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try: save_state(run, 3, make(3, 9999))
+except SeqgenError as error: print(error)
+"""
+    process = child(code, tmp_path, stderr=subprocess.PIPE)
+    out, err = process.communicate()
+    where = folder(tmp_path, 3)
+    assert out == f"cannot write checkpoint at {where}: File too large; the previous checkpoint (step 2) is intact\n"
+    assert not (probed and err), err
+    assert sorted(path.name for path in where.parent.iterdir()) == ["1", "2"]
+    assert_same(restore_state(tmp_path, make(0))[1], make(2))
+
+
+def test_a_parent_that_is_a_file(tmp_path):
+    """Fails if the operating system's error comes through as a traceback."""
+    (tmp_path / "run").touch()
+    with pytest.raises(SeqgenError, match="cannot write checkpoint at .*: Not a directory; there was none before it"):
+        save_state(tmp_path / "run", 1, make(1))
+
+
+def test_leaves_with_one_name_are_refused(tmp_path):
+    """Fails if two leaves are written under one name, so that one of them is lost."""
+    with pytest.raises(ValueError, match="same dotted name"):
+        save_state(tmp_path, 1, {"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}})
+
+
+def test_the_module_does_not_import_orbax():
+    """Fails if every command pays for Orbax (0.6 s) at its start."""
+    process = child("print([name for name in sys.modules if name.startswith('orbax')])", "run")
+    assert process.communicate()[0] == "[]\n"
