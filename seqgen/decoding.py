@@ -1,6 +1,7 @@
 """Decoding, over any model's `step` and a `Start`."""
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

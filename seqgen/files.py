@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from seqgen.errors import SeqgenError
@@ -11,11 +12,12 @@ def write(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with nothing in it
         os.replace(partial, path)
     except OSError as error:
-        try:
+        with suppress(OSError):  # its folder is not one
             partial.unlink(missing_ok=True)
-        except OSError:  # its folder is not one
-            pass
         raise SeqgenError(f"cannot write {path}: {error.strerror}") from error

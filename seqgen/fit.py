@@ -81,10 +81,10 @@ def samples(rows: list[tuple[str, str, str]]) -> str:
 
 def test(run: Run, program: loop.Program, report: loop.Report) -> log.Event:
     """The test set's one evaluation, of the selected epoch; taken from the log where it stands there."""
-    for event in reversed(log.read(run.path)):
-        if event["event"] == "evaluate" and event["split"] == "test":
-            return event
     step = run.selected_step()
+    for event in log.read(run.path):
+        if event["event"] == "evaluate" and event["split"] == "test" and event.get("selected_step", event["step"]) == step:
+            return event
     event, text = evaluate(run, "test", run.params, step, step / program.epoch_steps)
     event = {**event, "final": True, "step": program.steps, "selected_step": step}
     write(run.path / "samples" / "test.txt", text)
@@ -98,14 +98,16 @@ def draw(run: Run) -> None:
     save(run.path / "figures" / "learning", viz.learning_figure(log.read(run.path)))
     if run.attends:
         questions = {run.dataset.task.format(question): question for question, _ in run.pairs("test")[:200]}
-        save(run.path / "figures" / "attention", viz.attention_figure(maps(run, [questions[name] for name in sorted(questions)][:4])))
+        if drawn := maps(run, [questions[name] for name in sorted(questions)][:4]):
+            save(run.path / "figures" / "attention", viz.attention_figure(drawn))
 
 
 def maps(run: Run, questions: list[str]) -> list[viz.AttentionMap]:
-    """What is drawn of a run's answers: one map a question and head."""
+    """What is drawn of a run's answers: one map a question and head; nothing of an answer that is empty."""
     return [
         viz.AttentionMap(weights, seen.question, seen.answer)
         for seen in map(run.attention, questions)
+        if seen.answer
         for weights in seen.weights
     ]
 

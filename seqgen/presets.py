@@ -1,8 +1,7 @@
 """Named pairs of task and model with sensible defaults: the only library file where a task meets a model."""
 
-from dataclasses import replace
-
 from seqgen.models import decoders, encoders, seq2seq
+from seqgen.nn.init import SchemeName
 from seqgen.runs import RunConfig, Training
 from seqgen.tasks import TASKS
 from seqgen.tasks.dataset import Data
@@ -17,7 +16,7 @@ READERS: dict[str, tuple[tuple, tuple]] = {
 """A variant's readers: what joins the recurrence, and what joins the readout."""
 
 
-def model(variant: str, *, embedding: int, hidden: int, init: str = "book") -> seq2seq.Config:
+def model(variant: str, *, embedding: int, hidden: int, init: SchemeName = "book") -> seq2seq.Config:
     """One of the four variants at a size."""
     inputs, outputs = READERS[variant]
     decoder = decoders.Config(embedding, hidden, inputs=inputs, outputs=outputs)
@@ -40,8 +39,3 @@ def book(task: str, variant: str, file: str, *, reverse: bool) -> RunConfig:
     hidden, epochs = {"addition": (128, 25), "dates": (256, 10)}[task]
     data = Data(TASKS[task](), layout="book", reverse=reverse, file=file, split="book")
     return RunConfig(data, model(variant, embedding=16, hidden=hidden), Training(epochs=epochs), HyperConfig())
-
-
-def with_data(config: RunConfig, **changes) -> RunConfig:
-    """The same run on other data."""
-    return replace(config, data=replace(config.data, **changes))

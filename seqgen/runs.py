@@ -1,10 +1,11 @@
 """A run is a directory: its configuration, vocabulary, log, checkpoints, samples and figures. Here it is made and opened.
 
-    config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  checkpoints/  figures/
+config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  checkpoints/  figures/
 """
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import jax
 import numpy as np
 from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
+from cattrs.v import format_exception
 from jaxtyping import Float
 
 from seqgen import evaluation
@@ -41,9 +43,16 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Training:
-    """`epochs` of batches of `batch` examples, or `steps` where given.
+    """How long a run trains, how its rate moves, and which epoch counts.
 
-    The rate is constant, or rises over the first `warmup` of all steps (a fraction) and falls to 0 as a cosine.
+    Args:
+        epochs: passes over the training examples.
+        batch: examples a step.
+        steps: train for so many steps, whatever the epochs.
+        schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a cosine.
+        warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
+        select: the epoch that is tested and predicts: the last, or the best one on the validation split.
+
     """
 
     epochs: int = 25
@@ -71,19 +80,32 @@ class RunConfig:
     hyper: HyperConfig = field(default_factory=HyperConfig)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed must be at least 0 and below 2**32, not {self.seed}")
+
 
 def _converter() -> cattrs.Converter:
-    """JSON and back: unknown keys are refused, the task carries its name."""
+    """JSON and back: unknown keys and other types are refused, the task carries its name."""
     converter = make_converter(forbid_extra_keys=True)
+    for kind in (bool, int, float, str):
+        converter.register_structure_hook(kind, _exactly)
     configure_tagged_union(Addition | Dates, converter, tag_name="name", tag_generator=lambda task: task.__name__.lower())
     return converter
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    """A value as it is: cattrs alone takes 2.7 for 2, and "false" for true."""
+    if type(value) is not kind and (type(value), kind) != (int, float):
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    return kind(value)
 
 
 CONVERTER = _converter()
 
 
 class Attended(NamedTuple):
-    """What a model looked at: one row for each character of its answer (and its end), in reading order of the question."""
+    """What a model looked at: one row for each character of its answer, in reading order of the question."""
 
     question: str
     answer: str
@@ -108,10 +130,13 @@ class Run:
     def _text(self) -> "_Text":
         return structure(self.path / "vocabulary.json", _Text)
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The run's characters in the order of their ids."""
-        return Vocabulary(self._text.characters)
+        """The run's characters in the order of their ids. Raises `SeqgenError` where they cannot be those of its model."""
+        characters, model = self._text.characters, self.config.model
+        if not len(characters) == len({*characters}) == model.vocabulary or characters[model.delimiter] != DELIMITER:
+            raise SeqgenError(f"{self.path / 'vocabulary.json'}: {characters!r} is not what the model was made for")
+        return Vocabulary(characters)
 
     @property
     def layout(self) -> Layout:
@@ -137,9 +162,12 @@ class Run:
     def selected_step(self) -> int:
         """The step of the selected epoch. Raises `SeqgenError` while there is none."""
         steps = checkpoint.steps(self.path, "params")
+        if self.config.training.select == "best":
+            epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
+            steps = [best_step(epochs)] if epochs else []
         if not steps:
-            raise SeqgenError(f"{self.path} has no parameters yet; `seqgen resume {self.path}` trains it")
-        return best_step(log.read(self.path)) if self.config.training.select == "best" else steps[-1]
+            raise SeqgenError(f"{self.path} has no finished epoch yet; `seqgen resume {shlex.quote(str(self.path))}` trains it")
+        return steps[-1]
 
     @property
     def attends(self) -> bool:
@@ -184,12 +212,17 @@ class Run:
     def attention(self, question: str) -> Attended:
         """Where each character of the answer looked. Raises `UsageError` for a model without attention."""
         if not self.attends:
-            raise UsageError(f"{self.path} has no attention to show: its decoder reads {self.config.model.decoder.outputs or 'nothing'}")
+            raise UsageError(f"{self.path} has no attention to show: none of its decoder's readers attends")
         made = self.decode([question])
         source, length = encode_questions([question], self.vocabulary, self.layout)
         answer = render(made.tokens[0], self.vocabulary, self.layout)
         weights = reading_order(made.aux["attention"][0], source.shape[1] if length is None else length[0], self.layout)
         return Attended(question, answer, weights.swapaxes(0, 1)[:, : len(answer), : len(question)])
+
+    def changes(self) -> list[str]:
+        """What is not as it was when the run was made: bit for bit, a resumed run ends the same only where nothing is."""
+        made = structure(self.path / "versions.json", dict)
+        return [f"{name} {made.get(name)}, now {now}" for name, now in versions().items() if made.get(name) != now]
 
     def evaluate(self, split: Split = "test") -> evaluation.Scores:
         """Exact match, token accuracy and loss on a split."""
@@ -223,11 +256,14 @@ def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> 
     if len(dataset.splits.train) < config.training.batch:
         raise UsageError(f"--batch {config.training.batch} is more than the {len(dataset.splits.train)} training examples")
     path = claim(folder, name, config)
-    try:
-        write(path / "vocabulary.json", json.dumps(CONVERTER.unstructure(_Text(vocabulary.characters, dataset.layout)), indent=1))
-        write(path / "versions.json", json.dumps(versions(), indent=1))
-        write(path / "config.json", json.dumps(CONVERTER.unstructure(config), indent=1))
-    except SeqgenError:
+    try:  # config.json comes last: a folder that has it is a run
+        for stem, content in (
+            ("vocabulary", CONVERTER.unstructure(_Text(vocabulary.characters, dataset.layout))),
+            ("versions", versions()),
+            ("config", CONVERTER.unstructure(config)),
+        ):
+            write(path / f"{stem}.json", json.dumps(content, indent=1) + "\n")
+    except BaseException:  # Ctrl-C, too
         shutil.rmtree(path, ignore_errors=True)
         raise
     run = Run(path)
@@ -245,13 +281,15 @@ def claim(folder: Path, name: str | None, config: RunConfig) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except FileExistsError as error:
-            if not path.exists():  # a parent is a file
+            if not path.parent.is_dir():
                 raise SeqgenError(f"cannot make {path}: {path.parent} is not a folder") from error
             continue
         except OSError as error:
             raise SeqgenError(f"cannot make {path}: {error.strerror}") from error
         return path
-    raise UsageError(f"{locate(names[-1], folder)} exists; another --name would do, or `seqgen resume {names[-1]}` to go on")
+    path = locate(names[-1], folder)
+    resume = f", or `seqgen resume {shlex.quote(str(path))}` to go on" if is_run(path) else ""
+    raise UsageError(f"{path} exists; another --name would do{resume}")
 
 
 def default_name(config: RunConfig) -> str:
@@ -269,17 +307,31 @@ def locate(name: str | os.PathLike[str], folder: Path = Path("runs")) -> Path:
 def open_run(name: str | os.PathLike[str]) -> Run:
     """Open a run by its path, or by a name under `runs/`. Raises `UsageError` where there is none."""
     for path in (locate(name), Path(name)):
-        if (path / "config.json").is_file():
+        if is_run(path):
             return Run(path)
     raise UsageError(f"no run at {locate(name)}: it has no config.json")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run was made there."""
+    return os.path.isfile(path / "config.json")  # pathlib's own raises for a name that is too long
 
 
 def structure(path: Path, kind: type) -> Any:
     """Read one of the run's JSON files. Raises `SeqgenError` that names the file and the field."""
     try:
-        return CONVERTER.structure(json.loads(path.read_text(encoding="utf-8")), kind)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        return CONVERTER.structure(content, kind)
     except OSError as error:
         raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:
-        what = "; ".join(cattrs.transform_error(error)) if isinstance(error, cattrs.BaseValidationError) else str(error)
-        raise SeqgenError(f"{path}: {what}") from error
+    except cattrs.BaseValidationError as error:
+        raise SeqgenError(f"{path}: {'; '.join(cattrs.transform_error(error, format_exception=_say))}") from error
+    except Exception as error:  # no JSON, not UTF-8, and what cattrs makes of foreign shapes
+        raise SeqgenError(f"{path}: {error}") from error
+
+
+def _say(error: BaseException, kind: Any) -> str:
+    """The words of a refusal; cattrs alone says "invalid value" for each."""
+    return str(error) if isinstance(error, (ValueError, SeqgenError)) else format_exception(error, kind)

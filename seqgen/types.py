@@ -33,11 +33,14 @@ class Noise(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """What may differ between two runs of one compiled program: traced, so a change never recompiles."""
+    """What may differ between two runs of one compiled program: traced, so a change never recompiles.
+
+    `dropout` None is no leaf: it leaves dropout out of the program.
+    """
 
     lr: Float[Array, ""]
     clip: Float[Array, ""]
-    dropout: Float[Array, ""]
+    dropout: Float[Array, ""] | None
     init_scale: Float[Array, ""]
 
 
@@ -75,10 +78,10 @@ class Out(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Teacher forcing: `targets` is `inputs` one step later; `mask` marks the targets that count."""
+    """Teacher forcing: `targets` is `inputs` one step later; `mask` marks the targets that count. NumPy's or jax's arrays."""
 
-    source: Int[Array, "B S"]
-    length: Int[Array, " B"] | None
-    inputs: Int[Array, "B T"]
-    targets: Int[Array, "B T"]
-    mask: Bool[Array, "B T"]
+    source: Int[Any, "B S"]
+    length: Int[Any, " B"] | None
+    inputs: Int[Any, "B T"]
+    targets: Int[Any, "B T"]
+    mask: Bool[Any, "B T"]

@@ -1,6 +1,7 @@
 """What holds for the whole suite: the CPU, jax at its strictest, and a compilation cache that runs share."""
 
 import os
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 # Before jax is imported, and for every process that a test starts.
@@ -22,3 +23,34 @@ def book_files() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the book's files are not in {folder} (SEQGEN_BOOK_DATA says where they are)")
     return folder
+
+
+TINY = ["--model.encoder.hidden", "12", "--model.decoder.hidden", "12", "--model.encoder.embedding", "7", "--lr", "0.02"]
+
+
+@pytest.fixture(scope="session")
+def attention_run(tmp_path_factory) -> Path:
+    """A tiny run, trained once: attention, reversed, masked layout. Copy it before you damage it."""
+    return train(tmp_path_factory.mktemp("attention"), "attention", "--task.digits", "2", "--draws", "1000", "--epochs", "4")
+
+
+@pytest.fixture(scope="session")
+def book_run(tmp_path_factory) -> Path:
+    """A tiny run, trained once: baseline, not reversed, a file in the book's layout and split. Copy it before you damage it."""
+    from seqgen.tasks.addition import Addition
+    from seqgen.tasks.dataset import Data, prepare
+
+    file = tmp_path_factory.mktemp("book") / "addition.txt"
+    prepare(Data(Addition(2), draws=500), file)
+    options = ["--data", str(file), "--layout", "book", "--no-reverse", "--epochs", "3", "--select", "best"]
+    return train(file.parent, "baseline", "--task.digits", "2", *options)
+
+
+def train(folder: Path, model: str, *options: str) -> Path:
+    """`seqgen train addition MODEL` with tiny sizes; what it prints stands beside the run, in `stdout` and `stderr`."""
+    from seqgen.cli import main
+
+    words = ["train", "addition", model, "--name", str(folder / "run"), "--batch", "32", *TINY, *options]
+    with open(folder / "stdout", "w") as out, open(folder / "stderr", "w") as err, redirect_stdout(out), redirect_stderr(err):
+        assert main(words) == 0
+    return folder / "run"

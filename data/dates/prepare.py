@@ -7,8 +7,8 @@ from pathlib import Path
 import tyro
 
 from seqgen.errors import SeqgenError
-from seqgen.tasks.dates import Dates
 from seqgen.tasks.dataset import Data, checksum, prepare
+from seqgen.tasks.dates import Dates
 
 
 def main(draws: int = 50_000, seed: int = 0) -> None:

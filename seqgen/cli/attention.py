@@ -6,7 +6,8 @@ from typing import Annotated
 import tyro
 
 from seqgen import viz
-from seqgen.cli.parse import parse
+from seqgen.cli.parse import call
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.fit import maps
 from seqgen.runs import open_run
 
@@ -23,8 +24,13 @@ def command(
         run: a path, or a name under runs/.
         text: questions, one map each.
         output: the figure, .png or .svg.
+
     """
+    if not text:
+        raise UsageError("attention needs a TEXT to answer")
     drawn = maps(open_run(run), list(text))
+    if not drawn:
+        raise SeqgenError(f"{run} answers with nothing, so there is nothing to draw; more training would do")
     viz.save(viz.attention_figure(drawn), output)
     for seen in drawn:
         print(f"{seen.source} -> {seen.output}")
@@ -33,4 +39,4 @@ def command(
 
 def main(arguments: list[str]) -> None:
     """`seqgen attention RUN TEXT...`."""
-    parse(command, "seqgen attention", arguments)
+    call(command, "seqgen attention", arguments)

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 import tyro
 
+from seqgen.cli.parse import call
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.tasks import TASKS
+from seqgen.tasks import TASKS, Addition, Dates
 from seqgen.tasks.audit import Row, audit
 from seqgen.tasks.book import read_book_pairs
 from seqgen.tasks.dataset import Data, load
-from seqgen.tasks.task import Task
 
 HEADER = ("test rows", "word for word", "ignoring case", "by key")
 
@@ -31,19 +31,19 @@ def command(
         file: audit a file in the book's format instead, with the book's split.
 
     """
-    if (task is None) == (file is None):
-        raise UsageError("name a task (addition or dates) or a --file to audit: one of the two")
-    if file is None:
+    if task and not file:
         data = Data(TASKS[task](), draws=draws, seed=data_seed)
-    else:
+    elif file and not task:
         data = Data(recognise(file), file=str(file.resolve()), split="book")
+    else:
+        raise UsageError("name a task (addition or dates) or a --file to audit: one of the two")
     splits = load(data).splits
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in splits._asdict().items())
     print(f"{data.task.name}, {data.split} split: {sizes}")
     print(table(audit(data.task, splits.train, splits.test)))
 
 
-def recognise(path: Path) -> Task:
+def recognise(path: Path) -> Addition | Dates:
     """The task of a file, by its first line. Raises `SeqgenError` if it is none that we know."""
     question, answer = read_book_pairs(path).pairs[0]
     for task in (make() for make in TASKS.values()):
@@ -67,4 +67,4 @@ def table(rows: list[Row]) -> str:
 
 def main(arguments: list[str]) -> None:
     """`seqgen audit TASK` or `seqgen audit --file PATH`."""
-    tyro.cli(command, args=arguments, prog="seqgen audit")
+    call(command, "seqgen audit", arguments)

@@ -5,19 +5,23 @@ from typing import Annotated
 
 import tyro
 
-from seqgen.cli.parse import parse
+from seqgen.cli.parse import call
 from seqgen.runs import Split, open_run
 
 
 def command(
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, split: Split = "test", json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    split: Split = "test",
+    json_: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Exact match, token accuracy and teacher-forced loss (nats a token).
 
     Args:
         run: a path, or a name under runs/.
         split: which rows.
-        json_: print one JSON object.
+        json_: print one JSON object instead.
+
     """
     scores = open_run(run).evaluate(split)
     if json_:
@@ -32,4 +36,4 @@ def command(
 
 def main(arguments: list[str]) -> None:
     """`seqgen evaluate RUN`."""
-    parse(command, "seqgen evaluate", arguments)
+    call(command, "seqgen evaluate", arguments)

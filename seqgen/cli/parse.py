@@ -1,6 +1,7 @@
 """tyro, with our error for what a configuration refuses."""
 
 from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
 
 import tyro
@@ -14,3 +15,13 @@ def parse(target: Callable, prog: str, arguments: list[str], **options: Any) -> 
         return tyro.cli(target, prog=prog, args=arguments, **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
+    """Read a command's arguments, and only then run it: a `ValueError` of its own is a bug, not bad usage."""
+
+    @wraps(command)
+    def bind(*args: Any, **options: Any) -> Callable[[], None]:
+        return partial(command, *args, **options)
+
+    parse(bind, prog, arguments)()

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from seqgen.cli.parse import parse
-from seqgen.errors import SeqgenError, UsageError
+from seqgen.cli.parse import call
+from seqgen.errors import UsageError
 from seqgen.runs import open_run
 
 AT_ONCE = 512
@@ -25,31 +25,31 @@ def command(
     Args:
         run: a path, or a name under runs/.
         text: questions.
+
     """
     opened = open_run(run)
     if text:
         print("\n".join(opened.predict(text)))
         return
-    number = 1
-    for lines in batches():
+    if sys.stdin is None:
+        raise UsageError("predict needs a TEXT, or questions on standard input")
+    lines, at_once = questions(), 1 if sys.stdin.isatty() else AT_ONCE
+    while batch := list(islice(lines, at_once)):
+        print("\n".join(opened.predict(batch)), flush=True)
+
+
+def questions() -> Iterator[str]:
+    """The lines of standard input. Raises `UsageError`, naming the line, for one that is empty or not UTF-8."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            answers = opened.predict(lines)
-        except UsageError as error:
-            raise UsageError(f"standard input, lines {number}-{number + len(lines) - 1}: {error}") from error
-        print("\n".join(answers), flush=True)
-        number += len(lines)
-
-
-def batches() -> Iterator[list[str]]:
-    """Standard input in lists of lines; at a terminal, line by line. Raises `SeqgenError` for what is not UTF-8."""
-    size = 1 if sys.stdin.isatty() else AT_ONCE
-    try:
-        while lines := [line.rstrip("\r\n") for line in islice(sys.stdin, size)]:
-            yield lines
-    except UnicodeDecodeError as error:
-        raise SeqgenError(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from error
+            question = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02x})") from error
+        if not question.strip():
+            raise UsageError(f"standard input, line {number}: the question is empty")
+        yield question
 
 
 def main(arguments: list[str]) -> None:
     """`seqgen predict RUN TEXT...`."""
-    parse(command, "seqgen predict", arguments)
+    call(command, "seqgen predict", arguments)

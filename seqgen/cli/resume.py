@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from seqgen.cli.parse import parse
+from seqgen.cli.parse import call
 from seqgen.cli.terminal import run_to_end
 from seqgen.runs import open_run
 
@@ -14,10 +14,11 @@ def command(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN
 
     Args:
         run: a path, or a name under runs/.
+
     """
     run_to_end(open_run(run))
 
 
 def main(arguments: list[str]) -> None:
     """`seqgen resume RUN`."""
-    parse(command, "seqgen resume", arguments)
+    call(command, "seqgen resume", arguments)

@@ -11,6 +11,7 @@ from seqgen.fit import fit
 from seqgen.runs import Run
 from seqgen.training.chunk import Totals
 from seqgen.training.log import Event
+from seqgen.training.loop import stoppable
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""
@@ -57,10 +58,10 @@ class Terminal:
         self.exact = f"{event['exact_match']:.2%}"
         final = bool(event.get("final"))
         head = "test" if final else f"epoch {event['epoch']:g} of {self.steps / self.epoch_steps:g} · {event['split']}"
-        scores = f"exact match {self.exact} · token accuracy {event['token_accuracy']:.2%} · loss {event['loss']:.4f} nats/token"
+        tokens, loss = f"token accuracy {event['token_accuracy']:.2%}", f"loss {event['loss']:.4f} nats/token"
         lines = samples.splitlines()
         shown = lines if final or event["step"] == self.steps else lines[: 1 + SHOWN]
-        self.note(f"{head} · {event['examples']:,} examples · {scores}")
+        self.note(f"{head} · {event['examples']:,} examples · exact match {self.exact} · {tokens} · {loss}")
         for line in shown:
             self.note(f"    {line}")
 
@@ -71,8 +72,11 @@ class Terminal:
 
 def run_to_end(run: Run) -> None:
     """Train a run while telling how it goes; standard output gets its path, so that a script can go on with it."""
-    with Terminal() as terminal:
+    with Terminal() as terminal, stoppable(run.path):
         terminal.note(f"{run.path}: {run.config.data.task.name}, seed {run.config.seed}")
+        if changes := run.changes():
+            terminal.note(f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit")
         event = fit(run, terminal)
-        terminal.note(f"test exact match {event['exact_match']:.2%} of {event['examples']:,} · figures in {run.path / 'figures'}")
+        test = f"test exact match {event['exact_match']:.2%} of {event['examples']:,}"
+        terminal.note(f"{test} · figures in {run.path / 'figures'}")
     print(run.path)

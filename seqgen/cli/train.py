@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +27,14 @@ Flat = tyro.conf.arg(name="")
 
 
 @dataclass(frozen=True)
+class Model(seq2seq.Config):
+    """The model's parts; what comes from the data is not asked for."""
+
+    vocabulary: tyro.conf.Suppress[int] = 0
+    delimiter: tyro.conf.Suppress[int] = 0
+
+
+@dataclass(frozen=True)
 class Options:
     """Train one model on one task and write a run directory.
 
@@ -42,10 +50,11 @@ class Options:
         split: leak-free (by key, 80/10/10) or book (its permutation, 90/10, no validation rows).
         task: the task's own parameters.
         model: the model's parts.
+
     """
 
     task: Annotated[Addition | Dates, tyro.conf.AvoidSubcommands]
-    model: seq2seq.Config
+    model: Model
     training: Annotated[runs.Training, Flat]
     hyper: Annotated[HyperConfig, Flat]
     draws: int
@@ -61,20 +70,21 @@ class Options:
 
 def main(arguments: list[str]) -> None:
     """Parse, make the run directory, train."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if {"-h", "--help"} & {*arguments[:2]}:
         print(USAGE)
         return
-    task = one_of("task", arguments[0], TASKS)
-    if len(arguments) < 2 or arguments[1].startswith("-"):
-        raise UsageError(f"train {task} needs a model: {', '.join(presets.READERS)}")
-    variant = one_of("model", arguments[1], presets.READERS)
+    task = one_of("task", arguments[:1], TASKS)
+    variant = one_of("model", arguments[1:2], presets.READERS)
     options = parse(Options, f"seqgen train {task} {variant}", arguments[2:], default=defaults(presets.preset(task, variant)))
     run = runs.create(config(options), options.name, options.runs)
     run_to_end(run)
 
 
-def one_of(kind: str, word: str, known: Collection[str]) -> str:
-    """`word`, if it is known. Raises `UsageError` that suggests the nearest."""
+def one_of(kind: str, words: list[str], known: Collection[str]) -> str:
+    """The first word, if it is known. Raises `UsageError` that suggests the nearest."""
+    word = words[0] if words else "-"
+    if word.startswith("-"):
+        raise UsageError(f"train needs a {kind}: {', '.join(known)}")
     if word in known:
         return word
     near = difflib.get_close_matches(word, known, n=1)
@@ -85,7 +95,15 @@ def defaults(preset: runs.RunConfig) -> Options:
     """A preset as options."""
     data = preset.data
     return Options(
-        data.task, preset.model, preset.training, preset.hyper, data.draws, data.seed, data.layout, data.reverse, preset.seed
+        data.task,
+        Model(**vars(preset.model)),
+        preset.training,
+        preset.hyper,
+        data.draws,
+        data.seed,
+        data.layout,
+        data.reverse,
+        preset.seed,
     )
 
 
@@ -101,4 +119,4 @@ def config(options: Options) -> runs.RunConfig:
         file=file,
         split=options.split or ("leak-free" if file is None else "book"),
     )
-    return runs.RunConfig(data, options.model, options.training, options.hyper, options.seed)
+    return runs.RunConfig(data, seq2seq.Config(**vars(options.model)), options.training, options.hyper, options.seed)

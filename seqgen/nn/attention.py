@@ -4,7 +4,8 @@
 A query may have any leading axes before [B, H]; the scores of a whole target [T, B] are one batched product.
 """
 
-from typing import Callable, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp

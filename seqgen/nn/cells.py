@@ -1,6 +1,7 @@
 """Recurrent cells: parameters, carry and one step. `CELLS` is the table that configurations name."""
 
-from typing import Callable, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp

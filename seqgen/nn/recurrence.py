@@ -1,6 +1,6 @@
 """The only loop over time."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp

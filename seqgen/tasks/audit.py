@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from seqgen.tasks.task import Pair, Task
 
+Hits = tuple[int, int, int]
+
 
 class Row(NamedTuple):
     """Of `rows` test rows of one format, how many stand in training: word for word, ignoring case, by the task's key."""
@@ -21,14 +23,13 @@ def audit(task: Task, train: Sequence[Pair], test: Sequence[Pair]) -> list[Row]:
     questions = {question for question, _ in train}
     folded = {question.lower() for question in questions}
     keys = {task.key(*pair) for pair in train}
-    found = [
-        Row(task.format(question), 1, question in questions, question.lower() in folded, task.key(question, answer) in keys)
-        for question, answer in test
-    ]
-    return [_total("all", found)] + [
-        _total(name, [row for row in found if row.format == name]) for name in sorted({row.format for row in found})
-    ]
+    found: dict[str, list[Hits]] = {"all": []}
+    for question, answer in test:
+        hits = question in questions, question.lower() in folded, task.key(question, answer) in keys
+        found["all"].append(hits)
+        found.setdefault(task.format(question), []).append(hits)
+    return [Row(name, len(found[name]), *_counts(found[name])) for name in ("all", *sorted(found.keys() - {"all"}))]
 
 
-def _total(name: str, found: list[Row]) -> Row:
-    return Row(name, *(sum(row[column] for row in found) for column in range(1, len(Row._fields))))
+def _counts(found: list[Hits]) -> Hits:
+    return sum(hits[0] for hits in found), sum(hits[1] for hits in found), sum(hits[2] for hits in found)

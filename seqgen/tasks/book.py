@@ -3,13 +3,12 @@
 A line is the question filled up with blanks to a fixed width, then `_` and the answer, filled up to another.
 """
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from seqgen import files
 from seqgen.errors import SeqgenError
 from seqgen.tasks.task import Pair, text_ids
 from seqgen.tasks.vocabulary import BLANK, DELIMITER, Vocabulary
@@ -55,34 +54,15 @@ def read_book_pairs(path: str | Path) -> BookPairs:
     """The pairs of a file in the order of its lines, LF or CRLF. Raises `SeqgenError`, with the line number, if malformed."""
     lines = _lines(Path(path))
     question_width, answer_width = lines[0].find(DELIMITER), len(lines[0].partition(DELIMITER)[2])
-    pairs = []
-    for number, line in enumerate(lines, start=1):
-        question, delimiter, answer = line.partition(DELIMITER)
-        if reason := _fault(question, delimiter, answer, question_width, answer_width):
-            raise SeqgenError(f"{path}, line {number}: {reason}")
-        pairs.append((question.rstrip(BLANK), answer.rstrip(BLANK)))
-    vocabulary = Vocabulary("".join(dict.fromkeys("".join(lines))))
-    return BookPairs(pairs, question_width, answer_width, vocabulary)
+    pairs = _pairs(lines, question_width, answer_width, path)
+    return BookPairs(pairs, question_width, answer_width, Vocabulary("".join(dict.fromkeys("".join(lines)))))
 
 
 def write_book_file(path: str | Path, pairs: list[Pair], question_width: int, answer_width: int) -> None:
     """Write pairs in the book's format: the whole file or nothing. Raises `SeqgenError` for what it cannot hold."""
-    path = Path(path)
-    lines = []
-    for number, (question, answer) in enumerate(pairs, start=1):
-        line = f"{question:<{question_width}}{DELIMITER}{answer:<{answer_width}}"
-        if reason := _fault(*line.partition(DELIMITER), question_width, answer_width):
-            raise SeqgenError(f"{path}, line {number} not written: {reason}")
-        lines.append(line + "\n")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text("".join(lines), encoding="utf-8", newline="\n")
-        partial.replace(path)
-    except OSError as error:
-        raise SeqgenError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    lines = [f"{question:<{question_width}}{DELIMITER}{answer:<{answer_width}}" for question, answer in pairs]
+    _pairs(lines, question_width, answer_width, path)
+    files.write(Path(path), "".join(line + "\n" for line in lines))
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -105,18 +85,25 @@ def _lines(path: Path) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def _fault(question: str, delimiter: str, answer: str, question_width: int, answer_width: int) -> str | None:
-    """Why a line is malformed, or nothing."""
-    if not delimiter:
-        return f"no {DELIMITER!r} before an answer"
-    if DELIMITER in answer:
-        return f"more than one {DELIMITER!r}"
-    if len(question) != question_width:
-        return f"the question is {len(question)} characters wide instead of {question_width}"
-    if len(answer) != answer_width:
-        return f"the answer is {len(answer)} characters wide instead of {answer_width}"
-    if not question.strip():
-        return "the question is empty"
-    if not answer.strip():
-        return "the answer is empty"
-    return None
+def _pairs(lines: list[str], question_width: int, answer_width: int, path: str | Path) -> list[Pair]:
+    """Lines taken apart, without padding. Raises `SeqgenError` for the first malformed one."""
+    pairs = []
+    for number, line in enumerate(lines, start=1):
+        question, delimiter, answer = line.partition(DELIMITER)
+        if not delimiter:
+            fault = f"no {DELIMITER!r} before an answer"
+        elif DELIMITER in answer:
+            fault = f"more than one {DELIMITER!r}"
+        elif len(question) != question_width:
+            fault = f"the question is {len(question)} characters wide instead of {question_width}"
+        elif len(answer) != answer_width:
+            fault = f"the answer is {len(answer)} characters wide instead of {answer_width}"
+        elif not question.strip():
+            fault = "the question is empty"
+        elif not answer.strip():
+            fault = "the answer is empty"
+        else:
+            pairs.append((question.rstrip(BLANK), answer.rstrip(BLANK)))
+            continue
+        raise SeqgenError(f"{path}, line {number}: {fault}")
+    return pairs

@@ -2,9 +2,10 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seqgen.errors import UsageError
 from seqgen.tasks.vocabulary import BLANK, DELIMITER, Vocabulary
@@ -17,6 +18,7 @@ Gold = list[dict[str, frozenset[int]]]
 """For each character of an answer: class -> the source positions it is read from, 0-based in the unpadded question."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """Where questions and answers come from. `alphabet` is sorted and holds `_` and the blank."""
 
@@ -98,8 +100,9 @@ def text_ids(texts: Sequence[str], width: int, fill: str, vocabulary: Vocabulary
     return ids
 
 
-def reading_order(weights: np.ndarray, length: np.ndarray | None, layout: Layout) -> np.ndarray:
+def reading_order(weights: ArrayLike, length: ArrayLike | None, layout: Layout) -> np.ndarray:
     """Undo (or do) the reversal along the last axis S of [B, ..., S] with lengths [B], or of one [..., S] with a number."""
+    weights = np.asarray(weights)
     if not layout.reverse:
         return weights
     if length is None:
@@ -136,9 +139,9 @@ def encode(pairs: Sequence[Pair], vocabulary: Vocabulary, layout: Layout) -> Bat
     return Batch(source, length, inputs, targets, np.arange(width) < valid[:, None])
 
 
-def render(tokens: np.ndarray, vocabulary: Vocabulary, layout: Layout) -> str:
+def render(tokens: ArrayLike, vocabulary: Vocabulary, layout: Layout) -> str:
     """The ids of one generated answer back to text."""
-    text = vocabulary.decode(tokens)
+    text = vocabulary.decode(np.asarray(tokens))
     return text.rstrip(BLANK) if layout.kind == "book" else text.partition(DELIMITER)[0]
 
 

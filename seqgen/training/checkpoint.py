@@ -86,7 +86,7 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree) -> None:
         temporary.mkdir(parents=True)
         _probe(temporary / "probe", 2**20 + sum(array.nbytes for array in arrays.values()))
         with context:
-            ocp.save((temporary / "arrays").absolute(), arrays)  # Orbax refuses a relative path
+            ocp.save(str((temporary / "arrays").absolute()), arrays)  # Orbax refuses a relative path
         leaves = {name: _describe(array) for name, array in arrays.items()}
         (temporary / "leaves.json").write_text(json.dumps(leaves, indent=1))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())  # leaves.json comes last
@@ -164,7 +164,7 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
         wanted = f"{target.dtype}{list(target.shape)}"
         if saved != wanted:
             raise SeqgenError(f"leaf {name}: saved as {saved}, wanted as {wanted}")
-    arrays = ocp.load((path / "arrays").absolute())
+    arrays = ocp.load(str((path / "arrays").absolute()))
     for name, saved in leaves.items():
         loaded = _describe(arrays[name])
         for what in saved:

@@ -1,6 +1,7 @@
 """Many training steps as one compiled loop, written for one member."""
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def run_chunk(
         noise = None if rate is None else Noise(jax.random.fold_in(keys.train, state.step), rate)
         (value, (carry, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state.carry, batch, noise)
         updates, opt_state = transform.update(grads, state.opt_state, state.params)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         sums = {name: totals.sums[name] + value for name, value in {**metrics, "gradient_norm": norm}.items()}
         broken = jnp.where(jnp.isfinite(value) & jnp.isfinite(norm), totals.broken, jnp.minimum(totals.broken, state.step))
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state, carry)

@@ -14,45 +14,70 @@ TIMES = frozenset({"seconds", "examples_per_second"})
 """The fields that two runs of one configuration need not share."""
 
 
+NUMBER = (int, float)
+FIELDS: dict[str, dict[str, Any]] = {
+    "train": {"step": int, "epoch": NUMBER, "loss": NUMBER, "gradient_norm": NUMBER, "examples_per_second": NUMBER},
+    "evaluate": {"step": int, "epoch": NUMBER, "split": str, "exact_match": NUMBER, "token_accuracy": NUMBER, "loss": NUMBER},
+}
+"""The events there are, and what each has at least."""
+
+
 def path(run: Path) -> Path:
     """The log of a run."""
     return run / "metrics.jsonl"
 
 
 def append(run: Path, event: Event) -> None:
-    """Write one event and see it to the disk. Raises `SeqgenError` when it cannot be written whole; then nothing of it stays."""
+    """Write one event and see it to the disk. Raises `SeqgenError` when that fails; then nothing of it stays."""
     line = (json.dumps(event) + "\n").encode()
-    file = os.open(path(run), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        end = os.fstat(file).st_size
-        try:
-            written = 0
-            while written < len(line):
-                written += os.write(file, line[written:])
-            os.fsync(file)
-        except OSError as error:
-            os.ftruncate(file, end)
-            raise SeqgenError(f"cannot write {path(run)}: {error.strerror}; all earlier lines are intact") from error
-    finally:
-        os.close(file)
+        with open(path(run), "ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                written = 0
+                while written < len(line):
+                    written += file.write(line[written:])
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise SeqgenError(f"cannot write {path(run)}: {error.strerror}; all earlier lines are intact") from error
 
 
 def read(run: Path) -> list[Event]:
     """All whole events; a last line that was cut off by a kill is left out. Raises `SeqgenError` for any other bad line."""
-    if not path(run).exists():
+    try:
+        lines = path(run).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    except FileNotFoundError:
         return []
-    lines = path(run).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    except OSError as error:
+        raise SeqgenError(f"cannot read {path(run)}: {error.strerror}") from error
     events = []
     for number, line in enumerate(lines, start=1):
-        try:
-            event = json.loads(line) if line.endswith("\n") else None
-            if event is not None and not (isinstance(event, dict) and "event" in event and isinstance(event.get("step"), int)):
-                raise ValueError("not an event")
-        except ValueError as error:
-            raise SeqgenError(f"{path(run)}, line {number}: {error}") from error
-        if event is not None:
-            events.append(event)
+        if line.endswith("\n"):
+            try:
+                events.append(parse(line))
+            except ValueError as error:
+                raise SeqgenError(f"{path(run)}, line {number}: {error}") from error
     return events
+
+
+def parse(line: str) -> Event:
+    """One event. Raises `ValueError` for anything else, naming the field that is missing or of another type."""
+    event = json.loads(line)
+    fields = FIELDS.get(event["event"]) if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    if fields is None:
+        raise ValueError("not an event")
+    for name, kind in fields.items():
+        if not isinstance(event.get(name), kind):
+            raise ValueError(f"{event['event']} event without {name!r}")
+    return event
+
+
+def epochs(run: Path) -> list[Event]:
+    """The evaluations of the epochs, without the final one."""
+    return [event for event in read(run) if event["event"] == "evaluate" and not event.get("final")]
 
 
 def cut(run: Path, step: int) -> list[Event]:

@@ -1,11 +1,12 @@
 """The training loop: run a chunk, log, evaluate, save. It knows functions, not models."""
 
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,12 +39,13 @@ class Program(NamedTuple):
     batch: int
 
 
+@runtime_checkable
 class Report(Protocol):
     """What the terminal is told."""
 
     def begin(self, steps: int, epoch_steps: int, batch: int) -> None: ...
 
-    def chunk(self, step: int, totals: Totals, examples_per_second: float) -> None: ...
+    def chunk(self, step: int, totals: Totals, rate: float) -> None: ...
 
     def evaluated(self, event: log.Event, samples: str) -> None: ...
 
@@ -51,30 +53,60 @@ class Report(Protocol):
 
 
 class Stopped(SeqgenError):
-    """A signal asked for an end, and the run was saved."""
+    """A signal asked for an end; a resumed run loses nothing of what was saved."""
 
-    def __init__(self, number: int, step: int, run: Path) -> None:
-        super().__init__(f"stopped at step {step}; go on with: seqgen resume {run}")
+    def __init__(self, number: int, run: Path, where: str = "") -> None:
+        super().__init__(f"stopped{where}; go on with: seqgen resume {shlex.quote(str(run))}")
         self.exit_code = 128 + number
 
 
 @contextmanager
+def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `handler`, and afterwards to whom they went before."""
+    before = handlers()
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def handlers() -> dict[int, Any]:
+    """Who has SIGINT and SIGTERM now."""
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list, to be read between chunks; a second Ctrl-C acts at once."""
+    """Collect signals in a list, to be read between chunks; a second one of a kind acts as it did before."""
     caught: list[int] = []
-    before = {}
+    before = handlers()
 
     def catch(number: int, frame: Any) -> None:
         caught.append(number)
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, catch)
-    try:
+    with handling(catch):
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+@contextmanager
+def stoppable(run: Path) -> Iterator[None]:
+    """Around `train` and what comes before and after it: a signal acts at once, and ends as `Stopped`."""
+    last = signal.SIGINT
+
+    def interrupt(number: int, frame: Any) -> None:
+        nonlocal last
+        last = number
+        raise KeyboardInterrupt  # which no `except Exception` takes for a failure
+
+    with handling(interrupt):
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise Stopped(last, run) from error
 
 
 def train(run: Path, program: Program, report: Report) -> Params:
@@ -106,8 +138,8 @@ def train(run: Path, program: Program, report: Report) -> Params:
             if ended or caught or time.monotonic() - saved > SAVE_SECONDS:
                 checkpoint.save_state(run, step, (state, totals))
                 saved = time.monotonic()
-            if caught and step < program.steps:
-                raise Stopped(caught[0], step, run)
+            if caught:
+                raise Stopped(caught[0], run, f" at step {step}")
             if ended and step < program.steps:
                 items = program.plan(state)
             pace.start()
@@ -169,17 +201,16 @@ def finish_epoch(run: Path, program: Program, report: Report, params: Params, st
     write(run / "samples" / f"{step}.txt", samples)
     log.append(run, event)
     report.evaluated(event, samples)
-    checkpoint.save_params(run, step, params, keep={best_step(log.read(run))})
+    checkpoint.save_params(run, step, params, keep={best_step(log.epochs(run))})
 
 
-def best_step(events: list[log.Event]) -> int:
+def best_step(epochs: list[log.Event]) -> int:
     """The step with the best exact match among the epochs' evaluations; of equals the one with the lowest loss."""
-    epochs = [event for event in events if event["event"] == "evaluate" and not event.get("final")]
     return max(epochs, key=lambda event: (event["exact_match"], -event["loss"]))["step"]
 
 
 def restore(run: Path, program: Program, report: Report) -> tuple[TrainState, Totals]:
-    """The newest good checkpoint, or a new start; the log is cut back to its step."""
+    """The newest good checkpoint, or a new start where there is none; the log is cut back to its step."""
     fresh = (program.init(), zero_totals(SUMS))
     if not checkpoint.steps(run, "state"):
         log.cut(run, 0)
@@ -187,5 +218,7 @@ def restore(run: Path, program: Program, report: Report) -> tuple[TrainState, To
     step, loaded, skipped = checkpoint.restore_state(run, fresh)
     for line in skipped:
         report.note(f"skipped a checkpoint: {line}")
+    ended = step == program.steps
+    report.note(f"{run}: {'has been trained to its end' if ended else 'goes on'}, step {step} of {program.steps}")
     log.cut(run, step)
     return loaded

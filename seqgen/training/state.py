@@ -1,7 +1,8 @@
 """What training carries from step to step, the streams of randomness, and the optimiser."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,15 @@ def streams(key: Key[Array, ""]) -> Streams:
 
 @dataclass(frozen=True)
 class HyperConfig:
-    """Numbers that a compiled program takes as arguments. `dropout` None leaves dropout out of the program."""
+    """Numbers that a compiled program takes as arguments.
+
+    Args:
+        lr: the learning rate, of a schedule its peak.
+        clip: gradients with a longer norm are scaled down to this one.
+        dropout: the part of the features that is zeroed in training; None leaves dropout out of the program.
+        init_scale: initial matrices are multiplied by it.
+
+    """
 
     lr: float = 1e-3
     clip: float = 5.0
@@ -52,7 +61,8 @@ class HyperConfig:
 
     def traced(self) -> Hyper:
         """The same numbers as float32 leaves."""
-        return jax.tree.map(jnp.float32, Hyper(self.lr, self.clip, self.dropout, self.init_scale))
+        dropout = None if self.dropout is None else jnp.float32(self.dropout)
+        return Hyper(jnp.float32(self.lr), jnp.float32(self.clip), dropout, jnp.float32(self.init_scale))
 
 
 ScheduleName = Literal["constant", "cosine"]

@@ -19,11 +19,11 @@ Gold = list[dict[str, frozenset[int]]]
 
 MARKS = {"\n": "⏎", "\t": "⇥"}
 BLANK = "␣"
-FAINT, GOLD = "0.6", "#ff9500"
+FAINT, RULE, GOLD = "0.6", "0.2", "#ff9500"
 
 WIDTH = 8.1  # inches for the cells of one row of maps: with the margins, a README's width
 CELL = (0.2, 0.36)  # inches, least and most
-LEFT, TOP, TITLE, BETWEEN, BAR = 0.62, 0.62, 0.34, 0.3, 0.85  # inches
+LEFT, TOP, TITLE, BETWEEN, BAR_GAP, BAR = 0.62, 0.62, 0.34, 0.3, 0.2, 0.85  # inches
 
 
 class AttentionMap(NamedTuple):
@@ -45,6 +45,7 @@ def attention_map(
     """
     if np.shape(weights) != (len(output), len(source)) or not np.size(weights):
         raise ValueError(f"weights {np.shape(weights)} for an output of {len(output)} and a source of {len(source)} characters")
+    weights = np.asarray(weights, dtype=float)
     image = ax.imshow(weights, cmap="gray", vmin=0, vmax=1, interpolation="none", aspect="equal", origin="upper")
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
@@ -53,6 +54,7 @@ def attention_map(
     ax.set_xlabel("source", labelpad=6)
     ax.set_ylabel("output", labelpad=6)
     ax.spines[:].set_visible(False)
+    _rule(ax, weights.shape)
     if gold is not None:
         _outline(ax, gold, weights.shape)
     use_fonts(ax)
@@ -73,27 +75,38 @@ def attention_figure(maps: Iterable[AttentionMap]) -> Figure:
 
 def _drawn(maps: Sequence[AttentionMap]) -> Figure:
     """The figure, laid out in inches: matplotlib's own layouts leave gaps around square cells."""
-    rows, columns = (max(np.shape(m.weights)[axis] for m in maps) for axis in (0, 1))
-    cell = float(np.clip(WIDTH / columns, *CELL))
-    block_width = LEFT + columns * cell + BETWEEN
+    cell = float(np.clip(WIDTH / max(np.shape(m.weights)[1] for m in maps), *CELL))
     top = TOP + TITLE * any(m.title for m in maps)
-    block_height = top + rows * cell + BETWEEN
-    across = min(len(maps), max(1, int((WIDTH + LEFT + BETWEEN) // block_width)))
-    width, height = across * block_width + BAR - BETWEEN, -(-len(maps) // across) * block_height
-    figure = Figure(figsize=(width, height), facecolor="white")
-
-    def place(x: float, y: float, w: float, h: float) -> Axes:
-        """Axes of w x h inches, their upper left corner at (x, y) inches from the figure's."""
-        return figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
-
-    for i, one in enumerate(maps):
-        count_t, count_s = np.shape(one.weights)
-        ax = place(i % across * block_width + LEFT, i // across * block_height + top, count_s * cell, count_t * cell)
+    sizes = [(np.shape(m.weights)[1] * cell, np.shape(m.weights)[0] * cell) for m in maps]
+    corners = _flow([(LEFT + w + BETWEEN, top + h + BETWEEN) for w, h in sizes], WIDTH + LEFT + BETWEEN)
+    right, bottom = np.add(np.add(corners, sizes).max(axis=0), (LEFT, top))
+    figure = Figure(figsize=(right + BAR, bottom + BETWEEN), facecolor="white")
+    for one, (x, y), size in zip(maps, corners, sizes, strict=True):
+        ax = _place(figure, (x + LEFT, y + top), size)
         image = attention_map(ax, one.weights, one.source, one.output, gold=one.gold)
         ax.set_title(one.title, loc="left", pad=10, parse_math=False)
-    _scale(place(width - BAR + 0.2, top, 0.13, np.shape(maps[0].weights)[0] * cell), image)
+    _scale(_place(figure, (right + BAR_GAP, top), (0.13, sizes[0][1])), image)
     use_fonts(figure)
     return figure
+
+
+def _flow(blocks: Sequence[tuple[float, float]], width: float) -> list[tuple[float, float]]:
+    """The upper left corners of blocks (width, height) set in rows like words, none wider than `width` if it can be."""
+    corners: list[tuple[float, float]] = []
+    x = y = height = 0.0
+    for block_width, block_height in blocks:
+        if x and x + block_width > width + 1e-6:
+            x, y, height = 0.0, y + height, 0.0
+        corners.append((x, y))
+        x, height = x + block_width, max(height, block_height)
+    return corners
+
+
+def _place(figure: Figure, corner: tuple[float, float], size: tuple[float, float]) -> Axes:
+    """Axes of a size in inches, their upper left corner so many inches to the right of the figure's and below it."""
+    width, height = figure.get_size_inches()
+    left, bottom = corner[0] / width, 1 - (corner[1] + size[1]) / height
+    return figure.add_axes((left, bottom, size[0] / width, size[1] / height))
 
 
 def _scale(ax: Axes, image: AxesImage) -> None:
@@ -111,6 +124,13 @@ def _letter(axis: Axis, characters: str) -> None:
         label.set(color=FAINT if character.isspace() else "0.1", parse_math=False)
 
 
+def _rule(ax: Axes, shape: tuple[int, int]) -> None:
+    """Faint lines between the cells, so that the eye keeps its row and its column on black ground."""
+    count_t, count_s = shape
+    ax.hlines(np.arange(1, count_t) - 0.5, -0.5, count_s - 0.5, color=RULE, linewidth=0.5)
+    ax.vlines(np.arange(1, count_s) - 0.5, -0.5, count_t - 0.5, color=RULE, linewidth=0.5)
+
+
 def _outline(ax: Axes, gold: Gold, shape: tuple[int, int]) -> None:
     """A frame around each run of gold positions in a row."""
     count_t, count_s = shape
@@ -121,7 +141,8 @@ def _outline(ax: Axes, gold: Gold, shape: tuple[int, int]) -> None:
         if positions and not 0 <= positions[0] <= positions[-1] < count_s:
             raise ValueError(f"gold positions {positions} of output character {t}: the source has {count_s}")
         for first, last in _runs(positions):
-            ax.add_patch(Rectangle((first - 0.5, t - 0.5), last - first + 1, 1, fill=False, edgecolor=GOLD, linewidth=1.3))
+            frame = Rectangle((first - 0.5, t - 0.5), last - first + 1, 1, fill=False, edgecolor=GOLD, linewidth=1.3)
+            ax.add_patch(frame).set(zorder=3, clip_on=False)
 
 
 def _runs(positions: Sequence[int]) -> list[tuple[int, int]]:

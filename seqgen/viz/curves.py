@@ -1,12 +1,14 @@
 """Learning curves, from the events in a run's metrics.jsonl."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -16,38 +18,41 @@ Event = Mapping[str, Any]
 
 SIZE = (9.0, 3.4)  # inches
 GREY, BLUE, ORANGE, BLACK = "0.6", "#0072b2", "#d55e00", "0.15"  # Okabe and Ito 2008: told apart by colour-blind readers
-SPLITS = {"validation": ("o", 4.0, True), "test": ("D", 6.5, False)}  # marker, its size in points, filled
+SPLITS = {"validation": ("o", True), "test": ("D", False)}  # marker, filled
 
 
 def learning_curve(
     ax: Axes,
-    epochs: Sequence[float],
-    values: Sequence[float | None],
+    epochs: Iterable[float | int],
+    values: Iterable[float | int | None],
     *,
     label: str,
     color: str = BLUE,
     marker: str = "",
-    size: float = 4.0,
     filled: bool = True,
 ) -> Line2D:
-    """Draws one measure against epochs; a value that is None or not finite leaves a gap."""
+    """Draws one measure against epochs: a line, or a mark where it has one value; None and non-finite values are gaps."""
     points = np.array([np.nan if v is None else v for v in values], dtype=float)
     points[~np.isfinite(points)] = np.nan
-    fill = color if filled else "white"
-    (line,) = ax.plot(epochs, points, label=label, color=color, marker=marker, markersize=size, markerfacecolor=fill)
-    line.set(linewidth=1.5, markeredgewidth=1.3, clip_on=False, zorder=3 if marker else 2)
+    (line,) = ax.plot(list(epochs), points, label=label, color=color, clip_on=False, zorder=3 if marker else 2)
+    alone = np.isfinite(points).sum() == 1
+    line.set(linewidth=1.5, linestyle="none" if alone else "-", marker=marker or ("o" if alone else ""))
+    line.set(markersize=6.5 if alone and not filled else 3.5, markeredgewidth=1.3)
+    line.set_markerfacecolor(color if filled else "white")
     return line
 
 
 def learning_figure(events: Iterable[Event]) -> Figure:
-    """Two panels against epochs: loss (nats a token, log scale), and exact match with token accuracy (%)."""
+    """Two panels against epochs: loss (nats a token), and exact match with token accuracy (%)."""
     events = list(events)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained", facecolor="white")
-        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1, wspace=0.04)
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.04)
+        figure = Figure(figsize=SIZE, layout=layout, facecolor="white")
         loss, match = figure.subplots(1, 2)
         _loss(loss, events)
         _matches(match, events)
+        _headline(loss, events, "loss", "{:.3g}".format)
+        _headline(match, events, "exact_match", _percent)
         for ax in (loss, match):
             _finish(ax)
         use_fonts(figure)
@@ -55,16 +60,17 @@ def learning_figure(events: Iterable[Event]) -> Figure:
 
 
 def _loss(ax: Axes, events: Sequence[Event]) -> None:
-    """Training loss as a line, evaluated losses as points."""
+    """Training loss as a line, evaluated losses as points; a log scale once the loss has fallen far."""
     train = [e for e in events if e.get("event") == "train"]
     if train:
         learning_curve(ax, *_series(train, "loss"), label="training", color=GREY)
     for split, evaluated in _evaluations(events):
-        marker, size, filled = SPLITS[split]
-        epochs, values = _series(evaluated, "loss")
-        learning_curve(ax, epochs, values, label=split, color=BLACK, marker=marker, size=size, filled=filled)
+        marker, filled = SPLITS[split]
+        learning_curve(ax, *_series(evaluated, "loss"), label=split, color=BLACK, marker=marker, filled=filled)
     ax.set_ylabel("loss (nats / token)")
-    if any(np.nanmax(line.get_ydata(), initial=0) > 0 for line in ax.lines):
+    drawn = np.concatenate([line.get_ydata() for line in ax.lines] or [[]])
+    drawn = drawn[np.isfinite(drawn)]
+    if drawn.size and 0 < 10 * drawn.min() < drawn.max():
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=12))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -74,13 +80,27 @@ def _loss(ax: Axes, events: Sequence[Event]) -> None:
 def _matches(ax: Axes, events: Sequence[Event]) -> None:
     """Exact match and token accuracy in %, never called plain accuracy."""
     for split, evaluated in _evaluations(events):
-        marker, size, filled = SPLITS[split]
+        marker, filled = SPLITS[split]
         for name, color in (("token_accuracy", ORANGE), ("exact_match", BLUE)):
             epochs, values = _series(evaluated, name)
             percent = [None if v is None else 100 * v for v in values]
             label = f"{name.replace('_', ' ')}, {split}"
-            learning_curve(ax, epochs, percent, label=label, color=color, marker=marker, size=size, filled=filled)
-    ax.set(ylim=(0, 100), ylabel="right answers (%)")
+            learning_curve(ax, epochs, percent, label=label, color=color, marker=marker, filled=filled)
+    ax.set(ylim=(0, 100), ylabel="correct (%)")
+
+
+def _headline(ax: Axes, events: Sequence[Event], name: str, show: Callable[[float], str]) -> None:
+    """The panel's title: the last evaluation's value in figures, since curves end where nobody can read them."""
+    last = [e for e in events if e.get("event") == "evaluate" and e.get("split") in SPLITS][-1:]
+    for event in last:
+        value = event.get(name)
+        if value is not None and math.isfinite(value):
+            ax.set_title(f"{name.replace('_', ' ')} {show(value)} ({event['split']})", loc="left", fontsize=10)
+
+
+def _percent(share: float) -> str:
+    """Cut, not rounded, to two decimals: 100.00 % is only what is."""
+    return f"{math.floor(round(share * 10_000, 6)) / 100:.2f} %"
 
 
 def _evaluations(events: Sequence[Event]) -> list[tuple[str, list[Event]]]:
@@ -90,7 +110,7 @@ def _evaluations(events: Sequence[Event]) -> list[tuple[str, list[Event]]]:
     return [(split, group) for split, group in groups if group]
 
 
-def _series(events: Sequence[Event], name: str) -> tuple[list[float], list[float | None]]:
+def _series(events: Sequence[Event], name: str) -> tuple[list, list]:
     """Epochs, and the values of one field; None where an event lacks it."""
     return [e["epoch"] for e in events], [e.get(name) for e in events]
 

@@ -2,13 +2,13 @@
 
 import io
 import os
-import secrets
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 
-from seqgen.errors import SeqgenError, UsageError
+from seqgen.errors import UsageError
+from seqgen.files import write
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": "0.35",
     "axes.labelcolor": "0.25",
     "axes.linewidth": 0.8,
@@ -73,7 +74,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         raise UsageError(f"cannot save a figure as {path}: its name must end in .png or .svg")
     if missing := use_fonts(figure):
         warnings.warn(_no_glyph(missing), MissingGlyphWarning, stacklevel=2)
-    _replace(path, _render(figure, kind))
+    write(path, _render(figure, kind))
 
 
 def use_fonts(artist: Artist) -> str:
@@ -91,26 +92,28 @@ def fallbacks(text: str, families: Sequence[str]) -> tuple[list[str], str]:
     """The further font families that `text` needs after `families`, and the characters that no font has."""
     missing = {c for c in text if unicodedata.category(c)[0] not in "CZ"}
     for family in families:
-        missing = _without(missing, family)
+        missing -= _drawn_by(missing, _path(family))
     extra: list[str] = []
     candidates = _candidates()
-    while missing and (family := next(candidates, None)):
-        left = _without(missing, family)
-        if left != missing:
+    while missing and (candidate := next(candidates, None)):
+        family, path = candidate
+        if found := _drawn_by(missing, path):
             extra.append(family)
-        missing = left
+            missing -= found
     return extra, "".join(sorted(missing))
 
 
-def _without(characters: set[str], family: str) -> set[str]:
-    """`characters` less those that `family` has a glyph for."""
-    if not characters:
-        return characters
+def _drawn_by(characters: set[str], path: str | None) -> set[str]:
+    """Those of `characters` that a font file has a glyph for."""
+    return {c for c in characters if ord(c) in _codepoints(path)} if path else set()
+
+
+def _path(family: str) -> str | None:
+    """The file that matplotlib takes for a family; None where it has none."""
     try:
-        path = findfont(FontProperties(family=[family]), fallback_to_default=False)
+        return findfont(FontProperties(family=[family]), fallback_to_default=False)
     except ValueError:
-        return characters
-    return {c for c in characters if ord(c) not in _codepoints(path)}
+        return None
 
 
 @cache
@@ -122,30 +125,30 @@ def _codepoints(path: str) -> frozenset[int]:
         return frozenset()
 
 
-def _candidates() -> Iterator[str]:
-    """Font families to fall back on, the likeliest first: what stands late costs time to look at."""
-    known = {entry.name for entry in fontManager.ttflist if not entry.name.startswith(NOT_FOR_TEXT)}
-    yield from (family for family in HANGUL_FAMILIES if family in known)
+def _candidates() -> Iterator[tuple[str, str]]:
+    """Font families to fall back on, each with a file, the likeliest first: what stands late costs time to look at."""
+    listed = {entry.name: str(entry.fname) for entry in fontManager.ttflist}
+    yield from ((family, listed[family]) for family in HANGUL_FAMILIES if family in listed)
     for path in _shipped():
         yield from _register(path)
-    listed = {os.path.realpath(entry.fname) for entry in fontManager.ttflist}
-    for path in findSystemFonts():  # a font installed after matplotlib wrote its list
-        if os.path.realpath(path) not in listed:
+    files = {os.path.realpath(entry.fname) for entry in fontManager.ttflist}
+    for path in findSystemFonts():  # one installed after matplotlib wrote its list
+        if os.path.realpath(path) not in files:
             yield from _register(path)
-    yield from sorted(known.difference(HANGUL_FAMILIES))
+    usual = (entry for entry in fontManager.ttflist if entry.weight == 400 and entry.stretch == "normal")
+    yield from sorted({e.name: str(e.fname) for e in usual if not e.name.startswith(NOT_FOR_TEXT)}.items())
 
 
 def _shipped() -> Iterator[str]:
     """The paths of the Hangul fonts inside installed packages."""
     for module, file in SHIPPED:
         spec = find_spec(module)
-        for folder in (spec and spec.submodule_search_locations) or ():
-            if (path := Path(folder, file)).is_file():
-                yield str(path)
+        folders = spec.submodule_search_locations if spec else None
+        yield from (str(path) for path in (Path(folder, file) for folder in folders or ()) if path.is_file())
 
 
 @cache
-def _register(path: str) -> tuple[str, ...]:
+def _register(path: str) -> tuple[tuple[str, str], ...]:
     """Adds a font file to matplotlib's list, for this process; returns its families, none where it cannot be read."""
     before = len(fontManager.ttflist)
     try:
@@ -153,7 +156,7 @@ def _register(path: str) -> tuple[str, ...]:
     except (OSError, RuntimeError):
         return ()
     names = dict.fromkeys(entry.name for entry in fontManager.ttflist[before:])
-    return tuple(name for name in names if not name.startswith(NOT_FOR_TEXT))
+    return tuple((name, path) for name in names if not name.startswith(NOT_FOR_TEXT))
 
 
 def _no_glyph(characters: str) -> str:
@@ -162,7 +165,7 @@ def _no_glyph(characters: str) -> str:
     more = f" and {len(characters) - 5} more" if len(characters) > 5 else ""
     return (
         f"no font on this machine can draw {', '.join(names)}{more}: the figure shows boxes there. Install a font that can "
-        f"(for Korean: pip install {SHIPPED[0][0].replace('_', '-')}, or apt-get install fonts-nanum) and draw it again"
+        "(for Korean: pip install pylopdf-fonts-ko, or apt-get install fonts-nanum) and draw it again"
     )
 
 
@@ -174,27 +177,3 @@ def _render(figure: Figure, kind: str) -> bytes:
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")  # said once, by `save`
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Puts `content` at `path` in one move, making its folder. Raises SeqgenError, having left what stood there."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SeqgenError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    """Deletes a file that may not be there, in a folder that may not be one."""
-    try:
-        path.unlink()
-    except OSError:
-        pass

@@ -1,0 +1,252 @@
+"""How fast seqgen trains and decodes beside PyTorch, in one run, at the book's sizes.
+
+Claim     on one jax device a float32 training step takes no longer than PyTorch's on any row, and decoding neither
+Command   make bench      (installs torch into the environment, then python -m experiments.speed)
+Method    one process; after a warm-up the two take turns, and a row is the median of the pairwise ratios. Same mathematics,
+          shapes and batch: nn.LSTM, Adam(fused=True), clip_grad_norm_ on PyTorch's side; bfloat16 beside its autocast.
+          The limit is the matrix products' operations over the rate of one large product on this machine.
+Time      about 8 minutes on 2 quiet cores
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import tyro
+
+from experiments import torch_peer
+from experiments.records import provenance, save
+from seqgen import presets
+from seqgen.decoding import generate
+from seqgen.evaluation import BLOCK
+from seqgen.models import seq2seq
+from seqgen.nn.layers import Dtype
+from seqgen.training.chunk import SUMS, run_chunk, zero_totals
+from seqgen.training.objective import teacher_forced
+from seqgen.training.source import Epochs
+from seqgen.training.state import HyperConfig, adam, create
+from seqgen.types import Batch, Member
+
+BATCH, EMBEDDING, QUESTIONS = 128, 16, 5_000
+
+
+class Size(NamedTuple):
+    """Source and target times, vocabulary and width of one of the book's tasks."""
+
+    source: int
+    target: int
+    vocabulary: int
+    hidden: int
+
+
+SIZES = {"addition": Size(7, 4, 13, 128), "dates": Size(29, 10, 59, 256)}
+VARIANTS = ("baseline", "peeky", "attention")
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
+
+
+def config(task: str, variant: str, dtype: Dtype = "float32") -> seq2seq.Config:
+    """The book's model."""
+    size = SIZES[task]
+    return replace(presets.model(variant, embedding=EMBEDDING, hidden=size.hidden), vocabulary=size.vocabulary, dtype=dtype)
+
+
+def examples(task: str, rows: int) -> Batch:
+    """Random tokens in the book's layout: what they say does not change the time."""
+    size, random = SIZES[task], np.random.default_rng(0)
+    source = random.integers(size.vocabulary, size=(rows, size.source), dtype=np.int32)
+    target = random.integers(size.vocabulary, size=(rows, size.target + 1), dtype=np.int32)
+    return Batch(source, None, target[:, :-1], target[:, 1:], np.ones((rows, size.target), bool))
+
+
+def our_training(task: str, variant: str, dtype: Dtype, steps: int) -> Callable[[], None]:
+    """`steps` training steps, as a run takes them: one chunk."""
+    cfg, source = config(task, variant, dtype), Epochs(steps * BATCH, BATCH)
+    member, optimizer = Member(jax.random.key(0), HyperConfig().traced()), adam("constant", 0.0, 1)
+    data = jax.device_put(examples(task, steps * BATCH))
+    chunk = jax.jit(
+        partial(run_chunk, teacher_forced(seq2seq, cfg), optimizer, source), donate_argnames=("state", "totals")
+    )
+    carry = [create(partial(seq2seq.init, cfg), optimizer, member), zero_totals(SUMS)]
+    items = source.plan(member, jnp.int32(0), steps)
+
+    def go() -> None:
+        carry[:] = chunk(data, member, state=carry[0], totals=carry[1], items=items, span=np.array([0, steps], np.int32))
+        jax.block_until_ready(carry)
+
+    return go
+
+
+def their_training(task: str, variant: str, dtype: Dtype, steps: int) -> Callable[[], None]:
+    """The same number of eager PyTorch steps."""
+    size, data = SIZES[task], [torch.as_tensor(a).long() for a in examples(task, steps * BATCH) if a is not None]
+    model = torch_peer.build(variant, size.vocabulary, EMBEDDING, size.hidden)
+    optimizer = torch_peer.optimizer(model)
+
+    def go() -> None:
+        for rows in (slice(i, i + BATCH) for i in range(0, steps * BATCH, BATCH)):
+            source, inputs, targets = (a[rows] for a in data[:3])
+            torch_peer.train_step(model, optimizer, source, inputs, targets, bfloat16=dtype == "bfloat16")
+
+    return go
+
+
+def our_decoding(task: str, variant: str, rows: int, block: int) -> Callable[[], None]:
+    """Greedy answers to `rows` questions, `block` at a time, in one program."""
+    cfg, size = config(task, variant), SIZES[task]
+    params = jax.jit(partial(seq2seq.init, cfg))(jax.random.key(0))
+    count = -(-rows // block)
+    source = jax.device_put(np.resize(examples(task, rows).source, (count, block, size.source)))
+
+    @jax.jit
+    def decode(params, source):
+        def one(source):
+            start = seq2seq.start(cfg, params, source, None)
+            return generate(partial(seq2seq.step, cfg, params), start, limit=size.target, end=None).tokens
+
+        return jax.lax.map(one, source)
+
+    return lambda: jax.block_until_ready(decode(params, source))
+
+
+def their_decoding(task: str, variant: str, rows: int, block: int) -> Callable[[], None]:
+    """PyTorch's batched loop over the same questions."""
+    size = SIZES[task]
+    model = torch_peer.build(variant, size.vocabulary, EMBEDDING, size.hidden)
+    blocks = torch.as_tensor(examples(task, rows).source).long().split(block)
+
+    def go() -> None:
+        for source in blocks:
+            torch_peer.greedy(model, source, 0, size.target)
+
+    return go
+
+
+def operations(task: str, variant: str) -> float:
+    """Floating-point operations of the products in one training step: forwards, and twice that backwards."""
+    source, target, vocabulary, H = SIZES[task]
+    peek, read = H * (variant == "peeky"), H * (variant != "baseline")
+    encoder = source * (EMBEDDING + H) * 4 * H
+    decoder = target * ((EMBEDDING + peek + H) * 4 * H + (H + read) * vocabulary)
+    attention = 2 * target * source * H * (variant == "attention")
+    return 3 * 2 * BATCH * float(encoder + decoder + attention)
+
+
+def product_rate(dtype: Dtype) -> float:
+    """Operations a second of one large product: the better of jax and PyTorch."""
+    n = 2048
+    a, b = jnp.ones((n, n), dtype), torch.ones(n, n, dtype=getattr(torch, dtype))
+    ours = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))
+    times = turns({"jax": lambda: ours(a).block_until_ready(), "torch": lambda: b @ b}, repeats=7)
+    return 2 * n**3 / min(statistics.median(t) for t in times.values())
+
+
+def turns(contestants: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, taking turns, after two uncounted calls."""
+    for run in contestants.values():
+        run()
+        run()
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, run in contestants.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def ratio(theirs: list[float], ours: list[float]) -> float:
+    """How many times faster we are: the median over the turns."""
+    return statistics.median(t / o for t, o in zip(theirs, ours, strict=True))
+
+
+def training_row(task: str, variant: str, dtype: Dtype, rate: float, repeats: int) -> dict:
+    """Milliseconds a step, ours and PyTorch's, and the limit."""
+    steps = {"addition": 30, "dates": 5}[task]
+    contestants = {"ours": our_training(task, variant, dtype, steps), "torch": their_training(task, variant, dtype, steps)}
+    times = turns(contestants, repeats)
+    limit = 1e3 * operations(task, variant) / rate
+    step = {name: 1e3 * statistics.median(t) / steps for name, t in times.items()}
+    return {"task": task, "model": variant, "dtype": dtype, **{f"{name}_ms": t for name, t in step.items()},
+            "ratio": ratio(times["torch"], times["ours"]), "limit_ms": limit, "fraction_of_limit": limit / step["ours"]}  # fmt: skip
+
+
+def decoding_row(task: str, variant: str, repeats: int) -> dict:
+    """Seconds for 5,000 questions: ours, PyTorch's (the better of one batch and blocks), and one question at a time."""
+    alone = 100
+    contestants = {
+        "ours": our_decoding(task, variant, QUESTIONS, BLOCK),
+        "torch": their_decoding(task, variant, QUESTIONS, QUESTIONS),
+        "torch_blocks": their_decoding(task, variant, QUESTIONS, BLOCK),
+        "torch_alone": their_decoding(task, variant, alone, 1),
+    }
+    times = turns(contestants, repeats)
+    peer = min("torch", "torch_blocks", key=lambda name: statistics.median(times[name]))
+    single = [t * QUESTIONS / alone for t in times["torch_alone"]]
+    seconds = {"ours": times["ours"], "torch": times[peer], "torch_alone": single}
+    return {"task": task, "model": variant, **{f"{name}_s": statistics.median(t) for name, t in seconds.items()},
+            "ratio": ratio(times[peer], times["ours"]), "ratio_alone": ratio(single, times["ours"])}  # fmt: skip
+
+
+def startup(repeats: int = 3) -> dict[str, float]:
+    """Seconds from nothing to the end of the first training step: a fresh process, without and with a compilation cache."""
+    seconds: dict[str, list[float]] = {"cold_s": [], "warm_s": []}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "seqgen", "train", "dates", "attention", "--draws", "4000", "--steps", "1"]
+            for name in seconds:
+                environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+                began = time.perf_counter()
+                with subprocess.Popen([*command, "--runs", folder], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+                    assert process.stderr is not None
+                    next(line for line in process.stderr if line.startswith("step 1 "))
+                    seconds[name].append(time.perf_counter() - began)
+                    process.stderr.read()
+    return {name: statistics.median(t) for name, t in seconds.items()}
+
+
+def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
+    """Measure and write results/speed.json.
+
+    Args:
+        repeats: turns of each row.
+        only: which parts; the file is written when all are measured.
+    """
+    record: dict = {}
+    if "train" in only:
+        rates = {dtype: product_rate(dtype) for dtype in DTYPES}
+        record["train"] = []
+        for dtype in DTYPES:
+            for task in SIZES:
+                for variant in VARIANTS:
+                    record["train"].append(show(training_row(task, variant, dtype, rates[dtype], repeats)))
+        record["geometric_mean"] = {
+            dtype: statistics.geometric_mean(row["ratio"] for row in record["train"] if row["dtype"] == dtype) for dtype in DTYPES
+        }
+        show(record["geometric_mean"])
+    if "decode" in only:
+        record["decode"] = [show(decoding_row(task, variant, repeats)) for task in SIZES for variant in VARIANTS]
+    if "start" in only:
+        record["startup"] = show(startup())
+    if len(record) == 4:
+        save("speed", {**provenance("python -m experiments.speed"), "torch": torch.__version__, "repeats": repeats, **record})
+
+
+def show(row: dict) -> dict:
+    """Print a row as it comes."""
+    print("  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items()), flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,427 @@
+"""Every command as a user meets it: what it prints where, its exit codes, and one line for whatever is wrong."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import seqgen
+from seqgen import cli
+from seqgen.cli import predict
+from seqgen.runs import CONVERTER
+from seqgen.training import log
+
+TRAIN = ["train", "addition", "attention"]
+SMALL = ["--task.digits", "2", "--draws", "300", "--batch", "32", "--epochs", "1"]
+
+
+@pytest.fixture
+def seq(capsys, monkeypatch):
+    """`seqgen WORDS` in this process: the exit code, standard output and standard error."""
+
+    def run(*words: object, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        try:
+            code = cli.main([str(word) for word in words])
+        except SystemExit as end:  # tyro's own
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(seq):
+    """A command that must be refused with `code`: one line on standard error, nothing on standard output; the line."""
+
+    def run(code: int, *words: object, stdin: bytes = b"") -> str:
+        got, out, err = seq(*words, stdin=stdin)
+        assert (got, out, err.count("\n")) == (code, "", 1), err
+        assert err.startswith("seqgen: error: ")
+        return err.removeprefix("seqgen: error: ").rstrip("\n")
+
+    return run
+
+
+@pytest.fixture
+def copied(attention_run, tmp_path) -> Path:
+    """The attention run, to be damaged."""
+    return Path(shutil.copytree(attention_run, tmp_path / "copied"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """What a command writes without being told where lands in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def plain(box: str) -> str:
+    """tyro's text without its frame and line breaks."""
+    return " ".join(re.sub(r"[^\x20-\x7e\n]", " ", box).split())
+
+
+# train
+
+
+def test_train(attention_run):
+    """Fails when results and progress mix, so that a script cannot go on with the path, or the epochs are not told."""
+    assert (attention_run.parent / "stdout").read_text() == f"{attention_run}\n"
+    err = (attention_run.parent / "stderr").read_text()
+    for epoch in range(1, 5):
+        head = f"^epoch {epoch} of 4 · validation · [0-9]+ examples · exact match .+% · token accuracy .+% · loss [0-9.]+"
+        assert len(re.findall(head, err, re.MULTILINE)) == 1
+    assert len(re.findall("^test · [0-9]+ examples · exact match", err, re.MULTILINE)) == 1
+    assert len(re.findall("[✓✗]$", err, re.MULTILINE)) == 3 * 4 + 10 + 10  # the last epoch and the test show all
+    files = {"config.json", "vocabulary.json", "versions.json", "metrics.jsonl", "samples", "checkpoints", "figures"}
+    assert {path.name for path in attention_run.iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "train needs a task: addition, dates"),
+        (["--lr", "1"], "train needs a task: addition, dates"),
+        (["dates"], "train needs a model: baseline, peeky, attention, peeky-attention"),
+        (["dates", "--reverse", "attention"], "train needs a model: baseline, peeky, attention, peeky-attention"),
+        (["date", "attention"], "no task 'date'; did you mean 'dates'?"),
+        (["xyzzy", "attention"], "no task 'xyzzy'; there are addition, dates"),
+        (["dates", "atention"], "no model 'atention'; did you mean 'attention'?"),
+        ([*TRAIN[1:], "--lr", "-1"], "lr must be above 0, not -1.0"),
+        ([*TRAIN[1:], "--lr", "nan"], "lr must be above 0, not nan"),
+        ([*TRAIN[1:], "--clip", "0"], "clip must be above 0, not 0.0"),
+        ([*TRAIN[1:], "--dropout", "1"], "dropout must be at least 0 and below 1, not 1.0"),
+        ([*TRAIN[1:], "--epochs", "0"], "epochs must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--steps", "0"], "steps must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--batch", "0"], "batch must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--draws", "300", "--batch", "241"], "--batch 241 is more than the 240 training examples"),
+        ([*TRAIN[1:], "--warmup", "2"], "warmup is a fraction of all steps, at least 0 and below 1, not 2.0"),
+        ([*TRAIN[1:], "--draws", "0"], "draws must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--draws", "3"], "3 rows are too few to split for training and testing"),
+        (
+            [*TRAIN[1:], "--task.digits", "2"],
+            "there are 5,050 distinct additions of up to 2 digits, and 50,000 were asked for",
+        ),
+        ([*TRAIN[1:], "--seed", "-1"], "seed must be at least 0 and below 2**32, not -1"),
+        ([*TRAIN[1:], "--seed", str(2**32)], f"seed must be at least 0 and below 2**32, not {2**32}"),
+        ([*TRAIN[1:], "--data-seed", "-1"], "the data's seed must be 0 or more, not -1"),
+    ],
+)
+def test_train_refuses(words, line, refused, tmp_path):
+    """Fails when a value that cannot do is trained with, gets a traceback or another exit code, or leaves a folder."""
+    assert refused(2, "train", *words) == line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--lrr", "1"], "Unrecognized options: --lrr, 1"),
+        (["--lrr", "1"], "Perhaps you meant: --lr FLOAT"),
+        (["--lr", "fast"], "Error parsing --lr: could not convert string to float: 'fast'"),
+        (["--schedule", "linear"], "invalid choice 'linear'"),
+        (["--model.vocabulary", "3"], "Unrecognized options: --model.vocabulary, 3"),
+        (["--model.delimiter", "3"], "Unrecognized options: --model.delimiter, 3"),
+        (["--model.decoder.hidden", "9"], "dot attention needs equal widths, here 128 and 9; 'general' would do"),
+        (["--task.digits", "12"], "digits must be 1 to 9, not 12"),
+    ],
+)
+def test_train_s_syntax(words, part, seq, tmp_path):
+    """Fails when a misspelt option is passed over, or one that the data decide is offered."""
+    code, out, err = seq(*TRAIN, *words)
+    assert (code, out, list(tmp_path.iterdir())) == (2, "", [])
+    assert part in plain(err)
+    assert "Traceback" not in err
+
+
+def test_train_s_help(seq):
+    """Fails when an option has no line of help, nested names change, or what the data decide is offered."""
+    code, out, _ = seq(*TRAIN, "--help")
+    assert code == 0
+    text = plain(out)
+    for words in (
+        "--lr FLOAT the learning rate, of a schedule its peak.",
+        "--epochs INT passes over the training examples. (default: 25)",
+        "--reverse, --no-reverse feed the question backwards. (default: True)",
+        "--name {None}|STR the run's name under --runs, or a path",
+        "--model.encoder.hidden INT (default: 128)",
+        "--model.decoder.outputs [{summary,dot,general,additive}",
+        "--task.digits INT (default: 3)",
+    ):
+        assert words in text
+    assert "vocabulary" not in text
+    assert "delimiter" not in text
+    for options in ([], [TRAIN[1]]):
+        assert seq("train", *options, "--help")[1].startswith("usage: seqgen train TASK MODEL")
+
+
+def test_train_overwrites_nothing(refused, copied):
+    """Fails when an existing run or file loses a byte to a new run of its name."""
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    line = refused(2, *TRAIN, *SMALL, "--name", copied)
+    assert line == f"{copied} exists; another --name would do, or `seqgen resume {copied}` to go on"
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+def test_train_under_a_file(refused, tmp_path):
+    """Fails when a parent that is a file is a traceback."""
+    (tmp_path / "file").touch()
+    line = refused(1, *TRAIN, *SMALL, "--runs", "file")
+    assert line == "cannot make file/addition-attention: file is not a folder"
+    assert refused(1, *TRAIN, *SMALL, "--name", "file/deeper/run").startswith("cannot make file/deeper/run: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "cannot read {}: No such file or directory"),
+        (b"", "{}, line 1: the file is empty"),
+        (b"1+1  _2  \n1+2   3  \n", "{}, line 2: no '_' before an answer"),
+        (b"1+1  _2  \n1+2 _3  \n", "{}, line 2: the question is 4 characters wide instead of 5"),
+        (b"1+1  _2  \n1+\xff  _3  \n", "{}, line 2: not UTF-8 (byte 0xff)"),
+        (b"1+1  _2  \n1-2  _3  \n", "{}, line 2: '1-2' is not an addition of two numbers"),
+    ],
+)
+def test_train_on_a_bad_file(content, line, refused, tmp_path):
+    """Fails when a file that is not there, malformed or of another task is trained on, or its line is not named."""
+    file = tmp_path / "data.txt"
+    if content is not None:
+        file.write_bytes(content)
+    assert refused(1, *TRAIN, "--data", file) == line.format(file)
+    assert not (tmp_path / "runs").exists()
+
+
+# RUN
+
+
+@pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["predict"], ["attention"]])
+def test_a_run_must_be_named(words, seq):
+    """Fails when a forgotten RUN is a traceback."""
+    code, out, err = seq(*words)
+    assert (code, out) == (2, "")
+    assert "RUN a path, or a name under runs/. (required)" in plain(err)
+
+
+WORDS = {"predict": ["1+1"], "attention": ["1+1"]}
+"""What else a command needs."""
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "predict", "attention"])
+def test_a_run_that_is_not_there(command, refused, tmp_path):
+    """Fails when a slip in a run's name is a traceback or makes a folder."""
+    assert refused(2, command, "nothing", *WORDS.get(command, [])) == "no run at runs/nothing: it has no config.json"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "attention"])
+def test_a_run_without_an_epoch(command, refused, copied):
+    """Fails when a run that was stopped early gets a traceback instead of the command that trains it."""
+    shutil.rmtree(copied / "checkpoints")
+    line = refused(1, command, copied, *WORDS.get(command, []))
+    assert line == f"{copied} has no finished epoch yet; `seqgen resume {copied}` trains it"
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "predict", "attention"])
+@pytest.mark.parametrize("file", ["config.json", "vocabulary.json"])
+def test_a_damaged_run(command, file, seq, copied):
+    """Fails when a file that is cut off, or has a key that is not ours, is a traceback or is passed over."""
+    whole = (copied / file).read_text()
+    for content in (whole[: len(whole) // 2], json.dumps({**json.loads(whole), "version": 2})):
+        (copied / file).write_text(content)
+        code, out, err = seq(command, copied, *WORDS.get(command, []))
+        assert (code, out) == (1, "")
+        assert f"seqgen: error: {copied / file}: " in err.splitlines()[-1]
+
+
+def test_a_damaged_log(refused, seq, copied):
+    """Fails when resuming over a damaged log is a traceback or cuts good lines; predicting does without the log."""
+    lines = log.path(copied).read_text().splitlines(keepends=True)
+    damaged = "".join([*lines[:3], "}\n", *lines[4:]])
+    log.path(copied).write_text(damaged)
+    code, out, err = seq("resume", copied)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith(f"seqgen: error: {log.path(copied)}, line 4: ")
+    assert log.path(copied).read_text() == damaged
+    assert seq("predict", copied, "1+1")[0] == 0
+
+
+def test_damaged_parameters(refused, copied):
+    """Fails when a flipped bit is predicted with, or another epoch's parameters take the place of the selected ones."""
+    sums = copied / "checkpoints" / "params" / "100" / "leaves.json"
+    sums.write_text(sums.read_text().replace("float32", "float16"))
+    line = refused(1, "predict", copied, "1+1")
+    assert line == f"no good checkpoint in {copied}/checkpoints/params: step 100: leaves.json: sha256 differs"
+
+
+# resume
+
+
+def test_resume_of_a_finished_run(seq, copied):
+    """Fails when a finished run is trained or tested again, or its exit code is not 0."""
+    before = log.read(copied)
+    shutil.rmtree(copied / "figures")
+    code, out, err = seq("resume", copied)
+    assert (code, out, log.read(copied)) == (0, f"{copied}\n", before)
+    assert f"{copied}: has been trained to its end, step 100 of 100" in err
+    assert "epoch" not in err
+    assert (copied / "figures" / "attention.png").exists()
+
+
+def test_resume_elsewhere_says_so(seq, copied):
+    """Fails when a run that goes on with another jax still promises the same bits."""
+    file = copied / "versions.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "jax": "0.0.1"}))
+    _, _, err = seq("resume", copied)
+    assert re.search(r"made elsewhere \(jax 0.0.1, now [\d.]+\): the result need not be the same to the bit", err)
+
+
+def test_resume_on_a_changed_file(seq, book_run, tmp_path):
+    """Fails when a run goes on with other data than it began with."""
+    copied, file = Path(shutil.copytree(book_run, tmp_path / "copied")), tmp_path / "addition.txt"
+    config = seqgen.load(copied).config
+    content = CONVERTER.unstructure(config)
+    (copied / "config.json").write_text(json.dumps({**content, "data": {**content["data"], "file": str(file)}}))
+    file.write_bytes(Path(config.data.file).read_bytes() + b"1+1  _2  \n")
+    code, out, err = seq("resume", copied)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith(f"seqgen: error: {file} has changed since the run was made")
+
+
+# evaluate
+
+
+def test_evaluate(seq, attention_run):
+    """Fails when --json prints anything beside one object, or other keys, or the default is not the test split."""
+    code, out, err = seq("evaluate", attention_run, "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    scores = json.loads(out)
+    assert list(scores) == ["exact_match", "token_accuracy", "loss", "examples"]
+    assert scores == {name: log.read(attention_run)[-1][name] for name in scores}
+    assert scores == json.loads(seq("evaluate", attention_run, "--split", "test", "--json")[1])
+    assert scores != json.loads(seq("evaluate", attention_run, "--split", "validation", "--json")[1])
+    code, out, err = seq("evaluate", attention_run)
+    assert (code, err) == (0, "")
+    rows = dict(re.split(r" {2,}", line) for line in out.splitlines())
+    assert list(rows) == ["split", "exact match", "token accuracy", "loss", "examples"]
+    assert rows["exact match"] == f"{scores['exact_match']:.2%}"
+
+
+def test_evaluate_refuses(seq, refused, book_run, attention_run):
+    """Fails when a split that is not there is scored, or misspelt, is a traceback."""
+    assert refused(2, "evaluate", book_run, "--split", "validation").startswith(f"{book_run} has no validation split")
+    code, out, err = seq("evaluate", attention_run, "--split", "dev")
+    assert (code, out) == (2, "")
+    assert "invalid choice 'dev'" in plain(err)
+
+
+# predict
+
+
+def test_predict(seq, attention_run):
+    """Fails when arguments and standard input are answered differently, out of order, or mixed with other output."""
+    questions = ["1+1", "23+45", "9+8"]
+    answers = "".join(f"{answer}\n" for answer in seqgen.load(attention_run).predict(questions))
+    assert seq("predict", attention_run, *questions) == (0, answers, "")
+    for lines in ("1+1\n23+45\n9+8\n", "1+1\r\n23+45\r\n9+8"):
+        assert seq("predict", attention_run, stdin=lines.encode()) == (0, answers, "")
+    assert seq("predict", attention_run) == (0, "", "")
+
+
+def test_predict_answers_in_batches(seq, attention_run, monkeypatch):
+    """Fails when lines are lost or repeated where one batch of standard input ends and the next begins."""
+    questions = [f"{i}+{i % 7}" for i in range(11)]
+    expected = seqgen.load(attention_run).predict(questions)
+    monkeypatch.setattr(predict, "AT_ONCE", 4)
+    _, out, _ = seq("predict", attention_run, stdin="\n".join(questions).encode())
+    assert out.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("stdin", "line"),
+    [
+        (b"1+1\n\n2+2\n", "standard input, line 2: the question is empty"),
+        (b" \n", "standard input, line 1: the question is empty"),
+        (b"1+1\n2+\xff\n", "standard input, line 2: not UTF-8 (byte 0xff)"),
+    ],
+)
+def test_predict_refuses_lines(stdin, line, refused, attention_run):
+    """Fails when a bad line of standard input is a traceback, is passed over, or is not named."""
+    assert refused(2, "predict", attention_run, stdin=stdin) == line
+
+
+def test_predict_refuses_questions(refused, attention_run, book_run):
+    """Fails when what a run cannot read gets an answer, or the reason does not name it."""
+    assert refused(2, "predict", attention_run, "1+a").startswith("unknown character 'a' at position 3 of '1+a")
+    assert refused(2, "predict", attention_run, stdin=b"1+\xea\xb0\x80").startswith("unknown character '가' at position 3")
+    assert refused(2, "predict", attention_run, "") == "question 1 is empty"
+    assert refused(2, "predict", book_run, "111+222") == "'111+222' has 7 characters, and there is room for 5"
+
+
+def test_a_reader_that_leaves(attention_run):
+    """Fails when `seqgen predict ... | head -1` complains about its broken pipe."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "seqgen", "predict", str(attention_run), "1+1"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+# attention
+
+
+@pytest.mark.parametrize(("name", "head"), [("map.png", b"\x89PNG"), ("map.SVG", b"<?xml")])
+def test_attention(name, head, seq, attention_run, tmp_path):
+    """Fails when the figure is not of the kind that its name says, or answers are not told."""
+    answers = seqgen.load(attention_run).predict(["1+1", "23+45"])
+    code, out, err = seq("attention", attention_run, "1+1", "23+45", "-o", name)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [f"1+1 -> {answers[0]}", f"23+45 -> {answers[1]}", name]
+    assert (tmp_path / name).read_bytes().startswith(head)
+
+
+def test_attention_refuses(refused, attention_run, book_run, tmp_path):
+    """Fails when a figure that cannot be drawn or written is a traceback, or leaves half a file."""
+    assert refused(2, "attention", attention_run) == "attention needs a TEXT to answer"
+    assert refused(2, "attention", book_run, "1+1").startswith(f"{book_run} has no attention to show: ")
+    assert refused(2, "attention", attention_run, "1+1", "-o", "map.gif").startswith("cannot save a figure as map.gif")
+    (tmp_path / "file").touch()
+    assert refused(1, "attention", attention_run, "1+1", "-o", "file/map.png").startswith("cannot write file/map.png: ")
+    assert refused(2, "attention", attention_run, "1+x").startswith("unknown character 'x'")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# The rest
+
+
+def test_a_bug_in_a_command_is_no_bad_usage(attention_run, monkeypatch):
+    """Fails when a ValueError of our own making is called the user's mistake, and its traceback is lost."""
+
+    def bug(run, questions):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(seqgen.runs.Run, "predict", bug)
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["predict", str(attention_run), "1+1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["audit"], "name a task"),
+        (["audit", "--file", "nowhere"], "cannot read nowhere"),
+        (["audit", "dates", "--draws", "1"], "too few"),
+    ],
+)
+def test_audit_refuses(words, part, seq):
+    """Fails when bad input to an audit is a traceback."""
+    code, out, err = seq(*words)
+    assert (code in (1, 2), out) == (True, "")
+    assert err.startswith("seqgen: error: ")
+    assert part in err

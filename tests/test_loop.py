@@ -1,0 +1,393 @@
+"""The training loop over functions that only count: what it calls, logs and saves, and how it ends."""
+
+import itertools
+import json
+import os
+import re
+import resource
+import signal
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqgen.errors import SeqgenError
+from seqgen.training import checkpoint, log, loop
+from seqgen.training.chunk import NEVER, SUMS, Totals, zero_totals
+from seqgen.training.state import TrainState
+
+STEPS, EPOCH = 65, 25
+"""Two epochs and a half; a line of the log is due every 3 steps, and at an epoch's end after 1."""
+
+
+class Report:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.seen: list[int] = []
+
+    def begin(self, steps: int, epoch_steps: int, batch: int) -> None:
+        self.total = steps
+
+    def chunk(self, step: int, totals: Totals, rate: float) -> None:
+        self.seen.append(step)
+
+    def evaluated(self, event: log.Event, samples: str) -> None:
+        pass
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+
+class Fake:
+    """A program whose weight depends on every step and its order. `seconds` is what a step takes on the fake clock."""
+
+    def __init__(self, monkeypatch, seconds: float = 0.01, broken: int = NEVER) -> None:
+        self.now, self.seconds, self.broken = 0.0, seconds, broken
+        self.spans: list[tuple[int, int]] = []
+        self.plans: list[int] = []
+        self.evaluations: list[int] = []
+        self.during = {}
+        """Step -> what happens while it is taken."""
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.program = loop.Program(self.init, self.plan, self.chunk, self.evaluate, STEPS, EPOCH, batch=4)
+
+    def init(self) -> TrainState:
+        return TrainState(jnp.int32(0), {"w": jnp.float32(1)}, (), ())
+
+    def plan(self, state: TrainState) -> np.ndarray:
+        self.plans.append(int(state.step))
+        return np.arange(EPOCH) + 1000 * (int(state.step) // EPOCH)
+
+    def chunk(self, state: TrainState, totals: Totals, items: np.ndarray, span: np.ndarray) -> tuple[TrainState, Totals]:
+        first, last = map(int, span)
+        step, w = int(state.step), np.float32(state.params["w"])
+        self.spans.append((step, step + last - first))
+        n, broken = int(totals.steps), int(totals.broken)
+        sums = {name: np.float32(value) for name, value in totals.sums.items()}
+        for item in items[first:last]:
+            self.during.pop(step, lambda: None)()
+            w = np.float32(w * np.float32(0.9) + item)
+            n, sums = n + 1, {name: np.float32(value + w) for name, value in sums.items()}
+            broken = min(broken, step) if step == self.broken else broken
+            step += 1
+            self.now += self.seconds
+        sums = {name: jnp.float32(value) for name, value in sums.items()}
+        return TrainState(jnp.int32(step), {"w": jnp.float32(w)}, (), ()), Totals(jnp.int32(n), sums, jnp.int32(broken))
+
+    def evaluate(self, params: dict, step: int) -> tuple[log.Event, str]:
+        self.evaluations.append(step)
+        scores = {"exact_match": step / STEPS, "token_accuracy": 1.0, "loss": float(params["w"])}
+        return {"event": "evaluate", "split": "validation", "step": step, "epoch": step / EPOCH, **scores}, f"at {step}\n"
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return lambda **options: Fake(monkeypatch, **options)
+
+
+def outcome(run: Path) -> tuple[list[log.Event], np.float32, list[str]]:
+    """All that two runs of one configuration must share: the log but for its times, the last weight, the samples."""
+    events = [{name: event[name] for name in event if name not in log.TIMES} for event in log.read(run)]
+    weight = checkpoint.restore_params(run, {"w": np.float32(0)})[1]["w"]
+    return events, np.float32(weight), sorted(path.read_text() for path in (run / "samples").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch):
+    """No power cut is tested here, and a busy disk takes its time."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple:
+    """The outcome of a run that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        loop.train(run, Fake(patch).program, Report())
+    return outcome(run)
+
+
+@pytest.fixture
+def file_limit():
+    """A function after which no file may grow beyond so many bytes: what a full disk looks like. -1 lifts the limit."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (before if size < 0 else size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+
+
+# Chunks, lines, epochs
+
+
+def test_epochs_are_planned_evaluated_and_kept(fake, tmp_path):
+    """Fails when an epoch is planned twice or not at all, the unfinished last one is not evaluated, or a step is lost."""
+    it, report = fake(), Report()
+    loop.train(tmp_path, it.program, report)
+    assert (it.plans, it.evaluations) == ([0, 25, 50], [25, 50, 65])
+    assert [first for first, _ in it.spans] == [0, *(last for _, last in it.spans[:-1])]
+    assert it.spans[-1][1] == report.total == report.seen[-1] == STEPS
+    assert checkpoint.steps(tmp_path, "params") == [25, 50, 65]
+    assert checkpoint.steps(tmp_path, "state") == [50, 65]
+    assert {path.name: path.read_text() for path in (tmp_path / "samples").iterdir()} == {
+        f"{step}.txt": f"at {step}\n" for step in (25, 50, 65)
+    }
+
+
+def test_lines_stand_at_their_steps_with_means_since_the_last(fake, tmp_path):
+    """Fails when a line comes late, or its means take in the steps of the line before or leave some out."""
+    it = fake()
+    loop.train(tmp_path, it.program, Report())
+    lines = [event for event in log.read(tmp_path) if event["event"] == "train"]
+    due = [*range(3, 25, 3), 25, *range(28, 50, 3), 50, *range(53, 65, 3), 65]
+    assert [line["step"] for line in lines] == due
+    assert [line["epoch"] for line in lines] == [step / EPOCH for step in due]
+    weights, w = [], np.float32(1)
+    for step in range(STEPS):
+        w = np.float32(w * np.float32(0.9) + step % EPOCH + 1000 * (step // EPOCH))
+        weights.append(w)
+    means = [np.mean(weights[first:last]) for first, last in itertools.pairwise([0, *due])]
+    np.testing.assert_allclose([line["gradient_norm"] for line in lines], means, rtol=1e-6)
+    assert all(line["loss"] == pytest.approx(1) for line in lines)  # loss / tokens, which the fake makes equal
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 2.0])
+def test_the_pace_changes_only_the_times(seconds, fake, whole, tmp_path):
+    """Fails when what is logged, saved or trained depends on where the clock ends a chunk."""
+    it = fake(seconds=seconds)
+    loop.train(tmp_path / "paced", it.program, Report())
+    assert max(last - first for first, last in it.spans) == {0.0: 3, 0.4: 2, 2.0: 1}[seconds]
+    assert outcome(tmp_path / "paced") == whole
+
+
+def test_a_chunk_fits_the_clock(monkeypatch):
+    """Fails when a chunk outgrows `CHUNK_SECONDS`, leaps on one lucky measurement, or never shrinks again."""
+    now, lengths = 0.0, []
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    pace = loop.Pace(batch=10)
+    for a_step in [50.0, *[2**-7] * 6, 0.5, 0.5]:
+        pace.start()
+        now += a_step * pace.steps
+        pace.lap(pace.steps)
+        lengths.append(pace.steps)
+    assert lengths == [1, 4, 16, 64, 128, 128, 128, 2, 2]  # the first, which compiles, tells nothing
+    assert pace.rate == pytest.approx(20)
+
+
+def test_a_long_epoch_is_saved_on_the_way(fake, tmp_path):
+    """Fails when a crash in a long epoch costs more than `SAVE_SECONDS`."""
+    it = fake(seconds=loop.SAVE_SECONDS * 0.6)
+    it.during[11] = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        loop.train(tmp_path, it.program, Report())
+    assert checkpoint.steps(tmp_path, "state") == [8, 10]
+
+
+# Ends
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, 10), (signal.SIGINT, 24), (signal.SIGTERM, 37), (signal.SIGINT, STEPS - 1)],
+)
+def test_a_signal_saves_and_stops_once(number, step, fake, whole, tmp_path):
+    """Fails when a signal loses a step or a half-summed line, stops the resumed run again, or is forgotten at the end."""
+    it, run, before = fake(seconds=0.9), tmp_path / "a run", loop.handlers()
+    it.during[step] = lambda: os.kill(os.getpid(), number)
+    with pytest.raises(loop.Stopped) as stopped:
+        loop.train(run, it.program, Report())
+    assert str(stopped.value) == f"stopped at step {step + 1}; go on with: seqgen resume '{run}'"
+    assert stopped.value.exit_code == 128 + number
+    assert checkpoint.steps(run, "state")[-1] == step + 1
+    assert loop.handlers() == before
+    again, report = fake(), Report()
+    loop.train(run, again.program, report)
+    assert again.plans[0] == step + 1
+    assert again.spans[:1] == ([(step + 1, step + 2)] if step + 1 < STEPS else [])
+    assert report.notes == [f"{run}: {'goes on' if step + 1 < STEPS else 'has been trained to its end'}, step {step + 1} of 65"]
+    assert outcome(run) == whole
+
+
+def test_a_second_signal_acts_at_once(fake, tmp_path):
+    """Fails when a chunk that never ends cannot be stopped by a second Ctrl-C, or that one leaves its handlers behind."""
+    it, before = fake(), loop.handlers()
+
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    it.during[30] = twice
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(tmp_path, it.program, Report())
+    assert (it.spans[-1][0] <= 30, checkpoint.steps(tmp_path, "state")) == (True, [25])
+    assert loop.handlers() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_of_training_stops_too(number, tmp_path):
+    """Fails when compiling or drawing cannot be stopped, or a handler of `Exception` mistakes the signal for a failure."""
+    before = loop.handlers()
+    with pytest.raises(loop.Stopped) as stopped, loop.stoppable(tmp_path), suppress(Exception):
+        signal.raise_signal(number)
+    assert str(stopped.value) == f"stopped; go on with: seqgen resume {tmp_path}"
+    assert stopped.value.exit_code == 128 + number
+    assert loop.handlers() == before
+
+
+def test_a_loss_that_is_not_finite_stops(fake, tmp_path):
+    """Fails when training goes on with broken weights, saves or logs them, or does not say where they broke."""
+    it = fake(broken=40)
+    with pytest.raises(SeqgenError, match="not finite at step 40; the checkpoint of step 25 is intact") as error:
+        loop.train(tmp_path, it.program, Report())
+    assert error.value.exit_code == 1
+    assert it.spans[-1][1] < 45
+    assert checkpoint.steps(tmp_path, "state") == checkpoint.steps(tmp_path, "params") == [25]
+    assert max(event["step"] for event in log.read(tmp_path)) <= 40
+    with pytest.raises(SeqgenError, match="not finite at step 3; there is no checkpoint yet"):
+        loop.train(tmp_path / "other", fake(broken=3).program, Report())
+
+
+@pytest.mark.parametrize(
+    ("step", "size", "reason"),
+    [
+        (0, 600, "metrics.jsonl: File too large; all earlier lines are intact"),
+        (0, 2**19, "params/25: File too large; there was none before it"),
+        (30, 2**19, "params/50: File too large; the previous checkpoint (step 25) is intact"),
+    ],
+)
+def test_a_full_disk_loses_nothing(step, size, reason, fake, whole, file_limit, tmp_path):
+    """Fails when a log or checkpoint that cannot be written takes an earlier one with it, or bars the way back."""
+    run, it = tmp_path / "run", fake()
+    it.during[step] = lambda: file_limit(size)
+    with pytest.raises(SeqgenError, match=f"^cannot write .*/{re.escape(reason)}$"):
+        loop.train(run, it.program, Report())
+    file_limit(-1)
+    loop.train(run, fake().program, Report())
+    assert outcome(run) == whole
+
+
+# Resume
+
+
+def test_a_crash_without_a_checkpoint_starts_over(fake, whole, tmp_path):
+    """Fails when lines of the log that no checkpoint stands behind stay, or an empty run cannot be resumed."""
+    run, it = tmp_path / "run", fake()
+    it.during[20] = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        loop.train(run, it.program, Report())
+    assert log.read(run)
+    assert checkpoint.steps(run, "state") == []
+    loop.train(run, fake().program, Report())
+    assert outcome(run) == whole
+
+
+@pytest.mark.parametrize("crash", [24, 26, 60])
+def test_a_crash_goes_back_to_the_last_checkpoint(crash, fake, whole, tmp_path):
+    """Fails when the log is not cut back to the restored step, so that lines stand there twice."""
+    run, it = tmp_path / "run", fake()
+    it.during[crash] = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        loop.train(run, it.program, Report())
+    loop.train(run, fake().program, Report())
+    assert outcome(run) == whole
+
+
+def test_a_damaged_checkpoint_is_skipped_aloud(fake, whole, tmp_path):
+    """Fails when damage to the newest checkpoint ends the run, goes unmentioned, or leaves later lines in the log."""
+    run = tmp_path / "run"
+    loop.train(run, fake().program, Report())
+    leaves = run / "checkpoints" / "state" / str(STEPS) / "leaves.json"
+    leaves.write_text(leaves.read_text().replace("float32", "float64"))
+    it, report = fake(), Report()
+    loop.train(run, it.program, report)
+    assert report.notes == [
+        f"skipped a checkpoint: step {STEPS}: leaves.json: sha256 differs",
+        f"{run}: goes on, step 50 of {STEPS}",
+    ]
+    assert it.spans[0][0] == 50
+    assert outcome(run) == whole
+
+
+def test_a_finished_run_is_left_alone(fake, whole, tmp_path):
+    """Fails when resuming a run that has ended trains, evaluates or logs anything again."""
+    run, it = tmp_path / "run", fake()
+    loop.train(run, fake().program, Report())
+    loop.train(run, it.program, Report())
+    assert (it.spans, it.evaluations) == ([], [])
+    assert outcome(run) == whole
+
+
+# The log
+
+
+def test_a_line_is_written_whole_or_not_at_all(file_limit, tmp_path):
+    """Fails when a full disk leaves half a line, which would swallow the next one."""
+    log.append(tmp_path, train_event(1))
+    before = log.path(tmp_path).read_bytes()
+    file_limit(len(before) + 10)
+    with pytest.raises(SeqgenError, match="File too large; all earlier lines are intact"):
+        log.append(tmp_path, train_event(2))
+    file_limit(-1)
+    assert log.path(tmp_path).read_bytes() == before
+    log.append(tmp_path, train_event(2))
+    assert [event["step"] for event in log.read(tmp_path)] == [1, 2]
+
+
+def train_event(step: int) -> log.Event:
+    return {"event": "train", "step": step, "epoch": 0.5, "loss": 1.5, "gradient_norm": 2.5, "examples_per_second": 3.5}
+
+
+def test_the_line_that_a_kill_cut_off_is_left_out(tmp_path):
+    """Fails when a killed run cannot be read, or its half line is glued to the next one."""
+    log.append(tmp_path, train_event(1))
+    with open(log.path(tmp_path), "a") as file:
+        file.write('{"event": "tra')
+    assert [event["step"] for event in log.read(tmp_path)] == [1]
+    log.cut(tmp_path, 1)
+    log.append(tmp_path, train_event(2))
+    assert [event["step"] for event in log.read(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("", "Expecting value"),
+        ("[]", "not an event"),
+        ("null", "not an event"),
+        ('{"event": ["train"]}', "not an event"),
+        ('{"event": "traim", "step": 2}', "not an event"),
+        (json.dumps({**train_event(2), "step": "2"}), "train event without 'step'"),
+        (json.dumps({**train_event(2), "loss": None}), "train event without 'loss'"),
+        (json.dumps({**train_event(2), "event": "evaluate"}), "evaluate event without 'split'"),
+    ],
+)
+def test_a_foreign_line_is_named(line, reason, tmp_path):
+    """Fails when a damaged log is a KeyError somewhere else, or its lines vanish without a word."""
+    log.path(tmp_path).write_text(f"{json.dumps(train_event(1))}\n{line}\n{json.dumps(train_event(3))}\n")
+    with pytest.raises(SeqgenError, match=rf"metrics\.jsonl, line 2: {reason}"):
+        log.read(tmp_path)
+
+
+def test_a_log_that_is_no_file(tmp_path):
+    """Fails when the operating system's error comes through as a traceback; a log that is not there yet is empty."""
+    assert log.read(tmp_path) == []
+    log.path(tmp_path).mkdir()
+    with pytest.raises(SeqgenError, match=r"cannot read .*Is a directory"):
+        log.read(tmp_path)
+    with pytest.raises(SeqgenError, match=r"cannot write .*Is a directory"):
+        log.append(tmp_path, train_event(1))
+
+
+def test_the_best_step():
+    """Fails when the loss decides before the exact match, or the higher loss wins among equals."""
+    scores = [(1, 0.5, 0.1), (2, 0.9, 0.4), (3, 0.9, 0.3), (4, 0.9, 0.35)]
+    assert loop.best_step([{"step": s, "exact_match": e, "loss": x} for s, e, x in scores]) == 3
+
+
+def test_totals_begin_at_zero():
+    """Fails when a sum that the log divides by or shows is missing from the totals."""
+    assert {**zero_totals(SUMS).sums} == dict.fromkeys(["loss", "tokens", "gradient_norm"], 0)

@@ -1,0 +1,399 @@
+"""Building blocks against NumPy, Python loops and flax.linen."""
+
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqgen.models import decoders, encoders, seq2seq
+from seqgen.nn import attention, layers
+from seqgen.nn.cells import CELLS, CellParams, HiddenCarry, LstmCarry, init_cell
+from seqgen.nn.init import SCHEMES
+from seqgen.nn.recurrence import unroll
+from seqgen.types import Memory, Noise
+from tests import oracles
+from tests.oracles import attend
+
+B, S, T, D, E, H, V = 4, 3, 5, 7, 10, 12, 13
+LENGTHS = np.array([5, 3, 1, 0], np.int32)
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
+
+
+def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    return np.float32(np.random.default_rng([seed, *shape]).normal(size=shape) * scale)
+
+
+def cell_case(name: str) -> tuple[CellParams, tuple, np.ndarray]:
+    """Live weights and biases, a carry that is not zero, and inputs that differ in every row and step."""
+    g = GATES[name] * H
+    params = CellParams(normal(D, g, scale=0.5), normal(H, g, scale=0.4), normal(g, seed=1))
+    h, c = normal(B, H, seed=2, scale=0.7), normal(B, H, seed=3, scale=0.7)
+    return params, LstmCarry(h, c) if name == "lstm" else HiddenCarry(h), normal(T, B, D)
+
+
+def loop(name: str, params, carry, xs, length=None, *, reverse: bool = False):
+    """The time loop row by row in Python, over valid times only: (h, c) and outputs, zero where nothing ran."""
+    length = np.full(B, T) if length is None else length
+    h, c = np.float64(carry[0]), np.float64(carry[-1])
+    ys = np.zeros((T, B, H))
+    for b in range(B):
+        times = range(length[b])
+        for t in reversed(times) if reverse else times:
+            h[b], c[b] = oracles.cell(name, params, (h[b], c[b]), xs[t, b])
+            ys[t, b] = h[b]
+    return (h, c) if name == "lstm" else (h,), ys
+
+
+# Cells
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_step_is_its_equations(name):
+    """Fails when gates change places, the reset gate acts after the product, z and 1 - z are swapped, or a bias is lost."""
+    params, carry, xs = cell_case(name)
+    new, y = jax.jit(CELLS[name].step)(params, carry, xs[0])
+    h, c = oracles.cell(name, params, (carry[0], carry[-1]), xs[0])
+    np.testing.assert_allclose(y, h, atol=1e-6)
+    np.testing.assert_array_equal(new.h, y)
+    if name == "lstm":
+        np.testing.assert_allclose(new.c, c, atol=1e-6)
+
+
+def flax_rnn(flax_cell, params: dict, carry, xs, length=None):
+    layer = flax.linen.RNN(flax_cell, time_major=True, return_carry=True)
+    return layer.apply({"params": {"cell": params}}, xs, initial_carry=carry, seq_lengths=length)
+
+
+def test_lstm_is_flaxs():
+    """Fails when our gate order (f, g, i, o), or which of h and c is which, is not what flax.linen computes by name."""
+    params, carry, xs = cell_case("lstm")
+    wx, wh, b = (np.split(p, 4, axis=-1) for p in params)
+    theirs = {f"i{gate}": {"kernel": w} for gate, w in zip("fgio", wx, strict=True)}
+    theirs |= {f"h{gate}": {"kernel": w, "bias": v} for gate, w, v in zip("fgio", wh, b, strict=True)}
+    (c, h), ys = flax_rnn(flax.linen.OptimizedLSTMCell(H), theirs, (carry.c, carry.h), xs)
+    ours, outputs = run(CELLS["lstm"].step, params, carry, xs)
+    np.testing.assert_allclose(outputs, ys, atol=1e-6)
+    np.testing.assert_allclose(np.stack(ours), np.stack([h, c]), atol=1e-6)
+    length = np.maximum(LENGTHS, 1)  # flax has no answer for an empty row
+    (c, h), _ = flax_rnn(flax.linen.OptimizedLSTMCell(H), theirs, (carry.c, carry.h), xs, length)
+    np.testing.assert_allclose(np.stack(run(CELLS["lstm"].step, params, carry, xs, length)[0]), np.stack([h, c]), atol=1e-6)
+
+
+def test_vanilla_is_flaxs():
+    """Fails when the vanilla cell is not flax.linen's SimpleCell: another nonlinearity, a missing bias."""
+    params, carry, xs = cell_case("rnn")
+    theirs = {"i": {"kernel": params.wx, "bias": params.b}, "h": {"kernel": params.wh}}
+    h, ys = flax_rnn(flax.linen.SimpleCell(H), theirs, carry.h, xs)
+    ours, outputs = run(CELLS["rnn"].step, params, carry, xs)
+    np.testing.assert_allclose(outputs, ys, atol=1e-6)
+    np.testing.assert_allclose(ours.h, h, atol=1e-6)
+
+
+def test_gru_is_flaxs_where_the_reset_gate_is_open():
+    """flax resets after the product, r ⊙ (h Wh), we before, (r ⊙ h) Wh: they meet only where r = 1. There, with its z our
+    1 - z, fails when the update gate or the candidate differs; elsewhere, when our variant has become flax's.
+    """
+    params, carry, xs = cell_case("gru")
+
+    def difference(b: np.ndarray) -> float:
+        (z, r, n), (wz, wr, wn), (bz, br, bn) = (np.split(p, 3, axis=-1) for p in (params.wx, params.wh, b))
+        theirs = {"iz": {"kernel": -z, "bias": -bz}, "ir": {"kernel": r, "bias": br}, "in": {"kernel": n, "bias": bn}}
+        theirs |= {"hz": {"kernel": -wz}, "hr": {"kernel": wr}, "hn": {"kernel": wn, "bias": np.zeros_like(bn)}}
+        _, ys = flax_rnn(flax.linen.GRUCell(H), theirs, carry.h, xs)
+        return float(np.abs(run(CELLS["gru"].step, params._replace(b=b), carry, xs)[1] - ys).max())
+
+    opened = params.b.copy()
+    opened[H : 2 * H] = 40
+    assert difference(opened) < 1e-6
+    assert difference(params.b) > 1e-2
+
+
+# Recurrence
+
+
+@partial(jax.jit, static_argnames=("cell", "reverse"))
+def run(cell, params, carry, xs, length=None, *, reverse=False):
+    return unroll(cell, params, carry, xs, length, reverse=reverse)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [None, LENGTHS], ids=["full", "ragged"])
+@pytest.mark.parametrize("name", CELLS)
+def test_unroll_is_a_loop_over_valid_times(name, length, reverse):
+    """Fails when a carry moves on through padding, padding's outputs are not zero, a reversed row starts from its padding,
+    or outputs of a reversed run come out backwards.
+    """
+    params, carry, xs = cell_case(name)
+    final, ys = run(CELLS[name].step, params, carry, xs, length, reverse=reverse)
+    expected, outputs = loop(name, params, carry, xs, length, reverse=reverse)
+    np.testing.assert_allclose(ys, outputs, atol=1e-5)
+    np.testing.assert_allclose(np.stack(final), np.stack(expected), atol=1e-5)
+    if length is not None:
+        assert not np.any(np.asarray(ys)[np.arange(T)[:, None] >= length])
+        np.testing.assert_array_equal(np.stack(final)[:, 3], np.stack(carry)[:, 3])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_full_length_is_no_length_to_the_bit(name, reverse):
+    """Fails when a length selects another way through the arithmetic than no length does.
+
+    Operation by operation: compiled, XLA joins multiplications and additions differently around the mask's select, and the
+    two programs differ in the last bit (1e-7 here; an optimization_barrier does not help on a CPU).
+    """
+    params, carry, xs = jax.tree.map(jnp.asarray, cell_case(name))
+    full = jnp.full(B, T, jnp.int32)
+    with jax.disable_jit():
+        one, other = (run(CELLS[name].step, params, carry, xs, length, reverse=reverse) for length in (None, full))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    one, other = (run(CELLS[name].step, params, carry, xs, length, reverse=reverse) for length in (None, full))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), one, other)
+
+
+def test_trees_go_through_a_recurrence():
+    """Fails when a leaf with more or fewer axes than [B, H] is masked along another axis than its rows."""
+
+    def cell(params, carry, x):
+        carry = {"sum": carry["sum"] + x["a"], "grid": carry["grid"] * 2 + x["b"]}
+        return carry, (carry["sum"], {"grid": carry["grid"]})
+
+    a, b = np.arange(1, T * B + 1, dtype=np.float32).reshape(T, B), normal(T, B, 3, 2)
+    start = {"sum": np.zeros(B, np.float32), "grid": np.zeros((B, 3, 2), np.float32)}
+    final, (sums, aux) = run(cell, None, start, {"a": a, "b": b}, LENGTHS)
+    for row, n in enumerate(LENGTHS):
+        assert final["sum"][row] == a[:n, row].sum()
+        np.testing.assert_array_equal(sums[:, row], np.where(np.arange(T) < n, np.cumsum(a[:, row]), 0))
+        grid = sum((b[t, row] * 2.0 ** (n - 1 - t) for t in range(n)), np.zeros((3, 2)))
+        np.testing.assert_allclose(final["grid"][row], grid, rtol=1e-6, atol=1e-6)
+    assert aux["grid"].shape == (T, B, 3, 2)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_padding_is_not_in_the_gradient(reverse):
+    """Fails when the frozen carry's gradient leaks into inputs past a row's length, or valid inputs are cut off."""
+    params, carry, xs = cell_case("gru")
+    final = jax.grad(lambda xs: run(CELLS["gru"].step, params, carry, xs, LENGTHS, reverse=reverse)[0].h.sum())
+    reached = np.abs(final(xs)).min(axis=2) > 0
+    np.testing.assert_array_equal(reached, np.arange(T)[:, None] < LENGTHS)
+    assert not np.any(np.asarray(final(xs))[~reached])
+
+
+# Attention
+
+READERS = {
+    "dot": (None, E),
+    "general": (attention.General(normal(H, E, scale=0.5)), H),
+    "additive": (attention.Additive(normal(H, 6), normal(E, 6), normal(6, 1)), H),
+}
+VALID = np.array([3, 1, 2, 3])
+MASK = np.arange(S) < VALID[:, None]
+MEMORY = Memory(normal(B, S, E), MASK, normal(B, E, seed=4))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("name", READERS)
+def test_attention_is_its_equations(name, masked):
+    """Fails when a score is scaled or transposed, a bilinear form is applied from the other side, padding is weighed,
+    weights do not sum to one, or a whole target's queries mix between times or rows.
+    """
+    params, width = READERS[name]
+    memory = MEMORY if masked else MEMORY._replace(mask=None)
+    query = normal(T, B, width)
+    read = jax.jit(attention.READERS[name].read)
+    context, aux = read(params, memory, query)
+    weights = np.asarray(aux["attention"])
+    assert weights.shape == (T, B, 1, S)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    for t, b in np.ndindex(T, B):
+        n = VALID[b] if masked else S
+        expected, a = attend(name, params, MEMORY.values[b, :n], query[t, b])
+        np.testing.assert_allclose(context[t, b], expected, atol=2e-6)
+        np.testing.assert_allclose(weights[t, b, 0, :n], a, atol=1e-6)
+        assert not weights[t, b, 0, n:].any()
+    for t in range(T):
+        one, aux = read(params, memory, query[t])
+        np.testing.assert_allclose(one, context[t], atol=1e-6)
+        np.testing.assert_allclose(aux["attention"], weights[t], atol=1e-6)
+
+
+def test_summary_is_the_same_at_every_step():
+    """Fails when peeky's h is anything but the memory's summary, row by row, or claims to attend."""
+    context, aux = jax.jit(attention.READERS["summary"].read)(None, MEMORY, normal(T, B, H))
+    np.testing.assert_array_equal(context, np.broadcast_to(MEMORY.summary, (T, B, E)))
+    assert aux == {}
+
+
+@pytest.mark.parametrize("padding", [1e30, -1e30, np.inf, np.nan])
+def test_masked_softmax_does_not_look_at_padding(padding):
+    """Fails when padding is only pushed down by a large number, or a gradient through it is not a number."""
+    scores = np.where(MASK, normal(T, B, S), np.float32(padding))
+    weights = np.asarray(jax.jit(attention.masked_softmax)(scores, MASK))
+    pull = normal(T, B, S, seed=5)
+    gradient = np.asarray(jax.jit(jax.grad(lambda s, mask: jnp.sum(attention.masked_softmax(s, mask) * pull)))(scores, MASK))
+    for b, n in enumerate(VALID):
+        a = oracles.softmax(np.float64(scores[:, b, :n]))
+        np.testing.assert_allclose(weights[:, b, :n], a, atol=1e-6)
+        p = pull[:, b, :n]
+        np.testing.assert_allclose(gradient[:, b, :n], a * (p - (a * p).sum(-1, keepdims=True)), atol=1e-6)
+    assert not weights[:, ~MASK].any()
+    assert not gradient[:, ~MASK].any()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_padding_gets_no_gradient(name):
+    """Fails when what stands in padded memory, however large, moves a parameter or is moved."""
+    params, width = READERS[name]
+    values, query = np.where(MASK[..., None], MEMORY.values, np.float32(1e4)), normal(T, B, width)
+
+    @jax.jit
+    @partial(jax.grad, argnums=(0, 1))
+    def gradients(params, values, memory, query):
+        context, _ = attention.READERS[name].read(params, memory._replace(values=values), query)
+        return jnp.sum(context**2)
+
+    wide, wide_memory = gradients(params, values, MEMORY, query)
+    plain, plain_memory = gradients(params, MEMORY.values, MEMORY, query)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), wide, plain)
+    np.testing.assert_allclose(wide_memory, plain_memory, rtol=1e-5, atol=1e-5)
+    assert not np.asarray(wide_memory)[~MASK].any()
+    assert np.all(np.abs(np.asarray(wide_memory)[MASK]).max(-1) > 0)
+
+
+# Layers
+
+
+def test_linear_and_embedding():
+    """Fails when a bias is broadcast along another axis (here two are equally long), or rows are gathered along the width."""
+    x, w, b = normal(S, D, D), normal(D, D, seed=1), normal(D)
+    np.testing.assert_allclose(jax.jit(layers.linear)(layers.Linear(w, b), x), x @ w + b, atol=1e-5)
+    table, tokens = normal(V, V, seed=2), np.array([[3, 0, 12], [12, 5, 3]], np.int32)
+    np.testing.assert_array_equal(jax.jit(layers.embed)(table, tokens), table[tokens])
+
+
+def test_narrow_products_keep_wide_sums():
+    """Fails when sums or gradients are rounded to bfloat16 (they are exact to 1e-5 for the narrowed operands), the operands are
+    not narrowed, or the hand-written backward pass transposes wrongly.
+    """
+    x, w, dy = normal(S, B, 300), normal(300, E), normal(S, B, E, seed=1)
+    x_, w_, dy_ = (np.float64(a.astype(jnp.bfloat16)) for a in (x, w, dy))
+    product = jax.jit(partial(layers.product, dtype="bfloat16"))
+    y, back = jax.vjp(product, x, w)
+    dx, dw = back(jnp.asarray(dy))
+    for ours, expected in ((y, x_ @ w_), (dx, dy_ @ w_.T), (dw, np.einsum("sbd,sbg->dg", x_, dy_))):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
+    assert 1e-3 < np.abs(y - x @ w).max() < 0.5
+
+
+def test_dropout():
+    """Fails when what is kept is not scaled up, the rate is the rate of keeping, two places or two steps share a mask, or
+    evaluation is not the identity.
+    """
+    x, rate = jnp.ones((100, 200)), jnp.float32(0.3)
+    dropout = jax.jit(lambda x, step, rate, place: layers.dropout(x, Noise(jax.random.key(step), rate), place), static_argnums=3)
+    masks = [np.asarray(dropout(x, step, rate, stream)) for step, stream in ((0, 0), (0, 1), (1, 0))]
+    for mask in masks:
+        assert abs((mask == 0).mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / x.size)
+        np.testing.assert_allclose(mask[mask > 0], 1 / 0.7, rtol=1e-6)
+    for one, other in combinations(masks, 2):
+        assert abs(((one > 0) == (other > 0)).mean() - (0.3**2 + 0.7**2)) < 0.02
+    np.testing.assert_array_equal(dropout(x, 0, rate, 0), masks[0])
+    assert layers.dropout(x, None, 0) is x
+
+
+# Initialisation
+
+
+def blocks(params: seq2seq.Params) -> dict[str, np.ndarray]:
+    """Every matrix of a model by its path, a cell's gate by gate."""
+    found = {}
+    for path, leaf in jax.tree.leaves_with_path(params):
+        name, leaf = jax.tree_util.keystr(path), np.asarray(leaf)
+        if leaf.ndim == 2:
+            gates = 4 if ".cell." in name else 1
+            found |= {f"{name}[{i}]": block for i, block in enumerate(np.split(leaf, gates, axis=1))}
+    return found
+
+
+def within(sample: np.ndarray, std: float, spread: float = 2.0) -> None:
+    """Mean 0 and the given standard deviation, to five standard errors; `spread` bounds the error's √(κ - 1)."""
+    n = sample.size
+    assert abs(sample.mean()) < 5 * std / np.sqrt(n)
+    assert abs(sample.std() / std - 1) < 5 * spread / 2 / np.sqrt(n)
+
+
+WIDE = seq2seq.Config(
+    encoders.Config(20, 48),
+    decoders.Config(24, 40, inputs=("summary", "additive"), outputs=("general", "additive")),
+    passed="h+c",
+    vocabulary=59,
+)
+"""Every kind of matrix, the bridge's with them, and no two sides alike."""
+
+
+@pytest.fixture(scope="module", params=SCHEMES)
+def drawn(request):
+    """(scheme, init, its draw from key 1)."""
+    init = jax.jit(partial(seq2seq.init, replace(WIDE, init=request.param)))
+    return request.param, init, init(jax.random.key(1))
+
+
+def test_distributions(drawn):
+    """Fails when a divisor is the fan-out or shares its fan between gates, a normal is cut off at two sigma, embeddings scale
+    with the vocabulary, a recurrent matrix is orthogonal as a whole and not gate by gate, or a bias is drawn.
+    """
+    scheme, _, params = drawn
+    for name, block in blocks(params).items():
+        n, inputs, width = block.size, *block.shape
+        if scheme == "modern" and ".wh[" in name:
+            np.testing.assert_allclose(block.T @ block, np.eye(width), atol=1e-5)
+        elif scheme == "modern" and ".embedding" not in name:
+            bound = np.sqrt(6 / (inputs + width))
+            within(block, bound / np.sqrt(3))
+            assert np.abs(block).max() <= bound
+            assert n < 1000 or np.abs(block).max() > 0.99 * bound
+        else:
+            std = {"book": {True: 0.01, False: inputs**-0.5}, "modern": {True: width**-0.5}}[scheme][".embedding" in name]
+            within(block, std, np.sqrt(2))
+            assert n < 100 or abs((np.abs(block) > 2 * std).mean() - 0.0455) < 5 * np.sqrt(0.0455 / n), name
+    assert params.decoder.cell.wx.shape == (24 + 2 * 48, 4 * 40)
+    biases = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim == 1]
+    assert sum(np.count_nonzero(b) for b in biases) == (48 + 40 if scheme == "modern" else 0)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_biases(name):
+    """Fails when the one of the modern scheme is not on the forget gate: with it a carry is kept at the rate σ(1)."""
+    for scheme, bias in (("book", 0.0), ("modern", 1.0)):
+        params = jax.jit(lambda key, row=SCHEMES[scheme]: init_cell(name, row, key, D, H))(jax.random.key(0))
+        assert float(params.b.sum()) == (bias * H if name == "lstm" else 0)
+        if name == "lstm":
+            new, _ = CELLS[name].step(params, LstmCarry(jnp.zeros((B, H)), jnp.ones((B, H))), jnp.zeros((B, D)))
+            np.testing.assert_allclose(new.c, oracles.sigmoid(bias), atol=1e-6)
+
+
+def test_no_two_components_share_a_draw(drawn):
+    """Fails when two components, or two gates, are drawn from one key: their first entries are then proportional."""
+    _, _, params = drawn
+    for (one, a), (other, b) in combinations(blocks(params).items(), 2):
+        n = min(a.size, b.size)
+        assert n >= 40
+        x, y = a.ravel()[:n], b.ravel()[:n]
+        assert abs(x @ y) / np.linalg.norm(x) / np.linalg.norm(y) < 0.8, (one, other)
+
+
+def test_a_key_is_a_model(drawn):
+    """Fails when anything but the key decides the draws, or a matrix does not depend on it."""
+    _, init, params = drawn
+    again, other = blocks(init(jax.random.key(1))), blocks(init(jax.random.key(2)))
+    for name, block in blocks(params).items():
+        np.testing.assert_array_equal(block, again[name])
+        assert np.abs(block - other[name]).max() > 1e-3, name
