@@ -8,6 +8,7 @@ Expected  after 25 epochs of addition: 8-12, 43-54, 79-82, 98-99 % exact match; 
 Time      about 40 minutes on 2 cores; two processes, one a core (`taskset -c 0 ...`), are faster than one on two
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,8 @@ import tyro
 from experiments.records import provenance, save
 from seqgen import presets
 from seqgen.cli.terminal import run_to_end
-from seqgen.runs import RunConfig, Run, create, open_run
+from seqgen.runs import Run, RunConfig, create, open_run
 from seqgen.training import log
-from dataclasses import replace
 
 CELLS = {
     "addition-baseline": ("addition", "baseline", False),
@@ -74,6 +74,7 @@ def main(
         folder: where addition.txt and date.txt are.
         only: cells, by their names.
         seeds: which seeds.
+
     """
     for seed in seeds:
         for cell in only:

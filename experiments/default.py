@@ -41,6 +41,7 @@ def main(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> None:
 
     Args:
         seeds: which seeds; the picture is of the first.
+
     """
     rows = {}
     for seed in seeds:

@@ -71,7 +71,13 @@ def speed_table() -> str:
 def decoding_table() -> str:
     """Greedy answers to 5,000 questions."""
     rows = [
-        [f"{row['task']}, {row['model']}", f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio']:.2f}", f"{row['ratio_alone']:.0f}"]
+        [
+            f"{row['task']}, {row['model']}",
+            f"{row['ours_s']:.2f}",
+            f"{row['torch_s']:.2f}",
+            f"{row['ratio']:.2f}",
+            f"{row['ratio_alone']:.0f}",
+        ]
         for row in load("speed")["decode"]
     ]
     return markdown(["decoding 5,000 questions", "seqgen, s", "PyTorch, s", "ratio", "ratio to one at a time"], rows)
@@ -88,7 +94,9 @@ TABLES: dict[str, Callable[[], str]] = {
 def filled(page: str) -> str:
     """A page with every table in it made anew."""
     for name, table in TABLES.items():
-        page = re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, table=table: f"{m[1]}{table()}\n{m[2]}", page, flags=re.S)
+        page = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, table=table: f"{m[1]}{table()}\n{m[2]}", page, flags=re.S
+        )
     return page
 
 

@@ -74,9 +74,7 @@ def our_training(task: str, variant: str, dtype: Dtype, steps: int) -> Callable[
     cfg, source = config(task, variant, dtype), Epochs(steps * BATCH, BATCH)
     member, optimizer = Member(jax.random.key(0), HyperConfig().traced()), adam("constant", 0.0, 1)
     data = jax.device_put(examples(task, steps * BATCH))
-    chunk = jax.jit(
-        partial(run_chunk, teacher_forced(seq2seq, cfg), optimizer, source), donate_argnames=("state", "totals")
-    )
+    chunk = jax.jit(partial(run_chunk, teacher_forced(seq2seq, cfg), optimizer, source), donate_argnames=("state", "totals"))
     carry = [create(partial(seq2seq.init, cfg), optimizer, member), zero_totals(SUMS)]
     items = source.plan(member, jnp.int32(0), steps)
 
@@ -205,9 +203,15 @@ def startup(repeats: int = 3) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "seqgen", "train", "dates", "attention", "--draws", "4000", "--steps", "1"]
             for name in seconds:
-                environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+                environment = {
+                    **os.environ,
+                    "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache",
+                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                }
                 began = time.perf_counter()
-                with subprocess.Popen([*command, "--runs", folder], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+                with subprocess.Popen(
+                    [*command, "--runs", folder], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+                ) as process:
                     assert process.stderr is not None
                     next(line for line in process.stderr if line.startswith("step 1 "))
                     seconds[name].append(time.perf_counter() - began)
@@ -221,6 +225,7 @@ def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")
     Args:
         repeats: turns of each row.
         only: which parts; the file is written when all are measured.
+
     """
     record: dict = {}
     if "train" in only:
@@ -231,7 +236,8 @@ def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")
                 for variant in VARIANTS:
                     record["train"].append(show(training_row(task, variant, dtype, rates[dtype], repeats)))
         record["geometric_mean"] = {
-            dtype: statistics.geometric_mean(row["ratio"] for row in record["train"] if row["dtype"] == dtype) for dtype in DTYPES
+            dtype: statistics.geometric_mean(row["ratio"] for row in record["train"] if row["dtype"] == dtype)
+            for dtype in DTYPES
         }
         show(record["geometric_mean"])
     if "decode" in only:
@@ -244,7 +250,9 @@ def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")
 
 def show(row: dict) -> dict:
     """Print a row as it comes."""
-    print("  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items()), flush=True)
+    print(
+        "  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items()), flush=True
+    )
     return row
 
 

@@ -58,10 +58,8 @@ def generate(
         logits = out.logits
         for rule in rules:
             logits = rule(logits, row.history, t)
-        if keys is None:
-            token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        else:
-            token = jax.vmap(lambda key, l: jax.random.categorical(jax.random.fold_in(key, t), l))(keys, logits).astype(jnp.int32)
+        token = jnp.argmax(logits, axis=-1) if keys is None else draw(keys, t, logits)
+        token = token.astype(jnp.int32)
         score = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=1)[:, 0]
         shown = jnp.where(row.done, AFTER_END, token)
         done = row.done if end is None else row.done | (token == end)
@@ -81,3 +79,8 @@ def generate(
     tokens, aux = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), (tokens, aux))
     length = jnp.sum(tokens != AFTER_END, axis=1)
     return Generated(tokens, length, row.logprob, aux, Start(start.memory, row.model, row.token))
+
+
+def draw(keys: Key[Array, " B"], t: Int[Array, ""], logits: Float[Array, "B V"]) -> Int[Array, " B"]:
+    """Token t of each row, from the row's own key."""
+    return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, t), row))(keys, logits)

@@ -5,7 +5,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -43,9 +42,7 @@ def scored_positions(batch: Batch, vocabulary: Vocabulary, layout: Layout) -> Bo
     return np.arange(batch.targets.shape[1]) <= answer
 
 
-def token_accuracy(
-    tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T"], scored: Bool[np.ndarray, "N T"]
-) -> float:
+def token_accuracy(tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T"], scored: Bool[np.ndarray, "N T"]) -> float:
     """The fraction of scored positions at which the free-running guess is right; a missing position is wrong."""
     return float(np.sum((tokens == targets) & scored) / np.sum(scored))
 

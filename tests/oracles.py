@@ -53,9 +53,11 @@ def from_book(variant: str, arrays: list[np.ndarray]) -> seq2seq.Params:
     embed, wx, wh, b, embed_out, wx_out, wh_out, b_out, w, bias = arrays
     inputs, outputs = {"baseline": (0, 0), "peeky": (1, 1), "attention": (0, 1)}[variant]
     return seq2seq.Params(
-        encoders.Params(embed, CellParams(wx, wh, b)),
+        encoders.Params(embed, CellParams(np.concatenate([wx, wh]), b)),
         encoders.Bridge(None, None),
-        decoders.Params(embed_out, (None,) * inputs, CellParams(wx_out, wh_out, b_out), (None,) * outputs, Linear(w, bias)),
+        decoders.Params(
+            embed_out, (None,) * inputs, CellParams(np.concatenate([wx_out, wh_out]), b_out), (None,) * outputs, Linear(w, bias)
+        ),
     )
 
 
@@ -87,7 +89,7 @@ def cell(name: str, p: CellParams, carry: tuple, x):
 
     def gate(i, h=h):
         columns = slice(i * width, (i + 1) * width)
-        return x @ p.wx[:, columns] + h @ p.wh[:, columns] + p.b[columns]
+        return x @ p.w[: x.shape[-1], columns] + h @ p.w[x.shape[-1] :, columns] + p.b[columns]
 
     if name == "lstm":
         c = sigmoid(gate(0)) * c + sigmoid(gate(2)) * np.tanh(gate(1))

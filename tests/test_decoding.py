@@ -167,14 +167,17 @@ def test_a_rows_draws_are_its_own():
 
 
 def test_draws_follow_the_distribution():
-    """Fails when a draw is not from softmax(logits), two times of a row share their noise, or logprob is not that of the draw."""
+    """Fails when a draw is not from softmax(logits), two times of a row share their noise, or logprob is another's."""
     rows, steps = 4000, 3
     same = np.zeros((rows, steps, V), np.float32)
     same[:] = np.linspace(-1, 1, V)
     start = begin(same)._replace(token=jnp.zeros(rows, jnp.int32))
     keys = jax.random.split(jax.random.key(1), rows)
-    # the token is fed back, but says nothing: the table is taken out again by a rule
-    forget = lambda logits, history, t: jnp.broadcast_to(jnp.linspace(-1, 1, V), logits.shape)
+
+    def forget(logits, history, t):
+        """What was fed back says nothing."""
+        return jnp.broadcast_to(jnp.linspace(-1, 1, V), logits.shape)
+
     made = decode(start, limit=steps, end=None, keys=keys, rules=(forget,))
     p = oracles.softmax(np.linspace(-1, 1, V))
     tokens = np.asarray(made.tokens)
@@ -189,7 +192,7 @@ def test_draws_follow_the_distribution():
 
 # The models
 
-POOL, S = 40, 4
+POOL, S = 40, 4  # questions, and their width without needless padding
 
 
 @partial(jax.jit, static_argnums=0)
@@ -211,8 +214,13 @@ class Variant:
         self.source = np.int32(random.integers(V, size=(POOL, S)))
         self.length = np.int32(random.integers(1, S + 1, size=POOL))
         self.params, self.ragged = max((self.try_bias(bias) for bias in np.arange(-4, 8)), key=self.variety)
-        chunks = [answer(self.cfg, self.params, self.source[i : i + B], None) for i in range(0, POOL, B)]
-        self.full = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+        self.full = self.answers(self.params, self.source, None)
+
+    def answers(self, params, source, length):
+        """All rows in batches of B, so that every test has one shape."""
+        parts = [slice(i, i + B) for i in range(0, POOL, B)]
+        made = [answer(self.cfg, params, source[part], None if length is None else length[part]) for part in parts]
+        return [np.concatenate(leaves) for leaves in zip(*made, strict=True)]
 
     def try_bias(self, bias: float):
         """Questions are loud, END has the given bias: the parameters, and what they answer."""
@@ -220,7 +228,7 @@ class Variant:
         encoder = params.encoder._replace(embedding=4 * params.encoder.embedding)
         affine = params.decoder.affine._replace(w=3 * params.decoder.affine.w, b=np.float32(bias * (np.arange(V) == END)))
         params = params._replace(encoder=encoder, decoder=params.decoder._replace(affine=affine))
-        return params, [np.asarray(x) for x in answer(self.cfg, params, self.source, self.length)]
+        return params, self.answers(params, np.pad(self.source, ((0, 0), (0, 2))), self.length)
 
     @staticmethod
     def variety(tried) -> int:
@@ -239,7 +247,7 @@ def test_greedy_is_a_loop_over_step(variant):
     log-probabilities of what it wrote.
     """
     cfg, params = variant.cfg, jax.tree.map(jnp.asarray, variant.params)
-    tokens, length, logprob, logits = (x[:B] for x in variant.ragged)
+    tokens, length, _, logits = (x[:B] for x in variant.ragged)
     step = jax.jit(partial(seq2seq.step, cfg))
     memory, carry, token = seq2seq.start(cfg, params, jnp.asarray(variant.source[:B]), jnp.asarray(variant.length[:B]))
     for t in range(T):
@@ -255,7 +263,7 @@ def test_greedy_is_a_loop_over_step(variant):
 
 
 def agree(made, expected, ties: Counter) -> None:
-    """Tokens are equal, up to where the two best scores lie within 1e-4; until there the logits are, and the sum if they all are."""
+    """Tokens are equal up to a place where the two best scores lie within 1e-4; so are logits, and the sum if there is none."""
     tokens, _, logprob, logits = (np.asarray(x) for x in made)
     for row in range(len(tokens)):
         ours, theirs = tokens[row], expected[0][row]
@@ -299,7 +307,8 @@ def test_a_row_does_not_know_its_batch(variant):
 ADDITION = Vocabulary(" +0123456789_")
 TRUTHS = ["12", "345", "6", "78", "90", "12", "999"]
 GUESSES = {
-    "masked": ["12_", "3_5_", "7_", "789_", "_", "12", "9999"],  # right; ends early; wrong; goes on; says nothing; no end; no end
+    # right; ends early; wrong; goes on; says nothing; and twice no end
+    "masked": ["12_", "3_5_", "7_", "789_", "_", "12", "9999"],
     "book": ["12  ", "3 5 ", "7   ", "789 ", "    ", "12 1", "999 "],
 }
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from seqgen.models import decoders, encoders, seq2seq
 from seqgen.nn import attention, layers
@@ -34,7 +35,7 @@ def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
 def cell_case(name: str) -> tuple[CellParams, tuple, np.ndarray]:
     """Live weights and biases, a carry that is not zero, and inputs that differ in every row and step."""
     g = GATES[name] * H
-    params = CellParams(normal(D, g, scale=0.5), normal(H, g, scale=0.4), normal(g, seed=1))
+    params = CellParams(np.concatenate([normal(D, g, scale=0.5), normal(H, g, scale=0.4)]), normal(g, seed=1))
     h, c = normal(B, H, seed=2, scale=0.7), normal(B, H, seed=3, scale=0.7)
     return params, LstmCarry(h, c) if name == "lstm" else HiddenCarry(h), normal(T, B, D)
 
@@ -67,6 +68,26 @@ def test_a_step_is_its_equations(name):
         np.testing.assert_allclose(new.c, c, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_a_steps_gradient_is_its_slope(name):
+    """Fails when a term of a hand-written backward pass is lost: float64, central differences of h' and c'."""
+    with jax.enable_x64(True):
+        params, carry, xs = jax.tree.map(jnp.float64, cell_case(name))
+        check_grads(jax.jit(CELLS[name].step), (params, carry, xs[0]), order=1, modes=["rev"], atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_bias_may_be_a_rows_own(name):
+    """Fails when rows get each other's bias (decoders fold into it what no step changes), or a gate another one's."""
+    params, carry, xs = cell_case(name)
+    biases = normal(B, params.b.size, seed=6)
+    new, y = jax.jit(CELLS[name].step)(params._replace(b=biases), carry, xs[0])
+    rows = [oracles.cell(name, params._replace(b=biases[b]), (carry[0][b], carry[-1][b]), xs[0, b]) for b in range(B)]
+    np.testing.assert_allclose(y, np.stack([h for h, _ in rows]), atol=1e-6)
+    if name == "lstm":
+        np.testing.assert_allclose(new.c, np.stack([c for _, c in rows]), atol=1e-6)
+
+
 def flax_rnn(flax_cell, params: dict, carry, xs, length=None):
     layer = flax.linen.RNN(flax_cell, time_major=True, return_carry=True)
     return layer.apply({"params": {"cell": params}}, xs, initial_carry=carry, seq_lengths=length)
@@ -75,7 +96,7 @@ def flax_rnn(flax_cell, params: dict, carry, xs, length=None):
 def test_lstm_is_flaxs():
     """Fails when our gate order (f, g, i, o), or which of h and c is which, is not what flax.linen computes by name."""
     params, carry, xs = cell_case("lstm")
-    wx, wh, b = (np.split(p, 4, axis=-1) for p in params)
+    wx, wh, b = (np.split(p, 4, axis=-1) for p in (params.w[:-H], params.w[-H:], params.b))
     theirs = {f"i{gate}": {"kernel": w} for gate, w in zip("fgio", wx, strict=True)}
     theirs |= {f"h{gate}": {"kernel": w, "bias": v} for gate, w, v in zip("fgio", wh, b, strict=True)}
     (c, h), ys = flax_rnn(flax.linen.OptimizedLSTMCell(H), theirs, (carry.c, carry.h), xs)
@@ -90,7 +111,7 @@ def test_lstm_is_flaxs():
 def test_vanilla_is_flaxs():
     """Fails when the vanilla cell is not flax.linen's SimpleCell: another nonlinearity, a missing bias."""
     params, carry, xs = cell_case("rnn")
-    theirs = {"i": {"kernel": params.wx, "bias": params.b}, "h": {"kernel": params.wh}}
+    theirs = {"i": {"kernel": params.w[:-H], "bias": params.b}, "h": {"kernel": params.w[-H:]}}
     h, ys = flax_rnn(flax.linen.SimpleCell(H), theirs, carry.h, xs)
     ours, outputs = run(CELLS["rnn"].step, params, carry, xs)
     np.testing.assert_allclose(outputs, ys, atol=1e-6)
@@ -104,7 +125,7 @@ def test_gru_is_flaxs_where_the_reset_gate_is_open():
     params, carry, xs = cell_case("gru")
 
     def difference(b: np.ndarray) -> float:
-        (z, r, n), (wz, wr, wn), (bz, br, bn) = (np.split(p, 3, axis=-1) for p in (params.wx, params.wh, b))
+        (z, r, n), (wz, wr, wn), (bz, br, bn) = (np.split(p, 3, axis=-1) for p in (params.w[:-H], params.w[-H:], b))
         theirs = {"iz": {"kernel": -z, "bias": -bz}, "ir": {"kernel": r, "bias": br}, "in": {"kernel": n, "bias": bn}}
         theirs |= {"hz": {"kernel": -wz}, "hr": {"kernel": wr}, "hn": {"kernel": wn, "bias": np.zeros_like(bn)}}
         _, ys = flax_rnn(flax.linen.GRUCell(H), theirs, carry.h, xs)
@@ -298,7 +319,7 @@ def test_dropout():
     evaluation is not the identity.
     """
     x, rate = jnp.ones((100, 200)), jnp.float32(0.3)
-    dropout = jax.jit(lambda x, step, rate, place: layers.dropout(x, Noise(jax.random.key(step), rate), place), static_argnums=3)
+    dropout = jax.jit(lambda x, step, rate, at: layers.dropout(x, Noise(jax.random.key(step), rate), at), static_argnums=3)
     masks = [np.asarray(dropout(x, step, rate, stream)) for step, stream in ((0, 0), (0, 1), (1, 0))]
     for mask in masks:
         assert abs((mask == 0).mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / x.size)
@@ -318,8 +339,11 @@ def blocks(params: seq2seq.Params) -> dict[str, np.ndarray]:
     for path, leaf in jax.tree.leaves_with_path(params):
         name, leaf = jax.tree_util.keystr(path), np.asarray(leaf)
         if leaf.ndim == 2:
-            gates = 4 if ".cell." in name else 1
-            found |= {f"{name}[{i}]": block for i, block in enumerate(np.split(leaf, gates, axis=1))}
+            hidden = leaf.shape[1] // 4
+            parts = {".wx": leaf[:-hidden], ".wh": leaf[-hidden:]} if ".cell." in name else {"": leaf}
+            for part, matrix in parts.items():
+                gates = np.split(matrix, 4 if part else 1, axis=1)
+                found |= {f"{name}{part}[{i}]": block for i, block in enumerate(gates)}
     return found
 
 
@@ -364,7 +388,7 @@ def test_distributions(drawn):
             std = {"book": {True: 0.01, False: inputs**-0.5}, "modern": {True: width**-0.5}}[scheme][".embedding" in name]
             within(block, std, np.sqrt(2))
             assert n < 100 or abs((np.abs(block) > 2 * std).mean() - 0.0455) < 5 * np.sqrt(0.0455 / n), name
-    assert params.decoder.cell.wx.shape == (24 + 2 * 48, 4 * 40)
+    assert params.decoder.cell.w.shape == (24 + 2 * 48 + 40, 4 * 40)
     biases = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim == 1]
     assert sum(np.count_nonzero(b) for b in biases) == (48 + 40 if scheme == "modern" else 0)
 

@@ -153,11 +153,11 @@ def test_curves_hold_the_events():
 
 
 def test_the_title_does_not_round_up_to_perfect():
-    """Fails when 99.996 % is printed as 100.00 %, 29 % as 28.99 %, or the value is not the last evaluation's."""
+    """Fails when 99.996 % is printed as 100.00 %, 57 % as 56.99 %, or the value is not the last evaluation's."""
     assert viz.learning_figure(EVENTS).axes[1].get_title(loc="left") == "exact match 99.99 % (test)"
     assert viz.learning_figure(EVENTS[:-1]).axes[0].get_title(loc="left") == "loss 0.06 (validation)"
-    events = [evaluated("validation", 1, 0.29, 0.5, 1.0)]
-    assert viz.learning_figure(events).axes[1].get_title(loc="left") == "exact match 29.00 % (validation)"
+    events = [evaluated("validation", 1, 0.57, 0.6, 1.0)]
+    assert viz.learning_figure(events).axes[1].get_title(loc="left") == "exact match 57.00 % (validation)"
 
 
 @pytest.mark.parametrize(

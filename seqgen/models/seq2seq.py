@@ -65,10 +65,11 @@ def apply(cfg: Config, params: Params, batch: Batch, carry: Carry, noise: Noise 
     memory, first = _encode(cfg, params, batch.source, batch.length, noise)
     x = dropout(embed(params.decoder.embedding, batch.inputs.T), noise, 1)
 
-    def recur(params: decoders.Params, carry: Carry, x: Array) -> tuple[Carry, decoders.Features]:
-        return decoders.recur(cfg.decoder, params, memory, carry, x, dtype=cfg.dtype)
+    def recur(held: decoders.Params, carry: Carry, x: Array) -> tuple[Carry, decoders.Features]:
+        return decoders.recur(cfg.decoder, held, memory, carry, x, dtype=cfg.dtype)
 
-    _, features = unroll(recur, params.decoder, first, x)
+    held = decoders.hold(cfg.decoder, params.decoder, memory, dtype=cfg.dtype)
+    _, features = unroll(recur, held, first, x)
     out = decoders.readout(cfg.decoder, params.decoder, memory, features, noise, dtype=cfg.dtype)
     return carry, jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), out)
 
@@ -82,5 +83,6 @@ def start(cfg: Config, params: Params, source: Int[Array, "B S"], length: Int[Ar
 def step(cfg: Config, params: Params, memory: Memory, carry: Carry, token: Int[Array, " B"]) -> tuple[Carry, Out]:
     """One decoding step, readout ∘ recur: logits [B, V], attention [B, K, S]."""
     x = embed(params.decoder.embedding, token)
-    carry, features = decoders.recur(cfg.decoder, params.decoder, memory, carry, x, dtype=cfg.dtype)
+    held = decoders.hold(cfg.decoder, params.decoder, memory, dtype=cfg.dtype)
+    carry, features = decoders.recur(cfg.decoder, held, memory, carry, x, dtype=cfg.dtype)
     return carry, decoders.readout(cfg.decoder, params.decoder, memory, features, None, dtype=cfg.dtype)

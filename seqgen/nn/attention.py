@@ -71,10 +71,14 @@ def additive(params: Additive, memory: Memory, query: Float[Array, "*T B H"], *,
 
 
 class Reader(NamedTuple):
-    """`init(scheme, key, hidden, width)`: hidden is the query's width, width the memory's."""
+    """`init(scheme, key, hidden, width)`: hidden is the query's width, width the memory's.
+
+    A `constant` reader gives the memory's summary, whatever the query.
+    """
 
     read: Callable[..., Read]
     init: Callable[[Scheme, Key[Array, ""], int, int], Params]
+    constant: bool = False
 
 
 def _no_parameters(scheme: Scheme, key: Key[Array, ""], hidden: int, width: int) -> None:
@@ -91,7 +95,7 @@ def _init_additive(scheme: Scheme, key: Key[Array, ""], hidden: int, width: int)
 
 
 READERS: dict[ReaderName, Reader] = {
-    "summary": Reader(summary, _no_parameters),
+    "summary": Reader(summary, _no_parameters, constant=True),
     "dot": Reader(dot, _no_parameters),
     "general": Reader(general, _init_general),
     "additive": Reader(additive, _init_additive),

@@ -39,9 +39,9 @@ def product(x: Float[Array, "*N D"], w: Float[Array, "D G"], *, dtype: Dtype = "
     return jnp.matmul(x, w) if dtype == "float32" else _narrow(x, w, dtype)
 
 
-def add_bias(x: Float[Array, "*N G"], b: Float[Array, " G"]) -> Float[Array, "*N G"]:
-    """x + b for every row: the one place where a bias is broadcast."""
-    return x + lax.broadcast_in_dim(b, x.shape, (x.ndim - 1,))
+def add_bias(x: Float[Array, "*N G"], b: Float[Array, "*M G"]) -> Float[Array, "*N G"]:
+    """x + b, one b for every row or one a row: the one place where a bias is broadcast."""
+    return x + lax.broadcast_in_dim(b, x.shape, range(x.ndim - b.ndim, x.ndim))
 
 
 class Linear(NamedTuple):

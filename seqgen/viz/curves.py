@@ -32,7 +32,7 @@ def learning_curve(
     filled: bool = True,
 ) -> Line2D:
     """Draws one measure against epochs: a line, or a mark where it has one value; None and non-finite values are gaps."""
-    points = np.array([np.nan if v is None else v for v in values], dtype=float)
+    points = np.array(list(values), dtype=float)
     points[~np.isfinite(points)] = np.nan
     (line,) = ax.plot(list(epochs), points, label=label, color=color, clip_on=False, zorder=3 if marker else 2)
     alone = np.isfinite(points).sum() == 1
