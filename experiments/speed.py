@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -121,13 +122,8 @@ def their_decoding(task: str, variant: str, rows: int, block: int) -> Callable[[
     """PyTorch's batched loop over the same questions."""
     size = SIZES[task]
     model = torch_peer.build(variant, size.vocabulary, EMBEDDING, size.hidden)
-    blocks = torch.as_tensor(examples(task, rows).source).long().split(block)
-
-    def go() -> None:
-        for source in blocks:
-            torch_peer.greedy(model, source, 0, size.target)
-
-    return go
+    source = torch.as_tensor(examples(task, rows).source).long()
+    return lambda: torch_peer.greedy(model, source, 0, size.target, batch=block)
 
 
 def operations(task: str, variant: str) -> float:
@@ -175,8 +171,8 @@ def training_row(task: str, variant: str, dtype: Dtype, rate: float, repeats: in
     times = turns(contestants, repeats)
     limit = 1e3 * operations(task, variant) / rate
     step = {name: 1e3 * statistics.median(t) / steps for name, t in times.items()}
-    return {"task": task, "model": variant, "dtype": dtype, **{f"{name}_ms": t for name, t in step.items()},
-            "ratio": ratio(times["torch"], times["ours"]), "limit_ms": limit, "fraction_of_limit": limit / step["ours"]}  # fmt: skip
+    speeds = {"ratio": ratio(times["torch"], times["ours"]), "limit_ms": limit, "fraction_of_limit": limit / step["ours"]}
+    return {"task": task, "model": variant, "dtype": dtype, "ours_ms": step["ours"], "torch_ms": step["torch"], **speeds}
 
 
 def decoding_row(task: str, variant: str, repeats: int) -> dict:
@@ -192,31 +188,31 @@ def decoding_row(task: str, variant: str, repeats: int) -> dict:
     peer = min("torch", "torch_blocks", key=lambda name: statistics.median(times[name]))
     single = [t * QUESTIONS / alone for t in times["torch_alone"]]
     seconds = {"ours": times["ours"], "torch": times[peer], "torch_alone": single}
-    return {"task": task, "model": variant, **{f"{name}_s": statistics.median(t) for name, t in seconds.items()},
-            "ratio": ratio(times[peer], times["ours"]), "ratio_alone": ratio(single, times["ours"])}  # fmt: skip
+    speeds = {"ratio": ratio(times[peer], times["ours"]), "ratio_alone": ratio(single, times["ours"])}
+    return {"task": task, "model": variant, **{f"{name}_s": statistics.median(t) for name, t in seconds.items()}, **speeds}
+
+
+def first_step(folder: str, name: str) -> float:
+    """Seconds from nothing to the logged end of the first step: a new process, with its cache in `folder`."""
+    log = Path(folder, name, "metrics.jsonl")
+    words = ["train", "dates", "attention", "--draws", "4000", "--steps", "1", "--name", str(log.parent)]
+    cache = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    began = time.perf_counter()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-m", "seqgen", *words], env=os.environ | cache, **quiet) as process:
+        while not (log.exists() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.005)
+        return time.perf_counter() - began
 
 
 def startup(repeats: int = 3) -> dict[str, float]:
-    """Seconds from nothing to the end of the first training step: a fresh process, without and with a compilation cache."""
+    """Seconds to the first step, with nothing compiled before and with all of it."""
     seconds: dict[str, list[float]] = {"cold_s": [], "warm_s": []}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "seqgen", "train", "dates", "attention", "--draws", "4000", "--steps", "1"]
-            for name in seconds:
-                environment = {
-                    **os.environ,
-                    "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache",
-                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                }
-                began = time.perf_counter()
-                with subprocess.Popen(
-                    [*command, "--runs", folder], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-                ) as process:
-                    assert process.stderr is not None
-                    next(line for line in process.stderr if line.startswith("step 1 "))
-                    seconds[name].append(time.perf_counter() - began)
-                    process.stderr.read()
-    return {name: statistics.median(t) for name, t in seconds.items()}
+            for name, times in seconds.items():
+                times.append(first_step(folder, name))
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
@@ -250,9 +246,8 @@ def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")
 
 def show(row: dict) -> dict:
     """Print a row as it comes."""
-    print(
-        "  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items()), flush=True
-    )
+    words = (f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
+    print("  ".join(words), flush=True)
     return row
 
 

@@ -24,14 +24,17 @@ def model(variant: str, *, embedding: int, hidden: int, init: SchemeName = "book
 
 
 def preset(task: str, variant: str) -> RunConfig:
-    """The default run of a pair: modern initialisation, warm-up and cosine; the masked layout."""
-    tuned = {
-        "addition": (128, Training(epochs=25, schedule="cosine", warmup=0.03), HyperConfig(lr=3e-3), True),
-        "dates": (64, Training(epochs=3, schedule="cosine", warmup=0.06), HyperConfig(lr=8e-3), False),
-    }
-    hidden, training, hyper, reverse = tuned[task]
-    data = Data(TASKS[task](), reverse=reverse)
-    return RunConfig(data, model(variant, embedding=16, hidden=hidden, init="modern"), training, hyper)
+    """The default run of a pair: true lengths, reversed, modern initialisation, warm-up and cosine."""
+    attends = "attention" in variant
+    hidden, epochs, lr = {
+        ("addition", False): (128, 25, 3e-3),
+        ("addition", True): (128, 25, 3e-3),
+        ("dates", False): (128, 10, 4e-3),
+        ("dates", True): (64, 4, 8e-3),
+    }[task, attends]
+    training = Training(epochs=epochs, schedule="cosine", warmup=0.05)
+    data = Data(TASKS[task](), reverse=True)
+    return RunConfig(data, model(variant, embedding=16, hidden=hidden, init="modern"), training, HyperConfig(lr=lr))
 
 
 def book(task: str, variant: str, file: str, *, reverse: bool) -> RunConfig:

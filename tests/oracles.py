@@ -51,13 +51,12 @@ def live_params(cfg: seq2seq.Config, seed: int = 0) -> seq2seq.Params:
 def from_book(variant: str, arrays: list[np.ndarray]) -> seq2seq.Params:
     """The book's list (its order stands in book_numpy.py) as `Params`; parameters or their gradients alike."""
     embed, wx, wh, b, embed_out, wx_out, wh_out, b_out, w, bias = arrays
+    encoder, decoder = CellParams(np.concatenate([wx, wh]), b), CellParams(np.concatenate([wx_out, wh_out]), b_out)
     inputs, outputs = {"baseline": (0, 0), "peeky": (1, 1), "attention": (0, 1)}[variant]
     return seq2seq.Params(
-        encoders.Params(embed, CellParams(np.concatenate([wx, wh]), b)),
+        encoders.Params(embed, encoder),
         encoders.Bridge(None, None),
-        decoders.Params(
-            embed_out, (None,) * inputs, CellParams(np.concatenate([wx_out, wh_out]), b_out), (None,) * outputs, Linear(w, bias)
-        ),
+        decoders.Params(embed_out, (None,) * inputs, decoder, (None,) * outputs, Linear(w, bias)),
     )
 
 

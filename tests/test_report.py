@@ -1,0 +1,37 @@
+"""The READMEs' tables are the committed results, and statistics agree with other implementations."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.report import filled
+from seqgen.statistics import over_seeds, wilson
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_tables_are_generated(page):
+    """Fails when a result was committed without `make figures`, or a number in a table was written by hand."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert filled(text) == text
+
+
+def test_interval_over_seeds_is_students():
+    """Fails when the deviation is divided by n and not n - 1, the normal stands for the t, or a tail is taken for two."""
+    values = [0.91, 0.94, 0.955, 0.99]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    np.testing.assert_allclose(over_seeds(values), (np.mean(values), low, high), rtol=1e-12)
+    with pytest.raises(ValueError, match="two runs"):
+        over_seeds([0.5])
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 7), (3, 7), (4217, 4218), (7, 7)])
+def test_wilson_is_scipys(right, total):
+    """Fails when the interval is Wald's, which has no width at 0 and at 1, or is corrected for continuity."""
+    theirs = stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
+    np.testing.assert_allclose(wilson(right, total), (right / total, theirs.low, theirs.high), rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="no fraction"):
+        wilson(total + 1, total)
