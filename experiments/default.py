@@ -23,7 +23,7 @@ from seqgen.fit import maps
 from seqgen.runs import Run, open_run
 
 RUNS = Path("runs/default")
-QUESTIONS = ["TUESDAY, SEPTEMBER 25, 1984", "6/8/97"]
+QUESTION = "TUESDAY, SEPTEMBER 25, 1984"
 
 
 def train(seed: int) -> tuple[Run, float]:
@@ -34,6 +34,11 @@ def train(seed: int) -> tuple[Run, float]:
         began = time.perf_counter()
         subprocess.run(command, check=True, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache})
         return open_run(path), time.perf_counter() - began
+
+
+def picture(run: Run) -> None:
+    """results/attention.png: where a run looks while it writes one date."""
+    viz.save(viz.attention_figure(maps(run, [QUESTION])), FOLDER / "attention.png")
 
 
 def main(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> None:
@@ -49,7 +54,7 @@ def main(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> None:
         scores: Scores = run.evaluate("test")
         rows[str(seed)] = {**scores._asdict(), "seconds": seconds}
         if seed == seeds[0]:
-            viz.save(viz.attention_figure(maps(run, QUESTIONS)), FOLDER / "attention.png")
+            picture(run)
     save("default", {**provenance("python -m experiments.default"), "seeds": rows})
 
 

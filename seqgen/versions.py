@@ -4,7 +4,9 @@ import os
 import platform
 from importlib import metadata
 
-PACKAGES = ("seqgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+from seqgen import __version__
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def version(package: str) -> str | None:
@@ -26,6 +28,7 @@ def versions() -> dict[str, str | int | None]:
 
     devices = [device.device_kind for device in jax.devices()]
     return {
+        "seqgen": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "devices": ", ".join(devices),

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -363,14 +362,18 @@ def test_predict_refuses_questions(refused, attention_run, book_run):
     assert refused(2, "predict", book_run, "111+222") == "'111+222' has 7 characters, and there is room for 5"
 
 
-def test_a_reader_that_leaves(attention_run):
-    """Fails when `seqgen predict ... | head -1` complains about its broken pipe."""
-    read, write = os.pipe()
-    os.close(read)
-    command = [sys.executable, "-m", "seqgen", "predict", str(attention_run), "1+1"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=write, stderr=subprocess.PIPE, check=False)
-    os.close(write)
-    assert (done.returncode, done.stderr) == (141, b"")
+@pytest.mark.parametrize("words", [["1+1"], []])
+def test_a_reader_that_leaves(words, seq, attention_run, monkeypatch):
+    """Fails when `seqgen predict ... | head -1` goes on with nobody to read it, or complains; test_cli has the real pipe."""
+
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # standard output is pytest's
+    code, _, err = seq("predict", attention_run, *words, stdin=b"1+1\n" * 3)
+    assert (code, err) == (141, "")
 
 
 # attention

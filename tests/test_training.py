@@ -241,8 +241,8 @@ def test_noise_is_the_members_and_the_steps():
     """
     items = np.tile(PLAN[:1], (20, 1))
 
-    def losses(who: Member) -> list[float]:
-        state, seen = init_state(member()), []
+    def losses(who: Member, begin: int = 0) -> list[float]:
+        state, seen = init_state(member())._replace(step=jnp.int32(begin)), []
         for step in range(3):
             totals = zero_totals(SUMS)
             state, totals = chunk(DATA, who, state=state, totals=totals, items=items, span=span(step, step + 1))
@@ -250,8 +250,9 @@ def test_noise_is_the_members_and_the_steps():
         return seen
 
     one, again, other, none = (losses(member(s, lr=1e-12, dropout=d)) for s, d in ((0, 0.5), (0, 0.5), (1, 0.5), (0, 0.0)))
+    later = losses(member(0, lr=1e-12, dropout=0.5), begin=10)  # the same places of another epoch
     assert one == again
-    assert len({*one, *other}) == 6
+    assert len({*one, *other, *later}) == 9
     assert len(set(none)) == 1
 
 

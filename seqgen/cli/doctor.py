@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import tyro
 
+from seqgen import __version__
 from seqgen.versions import PACKAGES, cores, version
 
 
@@ -63,6 +64,7 @@ def main(arguments: list[str]) -> None:
 def report() -> None:
     """Print versions, devices, the compilation cache, and known traps with what mends them."""
     print(f"{'python':<18}{platform.python_version()} on {platform.system()} {platform.machine()}")
+    print(f"{'seqgen':<18}{__version__}")
     for package in PACKAGES:
         print(f"{package:<18}{version(package) or 'not installed'}")
     print(f"{'cores':<18}{cores()}")
