@@ -23,8 +23,11 @@ BOOKS = {
 
 
 def percent(values: Iterable[float]) -> str:
-    """Mean ± half the 95 % interval over seeds, in percent."""
-    interval = over_seeds([100 * value for value in values])
+    """Mean ± half the 95 % interval over seeds, in percent; of one seed, its value."""
+    values = [100 * value for value in values]
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    interval = over_seeds(values)
     return f"{interval.mean:.2f} ± {interval.high - interval.mean:.2f}"
 
 
