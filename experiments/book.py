@@ -17,7 +17,8 @@ import tyro
 from experiments.records import provenance, save
 from seqgen import presets
 from seqgen.cli.terminal import run_to_end
-from seqgen.runs import Run, RunConfig, create, open_run
+from seqgen.config import RunConfig
+from seqgen.runs import Run, create, open_run
 from seqgen.training import log
 
 CELLS = {

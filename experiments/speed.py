@@ -198,8 +198,8 @@ def first_step(folder: str, name: str) -> float:
     words = ["train", "dates", "attention", "--draws", "4000", "--steps", "1", "--name", str(log.parent)]
     cache = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     began = time.perf_counter()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-m", "seqgen", *words], env=os.environ | cache, **quiet) as process:
+    command, null = [sys.executable, "-m", "seqgen", *words], subprocess.DEVNULL
+    with subprocess.Popen(command, env=os.environ | cache, stdout=null, stderr=null) as process:
         while not (log.exists() and log.stat().st_size) and process.poll() is None:
             time.sleep(0.005)
         return time.perf_counter() - began

@@ -27,6 +27,8 @@ def fit(run: Run, report: loop.Report) -> log.Event:
     A run on the book's split has no validation rows: like the book it is evaluated on the test set at every epoch.
     """
     held_out: Split = "validation" if run.dataset.splits.validation else "test"
+    if held_out == "test":
+        report.note("the book's split has no validation rows: the test set is evaluated at every epoch, as the book does")
     program = build(run, held_out)
     loop.train(run.path, program, report)
     event = test(run, program, report)

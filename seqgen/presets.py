@@ -1,8 +1,8 @@
 """Named pairs of task and model with sensible defaults: the only library file where a task meets a model."""
 
+from seqgen.config import RunConfig, Training
 from seqgen.models import decoders, encoders, seq2seq
 from seqgen.nn.init import SchemeName
-from seqgen.runs import RunConfig, Training
 from seqgen.tasks import TASKS
 from seqgen.tasks.dataset import Data
 from seqgen.training.state import HyperConfig

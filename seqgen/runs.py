@@ -8,100 +8,31 @@ import os
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-import cattrs
 import jax
 import numpy as np
-from cattrs.preconf.json import make_converter
-from cattrs.strategies import configure_tagged_union
-from cattrs.v import format_exception
 from jaxtyping import Float
 
 from seqgen import evaluation
-from seqgen.decoding import Generated, generate
+from seqgen.config import CONVERTER, RunConfig, structure
+from seqgen.decoding import generate
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.files import write
-from seqgen.models import model_of, seq2seq
-from seqgen.tasks.addition import Addition
-from seqgen.tasks.dataset import Data, Dataset, checksum, load
-from seqgen.tasks.dates import Dates
+from seqgen.models import model_of
+from seqgen.tasks.dataset import Dataset, checksum, load
 from seqgen.tasks.task import Layout, Pair, encode, encode_questions, reading_order, render
 from seqgen.tasks.vocabulary import DELIMITER, Vocabulary
 from seqgen.training import checkpoint, log
 from seqgen.training.loop import best_step
-from seqgen.training.state import HyperConfig, ScheduleName
-from seqgen.types import Batch, Params
+from seqgen.types import Batch, Config, Params
 from seqgen.versions import versions
 
 Split = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Training:
-    """How long a run trains, how its rate moves, and which epoch counts.
-
-    Args:
-        epochs: passes over the training examples.
-        batch: examples a step.
-        steps: train for so many steps, whatever the epochs.
-        schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a cosine.
-        warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
-        select: the epoch that is tested and predicts: the last, or the best one on the validation split.
-
-    """
-
-    epochs: int = 25
-    batch: int = 128
-    steps: int | None = None
-    schedule: ScheduleName = "constant"
-    warmup: float = 0.0
-    select: Literal["last", "best"] = "last"
-
-    def __post_init__(self) -> None:
-        for name, value in (("epochs", self.epochs), ("batch", self.batch), ("steps", self.steps)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a fraction of all steps, at least 0 and below 1, not {self.warmup}")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Task x model x training: all that it takes to make a run again."""
-
-    data: Data
-    model: seq2seq.Config
-    training: Training = field(default_factory=Training)
-    hyper: HyperConfig = field(default_factory=HyperConfig)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed must be at least 0 and below 2**32, not {self.seed}")
-
-
-def _converter() -> cattrs.Converter:
-    """JSON and back: unknown keys and other types are refused, the task carries its name."""
-    converter = make_converter(forbid_extra_keys=True)
-    for kind in (bool, int, float, str):
-        converter.register_structure_hook(kind, _exactly)
-    configure_tagged_union(Addition | Dates, converter, tag_name="name", tag_generator=lambda task: task.__name__.lower())
-    return converter
-
-
-def _exactly(value: Any, kind: type) -> Any:
-    """A value as it is: cattrs alone takes 2.7 for 2, and "false" for true."""
-    if type(value) is not kind and (type(value), kind) != (int, float):
-        raise ValueError(f"{value!r} is not of type {kind.__name__}")
-    return kind(value)
-
-
-CONVERTER = _converter()
 
 
 class Attended(NamedTuple):
@@ -186,37 +117,34 @@ class Run:
         """A split as arrays."""
         return encode(self.pairs(split), self.vocabulary, self.layout)
 
-    def decode(self, questions: Sequence[str]) -> Generated:
-        """Greedy answers. Rows are filled up to a power of two, so that few programs serve all numbers of questions."""
+    def decode(self, questions: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Greedy answers and what was attended to, a block at a time; a part of one is filled up to a power of two."""
+        parts = [self._decode(questions[i : i + evaluation.BLOCK]) for i in range(0, len(questions), evaluation.BLOCK)]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def _decode(self, questions: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         rows = len(questions)
         filled = [*questions, *[questions[0]] * ((1 << (rows - 1).bit_length()) - rows)]
         source, length = encode_questions(filled, self.vocabulary, self.layout)
         masked = self.layout.kind == "masked"
-        made = decode(
-            self.model,
-            self.config.model,
-            self.layout.answer_width + masked,
-            self.config.model.delimiter if masked else None,
-            self.params,
-            source,
-            length,
-        )
+        limit, end = self.layout.answer_width + masked, self.config.model.delimiter if masked else None
+        made = decode(self.model, self.config.model, limit, end, self.params, source, length)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
 
     def predict(self, questions: Sequence[str]) -> list[str]:
         """An answer for each question. Raises `UsageError`, naming the character, for what the run cannot read."""
         if isinstance(questions, str):
             raise UsageError("predict takes a list of questions: [question]")
-        return [render(row, self.vocabulary, self.layout) for row in self.decode(questions).tokens] if questions else []
+        return [render(row, self.vocabulary, self.layout) for row in self.decode(questions)[0]] if questions else []
 
     def attention(self, question: str) -> Attended:
         """Where each character of the answer looked. Raises `UsageError` for a model without attention."""
         if not self.attends:
             raise UsageError(f"{self.path} has no attention to show: none of its decoder's readers attends")
-        made = self.decode([question])
+        tokens, aux = self.decode([question])
         source, length = encode_questions([question], self.vocabulary, self.layout)
-        answer = render(made.tokens[0], self.vocabulary, self.layout)
-        weights = reading_order(made.aux["attention"][0], source.shape[1] if length is None else length[0], self.layout)
+        answer = render(tokens[0], self.vocabulary, self.layout)
+        weights = reading_order(aux["attention"][0], source.shape[1] if length is None else length[0], self.layout)
         return Attended(question, answer, weights.swapaxes(0, 1)[:, : len(answer), : len(question)])
 
     def changes(self) -> list[str]:
@@ -239,10 +167,10 @@ class _Text:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def decode(model: ModuleType, cfg: Any, limit: int, end: int | None, params: Params, source: Any, length: Any) -> Generated:
-    """Greedy decoding as one program."""
+def decode(model: ModuleType, cfg: Config, limit: int, end: int | None, params: Params, source: Any, length: Any) -> Any:
+    """Greedy tokens [B, T] and aux, as one program."""
     made = generate(partial(model.step, cfg, params), model.start(cfg, params, source, length), limit=limit, end=end)
-    return made._replace(next=None)
+    return made.tokens, made.aux
 
 
 def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> Run:
@@ -315,23 +243,3 @@ def open_run(name: str | os.PathLike[str]) -> Run:
 def is_run(path: Path) -> bool:
     """Whether a run was made there."""
     return os.path.isfile(path / "config.json")  # pathlib's own raises for a name that is too long
-
-
-def structure(path: Path, kind: type) -> Any:
-    """Read one of the run's JSON files. Raises `SeqgenError` that names the file and the field."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-        return CONVERTER.structure(content, kind)
-    except OSError as error:
-        raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
-    except cattrs.BaseValidationError as error:
-        raise SeqgenError(f"{path}: {'; '.join(cattrs.transform_error(error, format_exception=_say))}") from error
-    except Exception as error:  # no JSON, not UTF-8, and what cattrs makes of foreign shapes
-        raise SeqgenError(f"{path}: {error}") from error
-
-
-def _say(error: BaseException, kind: Any) -> str:
-    """The words of a refusal; cattrs alone says "invalid value" for each."""
-    return str(error) if isinstance(error, (ValueError, SeqgenError)) else format_exception(error, kind)

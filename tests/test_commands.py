@@ -13,7 +13,7 @@ import pytest
 import seqgen
 from seqgen import cli
 from seqgen.cli import predict
-from seqgen.runs import CONVERTER
+from seqgen.config import CONVERTER
 from seqgen.training import log
 
 TRAIN = ["train", "addition", "attention"]

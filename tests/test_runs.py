@@ -13,9 +13,10 @@ import pytest
 import seqgen
 from seqgen import evaluation, fit, presets, runs
 from seqgen.cli.terminal import Terminal
+from seqgen.config import CONVERTER, RunConfig, Training, structure
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.models import decoders, encoders, seq2seq
-from seqgen.runs import CONVERTER, RunConfig, Training, open_run, structure
+from seqgen.runs import open_run
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data
 from seqgen.tasks.dates import Dates

@@ -11,6 +11,7 @@ import tyro
 from seqgen import presets, runs
 from seqgen.cli.parse import parse
 from seqgen.cli.terminal import run_to_end
+from seqgen.config import RunConfig, Training
 from seqgen.errors import UsageError
 from seqgen.models import seq2seq
 from seqgen.tasks import TASKS
@@ -55,7 +56,7 @@ class Options:
 
     task: Annotated[Addition | Dates, tyro.conf.AvoidSubcommands]
     model: Model
-    training: Annotated[runs.Training, Flat]
+    training: Annotated[Training, Flat]
     hyper: Annotated[HyperConfig, Flat]
     draws: int
     data_seed: int
@@ -91,7 +92,7 @@ def one_of(kind: str, words: list[str], known: Collection[str]) -> str:
     raise UsageError(f"no {kind} {word!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"))
 
 
-def defaults(preset: runs.RunConfig) -> Options:
+def defaults(preset: RunConfig) -> Options:
     """A preset as options."""
     data = preset.data
     return Options(
@@ -107,7 +108,7 @@ def defaults(preset: runs.RunConfig) -> Options:
     )
 
 
-def config(options: Options) -> runs.RunConfig:
+def config(options: Options) -> RunConfig:
     """The options as a run's configuration: a file of the book's format is split as the book does, unless told otherwise."""
     file = None if options.data is None else str(options.data.resolve())
     data = presets.Data(
@@ -119,4 +120,4 @@ def config(options: Options) -> runs.RunConfig:
         file=file,
         split=options.split or ("leak-free" if file is None else "book"),
     )
-    return runs.RunConfig(data, seq2seq.Config(**vars(options.model)), options.training, options.hyper, options.seed)
+    return RunConfig(data, seq2seq.Config(**vars(options.model)), options.training, options.hyper, options.seed)

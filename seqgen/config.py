@@ -1,0 +1,101 @@
+"""What a run is: task x model x training, and its JSON."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cattrs
+from cattrs.preconf.json import make_converter
+from cattrs.strategies import configure_tagged_union
+from cattrs.v import format_exception
+
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.models import seq2seq
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.dataset import Data
+from seqgen.tasks.dates import Dates
+from seqgen.training.state import HyperConfig, ScheduleName
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long a run trains, how its rate moves, and which epoch counts.
+
+    Args:
+        epochs: passes over the training examples.
+        batch: examples a step.
+        steps: train for so many steps, whatever the epochs.
+        schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a cosine.
+        warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
+        select: the epoch that is tested and predicts: the last, or the best one on the validation split.
+
+    """
+
+    epochs: int = 25
+    batch: int = 128
+    steps: int | None = None
+    schedule: ScheduleName = "constant"
+    warmup: float = 0.0
+    select: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        for name, value in (("epochs", self.epochs), ("batch", self.batch), ("steps", self.steps)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a fraction of all steps, at least 0 and below 1, not {self.warmup}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Task x model x training: all that it takes to make a run again."""
+
+    data: Data
+    model: seq2seq.Config
+    training: Training = field(default_factory=Training)
+    hyper: HyperConfig = field(default_factory=HyperConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed must be at least 0 and below 2**32, not {self.seed}")
+
+
+def _converter() -> cattrs.Converter:
+    """JSON and back: unknown keys and other types are refused, the task carries its name."""
+    converter = make_converter(forbid_extra_keys=True)
+    for kind in (bool, int, float, str):
+        converter.register_structure_hook(kind, _exactly)
+    configure_tagged_union(Addition | Dates, converter, tag_name="name", tag_generator=lambda task: task.__name__.lower())
+    return converter
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    """A value as it is: cattrs alone takes 2.7 for 2, and "false" for true."""
+    if type(value) is not kind and (type(value), kind) != (int, float):
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    return kind(value)
+
+
+CONVERTER = _converter()
+
+
+def structure(path: Path, kind: type) -> Any:
+    """Read one of a run's JSON files. Raises `SeqgenError` that names the file and the field."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        return CONVERTER.structure(content, kind)
+    except OSError as error:
+        raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
+    except cattrs.BaseValidationError as error:
+        raise SeqgenError(f"{path}: {'; '.join(cattrs.transform_error(error, format_exception=_say))}") from error
+    except Exception as error:  # no JSON, not UTF-8, and what cattrs makes of foreign shapes
+        raise SeqgenError(f"{path}: {error}") from error
+
+
+def _say(error: BaseException, kind: Any) -> str:
+    """The words of a refusal; cattrs alone says "invalid value" for each."""
+    return str(error) if isinstance(error, (ValueError, SeqgenError)) else format_exception(error, kind)
