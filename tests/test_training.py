@@ -97,12 +97,12 @@ def test_adam_behind_a_clip():
 @pytest.mark.parametrize(("shape", "warmup"), [("constant", 0.25), ("cosine", 0.25), ("cosine", 0.0)])
 def test_schedules(shape, warmup):
     """Fails when the peak is not the traced rate, warm-up is not linear or of another length, or the fall is not half a cosine
-    that ends at zero. Under a constant gradient Adam's step is the rate itself.
+    that ends at zero. Under a constant, large gradient Adam's step is the rate itself, but for float32's 1 - 0.999ᵗ (1e-5).
     """
     steps, rate = 16, 0.05
     update = jax.jit(lambda hyper, grads, state: adam(shape, warmup, steps)(hyper).update(grads, state))
-    hyper = HyperConfig(lr=rate, clip=100.0).traced()
-    grads, state, seen = jnp.ones(3), adam(shape, warmup, steps)(hyper).init(jnp.ones(3)), []
+    hyper = HyperConfig(lr=rate, clip=1000.0).traced()
+    grads, state, seen = jnp.full(3, 100.0), adam(shape, warmup, steps)(hyper).init(jnp.ones(3)), []
     for _ in range(steps + 1):
         moved, state = update(hyper, grads, state)
         seen.append(-float(moved[0]) / rate)
@@ -110,7 +110,7 @@ def test_schedules(shape, warmup):
     rise = np.arange(first) / max(first, 1)
     fall = (1 + np.cos(np.pi * np.arange(steps + 1 - first) / (steps - first))) / 2
     expected = np.concatenate([rise, fall]) if shape == "cosine" else np.ones(steps + 1)
-    np.testing.assert_allclose(seen, expected, atol=1e-5)
+    np.testing.assert_allclose(seen, expected, atol=3e-5)
 
 
 @pytest.mark.parametrize("options", [
