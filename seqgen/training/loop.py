@@ -3,7 +3,7 @@
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -61,7 +61,7 @@ class Stopped(SeqgenError):
 
 
 @contextmanager
-def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handling(handler: Callable[[int, Any], None]) -> Generator[None]:
     """SIGINT and SIGTERM go to `handler`, and afterwards to whom they went before."""
     before = handlers()
     try:
@@ -79,7 +79,7 @@ def handlers() -> dict[int, Any]:
 
 
 @contextmanager
-def signals() -> Iterator[list[int]]:
+def signals() -> Generator[list[int]]:
     """Collect signals in a list, to be read between chunks; a second one of a kind acts as it did before."""
     caught: list[int] = []
     before = handlers()
@@ -93,7 +93,7 @@ def signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def stoppable(run: Path) -> Iterator[None]:
+def stoppable(run: Path) -> Generator[None]:
     """Around `train` and what comes before and after it: a signal acts at once, and ends as `Stopped`."""
     last = signal.SIGINT
 

@@ -94,8 +94,8 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> 
     At the book's initial values gradients are so small that the place of ε moves the loss of step 50 by 2 to 5 %.
     """
 
-    def update(updates: Tree, state: optax.ScaleByAdamState, params: Params | None = None) -> tuple[Tree, optax.OptState]:
-        corrected = epsilon / jnp.sqrt(1 - b2 ** (state.count + 1).astype(jnp.float32))
+    def update(updates: Tree, state: Any, params: Params | None = None) -> tuple[Tree, Any]:
+        corrected = epsilon / jnp.sqrt(1 - b2 ** jnp.asarray(state.count + 1, jnp.float32))
         return optax.scale_by_adam(b1, b2, corrected).update(updates, state, params)
 
     return optax.GradientTransformation(optax.scale_by_adam(b1, b2).init, update)
