@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 
 from seqgen.nn.attention import READERS, ReaderName
 from seqgen.nn.cells import CELLS, CellName, CellParams, init_cell
-from seqgen.nn.init import Scheme
+from seqgen.nn.init import Scheme, check_sizes
 from seqgen.nn.layers import Dtype, Linear, add_bias, dropout, init_embedding, init_linear, linear, product
 from seqgen.types import Carry, Memory, Noise, Out
 
@@ -34,6 +34,9 @@ class Config:
     cell: CellName = "lstm"
     inputs: tuple[ReaderName, ...] = ()
     outputs: tuple[ReaderName, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_sizes(embedding=self.embedding, hidden=self.hidden)
 
 
 class Params(NamedTuple):

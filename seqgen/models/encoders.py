@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from seqgen.nn.cells import CELLS, CellName, CellParams, LstmCarry, init_cell
-from seqgen.nn.init import Scheme
+from seqgen.nn.init import Scheme, check_sizes
 from seqgen.nn.layers import Dtype, Linear, dropout, embed, init_embedding, init_linear, linear
 from seqgen.nn.recurrence import unroll
 from seqgen.types import Carry, Memory, Noise
@@ -25,6 +25,9 @@ class Config:
     embedding: int = 16
     hidden: int = 128
     cell: CellName = "lstm"
+
+    def __post_init__(self) -> None:
+        check_sizes(embedding=self.embedding, hidden=self.hidden)
 
 
 class Params(NamedTuple):

@@ -38,3 +38,10 @@ def gates(initializer: Initializer, key: Key[Array, ""], shape: tuple[int, int],
     """`count` matrices of `shape`, each drawn on its own, side by side."""
     keys = jax.random.split(key, count)
     return jax.numpy.concatenate([initializer(k, shape) for k in keys], axis=1)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises `ValueError`, naming it, for a size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be 1 or more, not {size}")
