@@ -93,7 +93,7 @@ def join_aux(*parts: dict[str, Array]) -> dict[str, Array]:
 def hold(cfg: Config, params: Params, memory: Memory, *, dtype: Dtype = "float32") -> Params:
     """What `recur` needs of the weights once the memory is known: a context that no query changes becomes a row's bias.
 
-    Then its product is taken once a source, not once a step (0.8 of the time of a peeky step on dates).
+    Then its product is taken once a source, not once a step.
     """
     width, (w, b) = memory.summary.shape[-1], params.cell
     constant = [slice(i * width, (i + 1) * width) for i, name in enumerate(cfg.inputs) if READERS[name].constant]

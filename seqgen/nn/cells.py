@@ -17,7 +17,7 @@ CellName = Literal["lstm", "gru", "rnn"]
 class CellParams(NamedTuple):
     """W has the rows of x above those of h, and the gates side by side: G = 4H (LSTM), 3H (GRU) or H (vanilla RNN).
 
-    One product of [x, h] took 0.95 of the time of two. A bias may be a row's own: that of `decoders.hold`.
+    One product of [x, h] is faster than two. A bias may be a row's own: that of `decoders.hold`.
     """
 
     w: Float[Array, "D+H G"]
@@ -44,7 +44,7 @@ def affine(params: CellParams, x: Float[Array, "B D"], h: Float[Array, "B H"], d
 
 @jax.custom_vjp
 def lstm_gates(z: Float[Array, "B G"], c: Float[Array, "B H"]) -> tuple[Float[Array, "B H"], Float[Array, "B H"]]:
-    """(h', c') of gates before their squashing; the backward pass is written out, and takes 0.9 of autodiff's time."""
+    """(h', c') of gates before their squashing; the backward pass is written out: autodiff's is slower."""
     return _gates_forward(z, c)[0]
 
 
