@@ -14,8 +14,13 @@ from seqgen.tasks.vocabulary import BLANK, Vocabulary
 from seqgen.training.objective import cross_entropy
 from seqgen.types import Batch, Config, Params
 
-BLOCK = 512
-"""Questions decoded at a time: wide enough for the products, small enough for the cache."""
+BLOCK_TOKENS = 8192
+"""Source tokens decoded at a time: wide enough for the products, small enough that a memory stays in the cache."""
+
+
+def block_rows(width: int) -> int:
+    """How many questions of `width` tokens are decoded at a time: a power of two."""
+    return 1 << max(BLOCK_TOKENS // width, 1).bit_length() - 1
 
 
 class Scores(NamedTuple):
@@ -48,17 +53,17 @@ def token_accuracy(tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T
 
 
 def blocks(batch: Batch, count: int) -> Batch:
-    """Rows [N, ...] as [count, BLOCK, ...], filled up with copies of row 0 that no target counts."""
-    rows = len(batch.source)
-    index = np.where(np.arange(count * BLOCK) < rows, np.arange(count * BLOCK), 0)
+    """Rows [N, ...] as [count, block, ...], filled up with copies of row 0 that no target counts."""
+    rows, block = len(batch.source), block_rows(batch.source.shape[1])
+    index = np.where(np.arange(count * block) < rows, np.arange(count * block), 0)
     filled: Batch = jax.tree.map(lambda leaf: np.asarray(leaf)[index], batch)
-    filled = filled._replace(mask=filled.mask & (np.arange(count * BLOCK) < rows)[:, None])
-    return jax.tree.map(lambda leaf: leaf.reshape(count, BLOCK, *leaf.shape[1:]), filled)
+    filled = filled._replace(mask=filled.mask & (np.arange(count * block) < rows)[:, None])
+    return jax.tree.map(lambda leaf: leaf.reshape(count, block, *leaf.shape[1:]), filled)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def decode_blocks(model: ModuleType, cfg: Config, end: int | None, params: Params, batches: Batch):
-    """Greedy tokens [count, BLOCK, T] and the teacher-forced loss's sum and count, block after block in one program."""
+    """Greedy tokens [count, block, T] and the teacher-forced loss's sum and count, block after block in one program."""
 
     def one(batch: Batch):
         start = model.start(cfg, params, batch.source, batch.length)
@@ -70,12 +75,13 @@ def decode_blocks(model: ModuleType, cfg: Config, end: int | None, params: Param
 
 
 def evaluate(
-    model: ModuleType, cfg: Config, params: Params, batch: Batch, vocabulary: Vocabulary, layout: Layout, *, count: int = 0
+    model: ModuleType, cfg: Config, params: Params, batch: Batch, vocabulary: Vocabulary, layout: Layout, *, at_least: int = 0
 ) -> tuple[Scores, Int[np.ndarray, "N T"]]:
-    """Scores over all rows, and the tokens generated. Splits padded to one `count` of blocks share one program."""
+    """Scores over all rows, and the tokens generated. Splits padded to `at_least` so many rows share a program."""
     rows = len(batch.source)
     end = cfg.delimiter if layout.kind == "masked" else None
-    made, (total, valid) = decode_blocks(model, cfg, end, params, blocks(batch, count or -(-rows // BLOCK)))
+    count = -(-max(rows, at_least) // block_rows(batch.source.shape[1]))
+    made, (total, valid) = decode_blocks(model, cfg, end, params, blocks(batch, count))
     tokens = np.asarray(made).reshape(-1, batch.targets.shape[1])[:rows]
     targets, scored = np.asarray(batch.targets), scored_positions(batch, vocabulary, layout)
     scores = Scores(

@@ -63,9 +63,9 @@ def build(run: Run, held_out: Split) -> loop.Program:
 def evaluate(run: Run, split: Split, params: Params, step: int, epoch: float) -> tuple[log.Event, str]:
     """Score a whole split; the first decoded examples as text."""
     splits = run.dataset.splits
-    count = -(-max(len(splits.validation), len(splits.test)) // evaluation.BLOCK)
+    at_least = max(len(splits.validation), len(splits.test))
     scores, tokens = evaluation.evaluate(
-        run.model, run.config.model, params, run.batch(split), run.vocabulary, run.layout, count=count
+        run.model, run.config.model, params, run.batch(split), run.vocabulary, run.layout, at_least=at_least
     )
     guesses = [render(row, run.vocabulary, run.layout) for row in tokens[:SAMPLES]]
     rows = [(*pair, guess) for pair, guess in zip(run.pairs(split), guesses, strict=False)]

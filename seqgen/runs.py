@@ -119,7 +119,8 @@ class Run:
 
     def decode(self, questions: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Greedy answers and what was attended to, a block at a time; a part of one is filled up to a power of two."""
-        parts = [self._decode(questions[i : i + evaluation.BLOCK]) for i in range(0, len(questions), evaluation.BLOCK)]
+        block = evaluation.block_rows(self.layout.question_width)
+        parts = [self._decode(questions[i : i + block]) for i in range(0, len(questions), block)]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
     def _decode(self, questions: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -71,9 +71,9 @@ class Start(NamedTuple):
 
 
 class Out(NamedTuple):
-    """`aux["attention"]` is [*T, B, K, S] where something attends, time-major inside a model."""
+    """`aux["attention"]` is [B, *T, K, S] where something attends."""
 
-    logits: Float[Array, "*T B V"]
+    logits: Float[Array, "B *T V"]
     aux: dict[str, Array]
 
 

@@ -227,52 +227,52 @@ def test_attention_is_its_equations(name, masked):
     """
     params, width = READERS[name]
     memory = MEMORY if masked else MEMORY._replace(mask=None)
-    query = normal(T, B, width)
+    query = normal(B, T, width)
     read = jax.jit(attention.READERS[name].read)
     context, aux = read(params, memory, query)
     weights = np.asarray(aux["attention"])
-    assert weights.shape == (T, B, 1, S)
+    assert weights.shape == (B, T, 1, S)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
     for t, b in np.ndindex(T, B):
         n = VALID[b] if masked else S
-        expected, a = attend(name, params, MEMORY.values[b, :n], query[t, b])
-        np.testing.assert_allclose(context[t, b], expected, atol=2e-6)
-        np.testing.assert_allclose(weights[t, b, 0, :n], a, atol=1e-6)
-        assert not weights[t, b, 0, n:].any()
+        expected, a = attend(name, params, MEMORY.values[b, :n], query[b, t])
+        np.testing.assert_allclose(context[b, t], expected, atol=2e-6)
+        np.testing.assert_allclose(weights[b, t, 0, :n], a, atol=1e-6)
+        assert not weights[b, t, 0, n:].any()
     for t in range(T):
-        one, aux = read(params, memory, query[t])
-        np.testing.assert_allclose(one, context[t], atol=1e-6)
-        np.testing.assert_allclose(aux["attention"], weights[t], atol=1e-6)
+        one, aux = read(params, memory, query[:, t])
+        np.testing.assert_allclose(one, context[:, t], atol=1e-6)
+        np.testing.assert_allclose(aux["attention"], weights[:, t], atol=1e-6)
 
 
 def test_summary_is_the_same_at_every_step():
     """Fails when peeky's h is anything but the memory's summary, row by row, or claims to attend."""
-    context, aux = jax.jit(attention.READERS["summary"].read)(None, MEMORY, normal(T, B, H))
-    np.testing.assert_array_equal(context, np.broadcast_to(MEMORY.summary, (T, B, E)))
+    context, aux = jax.jit(attention.READERS["summary"].read)(None, MEMORY, normal(B, T, H))
+    np.testing.assert_array_equal(context, np.broadcast_to(MEMORY.summary[:, None], (B, T, E)))
     assert aux == {}
 
 
 @pytest.mark.parametrize("padding", [1e30, -1e30, np.inf, np.nan])
 def test_masked_softmax_does_not_look_at_padding(padding):
     """Fails when padding is only pushed down by a large number, or a gradient through it is not a number."""
-    scores = np.where(MASK, normal(T, B, S), np.float32(padding))
+    scores = np.where(MASK[:, None], normal(B, T, S), np.float32(padding))
     weights = np.asarray(jax.jit(attention.masked_softmax)(scores, MASK))
-    pull = normal(T, B, S, seed=5)
+    pull = normal(B, T, S, seed=5)
     gradient = np.asarray(jax.jit(jax.grad(lambda s, mask: jnp.sum(attention.masked_softmax(s, mask) * pull)))(scores, MASK))
     for b, n in enumerate(VALID):
-        a = oracles.softmax(np.float64(scores[:, b, :n]))
-        np.testing.assert_allclose(weights[:, b, :n], a, atol=1e-6)
-        p = pull[:, b, :n]
-        np.testing.assert_allclose(gradient[:, b, :n], a * (p - (a * p).sum(-1, keepdims=True)), atol=1e-6)
-    assert not weights[:, ~MASK].any()
-    assert not gradient[:, ~MASK].any()
+        a = oracles.softmax(np.float64(scores[b, :, :n]))
+        np.testing.assert_allclose(weights[b, :, :n], a, atol=1e-6)
+        p = pull[b, :, :n]
+        np.testing.assert_allclose(gradient[b, :, :n], a * (p - (a * p).sum(-1, keepdims=True)), atol=1e-6)
+    assert not weights.swapaxes(1, 2)[~MASK].any()
+    assert not gradient.swapaxes(1, 2)[~MASK].any()
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_padding_gets_no_gradient(name):
     """Fails when what stands in padded memory, however large, moves a parameter or is moved."""
     params, width = READERS[name]
-    values, query = np.where(MASK[..., None], MEMORY.values, np.float32(1e4)), normal(T, B, width)
+    values, query = np.where(MASK[..., None], MEMORY.values, np.float32(1e4)), normal(B, T, width)
 
     @jax.jit
     @partial(jax.grad, argnums=(0, 1))

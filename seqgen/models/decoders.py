@@ -52,7 +52,7 @@ class Params(NamedTuple):
 class Features(NamedTuple):
     """What `recur` hands to `readout`: the cell's output and what the input readers looked at."""
 
-    h: Float[Array, "*T B H"]
+    h: Float[Array, "B *T H"]
     aux: dict[str, Array]
 
 
@@ -77,15 +77,15 @@ def init(cfg: Config, scheme: Scheme, key: Key[Array, ""], vocabulary: int, widt
 
 
 def read(
-    names: tuple[ReaderName, ...], params: tuple[Any, ...], memory: Memory, query: Float[Array, "*T B H"], dtype: Dtype
-) -> tuple[list[Float[Array, "*T B E"]], dict[str, Array]]:
+    names: tuple[ReaderName, ...], params: tuple[Any, ...], memory: Memory, query: Float[Array, "B *T H"], dtype: Dtype
+) -> tuple[list[Float[Array, "B *T E"]], dict[str, Array]]:
     """The context of each reader, and the attention of those that attend, joined along the heads."""
     reads = [READERS[name].read(p, memory, query, dtype=dtype) for name, p in zip(names, params, strict=True)]
     return [context for context, _ in reads], join_aux(*(aux for _, aux in reads))
 
 
 def join_aux(*parts: dict[str, Array]) -> dict[str, Array]:
-    """One aux of several: "attention" [*T, B, K, S] is joined along K."""
+    """One aux of several: "attention" [B, *T, K, S] is joined along K."""
     maps = [aux["attention"] for aux in parts if "attention" in aux]
     return {"attention": jnp.concatenate(maps, axis=-2)} if maps else {}
 
@@ -117,7 +117,7 @@ def recur(
 def readout(
     cfg: Config, params: Params, memory: Memory, features: Features, noise: Noise | None, *, dtype: Dtype = "float32"
 ) -> Out:
-    """Logits of all that does not feed back, over any leading axes: affine of the output readers' contexts and h."""
+    """Logits of all that does not feed back, over any axes after the batch: affine of the output readers' contexts and h."""
     contexts, aux = read(cfg.outputs, params.outputs, memory, features.h, dtype)
     joined = dropout(jnp.concatenate([*contexts, features.h], axis=-1), noise, 2)
     return Out(linear(params.affine, joined, dtype=dtype), join_aux(features.aux, aux))

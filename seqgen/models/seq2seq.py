@@ -70,8 +70,8 @@ def apply(cfg: Config, params: Params, batch: Batch, carry: Carry, noise: Noise 
 
     held = decoders.hold(cfg.decoder, params.decoder, memory, dtype=cfg.dtype)
     _, features = unroll(recur, held, first, x)
-    out = decoders.readout(cfg.decoder, params.decoder, memory, features, noise, dtype=cfg.dtype)
-    return carry, jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), out)
+    features = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), features)
+    return carry, decoders.readout(cfg.decoder, params.decoder, memory, features, noise, dtype=cfg.dtype)
 
 
 def start(cfg: Config, params: Params, source: Int[Array, "B S"], length: Int[Array, " B"] | None) -> Start:

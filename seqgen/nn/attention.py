@@ -1,7 +1,7 @@
 """Readers: what a decoder looks up in its memory. Each is `(params, memory, query) -> (context, aux)`, and tells with
 `init` which parameters it needs and with `width` how wide a context it gives.
 
-A query may have any leading axes before [B, H]; the scores of a whole target [T, B] are one batched product.
+A query may have any axes between B and H; the scores of a whole target [B, T] are one batched product.
 """
 
 from collections.abc import Callable
@@ -9,38 +9,42 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from seqgen.nn.init import Scheme
 from seqgen.nn.layers import Dtype, product
 from seqgen.types import Memory, Params
 
 ReaderName = Literal["summary", "dot", "general", "additive"]
-Read = tuple[Float[Array, "*T B E"], dict[str, Array]]
+Read = tuple[Float[Array, "B *T E"], dict[str, Array]]
 
 
-def masked_softmax(scores: Float[Array, "*T B S"], mask: Bool[Array, "B S"] | None) -> Float[Array, "*T B S"]:
+def masked_softmax(scores: Float[Array, "B *T S"], mask: Bool[Array, "B S"] | None) -> Float[Array, "B *T S"]:
     """softmax over S with exactly zero weight on padding; mask=None: every position counts."""
     if mask is None:
         return jax.nn.softmax(scores)
-    mask = jnp.broadcast_to(mask.reshape((1,) * (scores.ndim - 2) + mask.shape), scores.shape)
-    return jax.nn.softmax(scores, where=mask)
+    return jax.nn.softmax(scores, where=jnp.broadcast_to(every_time(mask, scores.ndim), scores.shape))
 
 
-def weighted_sum(memory: Memory, scores: Float[Array, "*T B S"]) -> Read:
-    """context = Σ_s a_s · values_s with a = softmax(scores); aux["attention"] is a, [*T, B, K=1, S]."""
+def every_time(x: Shaped[Array, "B *N"], ndim: int) -> Shaped[Array, "B ..."]:
+    """x with axes of length 1 after B, to stand beside an array of `ndim` axes."""
+    return x.reshape(x.shape[:1] + (1,) * (ndim - x.ndim) + x.shape[1:])
+
+
+def weighted_sum(memory: Memory, scores: Float[Array, "B *T S"]) -> Read:
+    """context = Σ_s a_s · values_s with a = softmax(scores); aux["attention"] is a, [B, *T, K=1, S]."""
     weights = masked_softmax(scores, memory.mask)
-    return jnp.einsum("...bs,bse->...be", weights, memory.values), {"attention": weights[..., None, :]}
+    return jnp.einsum("b...s,bse->b...e", weights, memory.values), {"attention": weights[..., None, :]}
 
 
-def summary(params: None, memory: Memory, query: Float[Array, "*T B H"], *, dtype: Dtype = "float32") -> Read:
+def summary(params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
     """The encoder's final h, at every step: peeky (Cho et al. 2014; the book's §7.4.2)."""
-    return jnp.broadcast_to(memory.summary, query.shape[:-1] + memory.summary.shape[-1:]), {}
+    return jnp.broadcast_to(every_time(memory.summary, query.ndim), query.shape[:-1] + memory.summary.shape[-1:]), {}
 
 
-def dot(params: None, memory: Memory, query: Float[Array, "*T B H"], *, dtype: Dtype = "float32") -> Read:
+def dot(params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
     """score_s = values_s · query (Luong et al. 2015, §3.1, eq. 8 "dot"; the book's §8.1)."""
-    return weighted_sum(memory, jnp.einsum("...be,bse->...bs", query, memory.values))
+    return weighted_sum(memory, jnp.einsum("b...e,bse->b...s", query, memory.values))
 
 
 class General(NamedTuple):
@@ -49,7 +53,7 @@ class General(NamedTuple):
     w: Float[Array, "H E"]
 
 
-def general(params: General, memory: Memory, query: Float[Array, "*T B H"], *, dtype: Dtype = "float32") -> Read:
+def general(params: General, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
     """score_s = values_s · (query W) (Luong et al. 2015, §3.1, eq. 8 "general")."""
     return dot(None, memory, product(query, params.w, dtype=dtype))
 
@@ -62,11 +66,11 @@ class Additive(NamedTuple):
     v: Float[Array, "A 1"]
 
 
-def additive(params: Additive, memory: Memory, query: Float[Array, "*T B H"], *, dtype: Dtype = "float32") -> Read:
+def additive(params: Additive, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
     """score_s = v · tanh(query Wq + values_s Wm) (Bahdanau et al. 2015, §A.1.2)."""
     asked = product(query, params.wq, dtype=dtype)[..., None, :]
     held = product(memory.values, params.wm, dtype=dtype)
-    joined = jnp.tanh(asked + held.reshape((1,) * (query.ndim - 2) + held.shape))
+    joined = jnp.tanh(asked + every_time(held, asked.ndim))
     return weighted_sum(memory, (joined @ params.v)[..., 0])
 
 

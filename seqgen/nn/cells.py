@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Key
 
 from seqgen.nn.init import Scheme, gates
@@ -57,10 +58,13 @@ def _gates_forward(z, c):
 
 
 def _gates_backward(kept, cotangents):
-    """∂c' = dc' + dh' ⊙ o ⊙ (1 - tanh²c'), and from it each gate's, times σ' = σ(1 - σ) or tanh' = 1 - tanh²."""
+    """∂c' = dc' + dh' ⊙ o ⊙ (1 - tanh²c'), and from it each gate's, times σ' = σ(1 - σ) or tanh' = 1 - tanh².
+
+    The barrier keeps XLA from computing ∂c' anew for each gate.
+    """
     f, g, i, o, c, squashed = kept
     dh, dc = cotangents
-    dc = dc + dh * o * (1 - squashed**2)
+    dc = lax.optimization_barrier(dc + dh * o * (1 - squashed**2))
     dz = [dc * c * f * (1 - f), dc * i * (1 - g**2), dc * g * i * (1 - i), dh * squashed * o * (1 - o)]
     return jnp.concatenate(dz, axis=-1), dc * f
 
