@@ -299,19 +299,22 @@ def test_linear_and_embedding():
     np.testing.assert_array_equal(jax.jit(layers.embed)(table, tokens), table[tokens])
 
 
-def test_narrow_products_keep_wide_sums():
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("widths", [(300,), (120, 180), (17, 253, 30)])
+def test_products_and_their_gradients(widths, dtype):
     """Fails when sums or gradients are rounded to bfloat16 (they are exact to 1e-5 for the narrowed operands), the operands are
-    not narrowed, or the hand-written backward pass transposes wrongly.
+    not narrowed, or the hand-written backward pass transposes wrongly or mixes up the parts of W.
     """
     x, w, dy = normal(S, B, 300), normal(300, E), normal(S, B, E, seed=1)
-    x_, w_, dy_ = (np.float64(a.astype(jnp.bfloat16)) for a in (x, w, dy))
-    product = jax.jit(partial(layers.product, dtype="bfloat16"))
-    y, back = jax.vjp(product, x, w)
-    dx, dw = back(jnp.asarray(dy))
-    for ours, expected in ((y, x_ @ w_), (dx, dy_ @ w_.T), (dw, np.einsum("sbd,sbg->dg", x_, dy_))):
+    bounds = np.cumsum(widths)[:-1]
+    x_, w_, dy_ = (np.float64(jnp.asarray(a).astype(dtype)) for a in (x, w, dy))
+    y, back = jax.vjp(jax.jit(lambda w, *xs: layers.product(*xs, w=w, dtype=dtype)), w, *np.split(x, bounds, axis=-1))
+    dw, *dxs = back(jnp.asarray(dy))
+    expected = [x_ @ w_, np.einsum("sbd,sbg->dg", x_, dy_), *np.split(dy_ @ w_.T, bounds, axis=-1)]
+    for ours, theirs in zip((y, dw, *dxs), expected, strict=True):
         assert ours.dtype == jnp.float32
-        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
-    assert 1e-3 < np.abs(y - x @ w).max() < 0.5
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+    assert (1e-3 < np.abs(y - x @ w).max() < 0.5) == (dtype == "bfloat16")
 
 
 def test_dropout():

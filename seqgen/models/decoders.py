@@ -98,7 +98,7 @@ def hold(cfg: Config, params: Params, memory: Memory, *, dtype: Dtype = "float32
     width, (w, b) = memory.summary.shape[-1], params.cell
     constant = [slice(i * width, (i + 1) * width) for i, name in enumerate(cfg.inputs) if READERS[name].constant]
     for rows in constant:
-        b = add_bias(product(memory.summary, w[rows], dtype=dtype), b)
+        b = add_bias(product(memory.summary, w=w[rows], dtype=dtype), b)
     for rows in reversed(constant):
         w = jnp.concatenate([w[: rows.start], w[rows.stop :]])
     return params._replace(cell=CellParams(w, b))

@@ -55,7 +55,7 @@ class General(NamedTuple):
 
 def general(params: General, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
     """score_s = values_s · (query W) (Luong et al. 2015, §3.1, eq. 8 "general")."""
-    return dot(None, memory, product(query, params.w, dtype=dtype))
+    return dot(None, memory, product(query, w=params.w, dtype=dtype))
 
 
 class Additive(NamedTuple):
@@ -68,8 +68,8 @@ class Additive(NamedTuple):
 
 def additive(params: Additive, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
     """score_s = v · tanh(query Wq + values_s Wm) (Bahdanau et al. 2015, §A.1.2)."""
-    asked = product(query, params.wq, dtype=dtype)[..., None, :]
-    held = product(memory.values, params.wm, dtype=dtype)
+    asked = product(query, w=params.wq, dtype=dtype)[..., None, :]
+    held = product(memory.values, w=params.wm, dtype=dtype)
     joined = jnp.tanh(asked + every_time(held, asked.ndim))
     return weighted_sum(memory, (joined @ params.v)[..., 0])
 

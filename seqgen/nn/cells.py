@@ -40,7 +40,7 @@ class HiddenCarry(NamedTuple):
 
 def affine(params: CellParams, x: Float[Array, "B D"], h: Float[Array, "B H"], dtype: Dtype) -> Float[Array, "B G"]:
     """[x, h] W + b, all gates at once."""
-    return add_bias(product(jnp.concatenate([x, h], axis=-1), params.w, dtype=dtype), params.b)
+    return add_bias(product(x, h, w=params.w, dtype=dtype), params.b)
 
 
 @jax.custom_vjp
