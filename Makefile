@@ -23,7 +23,7 @@ except ImportError as error:
 endef
 export PREFLIGHT
 
-.PHONY: help train test slow lint format types bench lock clean
+.PHONY: help train test slow lint format types figures bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,9 @@ format: $(READY) ## mend what ruff can mend
 
 types: $(READY) ## types, by ty
 	$(BIN)/ty check --python $(VENV)
+
+figures: $(READY) ## the READMEs' tables, from experiments/results/
+	$(BIN)/python -m experiments.report
 
 bench: $(READY) ## our speed beside PyTorch's
 	$(BIN)/pip install --quiet torch==2.13.0

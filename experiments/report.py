@@ -49,34 +49,51 @@ def default_table() -> str:
 
 def book_table() -> str:
     """The book's settings on the book's files, and what the book's code and its readers got."""
-    rows = []
+    draws, rows = load("stream")["cells"], []
     for cell, seeds in load("book")["cells"].items():
         name, published = BOOKS[cell]
-        last = percent(curve[-1] for curve in seeds.values())
-        rows.append([name, f"{len(next(iter(seeds.values())))}", last, published, ", ".join(seeds)])
-    return markdown(["book's settings, book's files", "epochs", "exact match, %", "book's code (readers)", "seeds"], rows)
+        epochs = len(next(iter(seeds.values())))
+        for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
+            last = [curve[epoch - 1] for curve in seeds.values()]
+            spread = f"{100 * min(last):.1f} to {100 * max(last):.1f}"
+            drawn = f"{100 * draws[cell][epoch - 1]:.1f}" if cell in draws else ""
+            rows.append([name, f"{epoch}", percent(last), spread, f"{len(seeds)}", drawn, published])
+    header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
+    return markdown(header, rows)
+
+
+def speeds() -> tuple[str, dict[str, dict]]:
+    """The newest version of jax that was measured, and the records of all, newest first."""
+    records = load("speed")
+    newest = sorted(records, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+    return newest[0], {version: records[version] for version in newest}
 
 
 def speed_table() -> str:
-    """Training and decoding beside PyTorch."""
-    record = load("speed")
+    """A training step beside PyTorch's."""
+    newest, records = speeds()
     rows = []
-    for row in record["train"]:
-        name = f"{row['task']}, {row['model']}, {row['dtype']}"
-        fraction = f"{row['fraction_of_limit']:.0%}"
-        rows.append([name, f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", f"{row['ratio']:.2f}", fraction])
-    means = [f"{dtype} {mean:.2f}" for dtype, mean in record["geometric_mean"].items()]
-    table = markdown(["training step, batch 128", "seqgen, ms", "PyTorch, ms", "ratio", "of the product limit"], rows)
-    return f"{table}\n\nGeometric means of the ratios: {', '.join(means)}."
+    for i, row in enumerate(records[newest]["train"]):
+        name, fraction = f"{row['task']}, {row['model']}, {row['dtype']}", f"{row['fraction_of_limit']:.0%}"
+        ratios = [f"{record['train'][i]['ratio']:.2f}" for record in records.values()]
+        rows.append([name, f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", fraction, *ratios])
+    for dtype in records[newest]["geometric_mean"]:
+        ratios = [f"{record['geometric_mean'][dtype]:.2f}" for record in records.values()]
+        rows.append([f"geometric mean, {dtype}", "", "", "", *ratios])
+    header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
+    return markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
 
 
 def decoding_table() -> str:
     """Greedy answers to 5,000 questions."""
+    newest, records = speeds()
     rows = []
-    for row in load("speed")["decode"]:
-        times = [f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio']:.2f}", f"{row['ratio_alone']:.0f}"]
-        rows.append([f"{row['task']}, {row['model']}", *times])
-    return markdown(["decoding 5,000 questions", "seqgen, s", "PyTorch, s", "ratio", "ratio to one at a time"], rows)
+    for i, row in enumerate(records[newest]["decode"]):
+        times = [f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio_alone']:.0f}"]
+        ratios = [f"{record['decode'][i]['ratio']:.2f}" for record in records.values()]
+        rows.append([f"{row['task']}, {row['model']}", *times, *ratios])
+    header = ["decoding 5,000 questions", "seqgen, s", "PyTorch, s", "times one question at a time"]
+    return markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -27,7 +27,7 @@ import torch
 import tyro
 
 from experiments import torch_peer
-from experiments.records import provenance, save
+from experiments.records import FOLDER, load, provenance, save
 from seqgen import presets
 from seqgen.decoding import generate
 from seqgen.evaluation import block_rows
@@ -216,7 +216,7 @@ def startup(repeats: int = 3) -> dict[str, float]:
 
 
 def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
-    """Measure and write results/speed.json.
+    """Measure and write results/speed.json, under the version of jax.
 
     Args:
         repeats: turns of each row.
@@ -241,7 +241,9 @@ def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")
     if "start" in only:
         record["startup"] = show(startup())
     if len(record) == 4:
-        save("speed", {**provenance("python -m experiments.speed"), "torch": torch.__version__, "repeats": repeats, **record})
+        versions = load("speed") if (FOLDER / "speed.json").exists() else {}
+        origin = {**provenance("python -m experiments.speed"), "torch": torch.__version__, "repeats": repeats}
+        save("speed", {**versions, jax.__version__: {**origin, **record}})
 
 
 def show(row: dict) -> dict:

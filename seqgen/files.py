@@ -1,7 +1,9 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that one process writes at a time."""
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seqgen.errors import SeqgenError
@@ -21,3 +23,22 @@ def write(path: Path, content: str | bytes) -> None:
         with suppress(OSError):  # its folder is not one
             partial.unlink(missing_ok=True)
         raise SeqgenError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """Keep other processes that ask for it out of `folder`, until this one leaves or is killed.
+
+    Raises `SeqgenError` if another is in.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SeqgenError(f"another process is at work in {folder}: wait for it, or stop it") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)

@@ -7,7 +7,7 @@ import jax
 from matplotlib.figure import Figure
 
 from seqgen import evaluation, viz
-from seqgen.files import write
+from seqgen.files import alone, write
 from seqgen.runs import Run, Split
 from seqgen.tasks.task import render
 from seqgen.training import log, loop
@@ -25,14 +25,16 @@ def fit(run: Run, report: loop.Report) -> log.Event:
     """Train a run to its end, from wherever it stands; evaluate the test set once; draw. Returns the test set's event.
 
     A run on the book's split has no validation rows: like the book it is evaluated on the test set at every epoch.
+    Raises `SeqgenError` where another process trains the run.
     """
     held_out: Split = "validation" if run.dataset.splits.validation else "test"
     if held_out == "test":
         report.note("the book's split has no validation rows: the test set is evaluated at every epoch, as the book does")
-    program = build(run, held_out)
-    loop.train(run.path, program, report)
-    event = test(run, program, report)
-    draw(run)
+    with alone(run.path):
+        program = build(run, held_out)
+        loop.train(run.path, program, report)
+        event = test(run, program, report)
+        draw(run)
     return event
 
 

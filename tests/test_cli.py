@@ -120,6 +120,14 @@ def test_a_bug_keeps_its_traceback(command):
         cli.main(["probe"])
 
 
+def test_memory_that_runs_out_is_one_line(command, capsys):
+    """Fails when more data than memory holds looks like a bug of ours."""
+    command(fail(MemoryError("Unable to allocate 745. GiB")))
+    assert cli.main(["probe"]) == 1
+    error = "seqgen: error: out of memory: Unable to allocate 745. GiB; less data or a smaller model would do\n"
+    assert capsys.readouterr() == ("", error)
+
+
 def test_an_interrupt_is_quiet(command, capsys):
     """Fails when Ctrl-C prints a traceback, or looks like success to a shell."""
     command(fail(KeyboardInterrupt()))

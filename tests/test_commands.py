@@ -14,6 +14,7 @@ import seqgen
 from seqgen import cli
 from seqgen.cli import predict
 from seqgen.config import CONVERTER
+from seqgen.files import alone
 from seqgen.training import log
 
 TRAIN = ["train", "addition", "attention"]
@@ -270,6 +271,17 @@ def test_resume_of_a_finished_run(seq, copied):
     assert f"{copied}: has been trained to its end, step 100 of 100" in err
     assert "epoch" not in err
     assert (copied / "figures" / "attention.png").exists()
+
+
+def test_resume_while_another_process_trains(seq, copied):
+    """Fails when two processes may write one run, or the second leaves a traceback or a mark."""
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    with alone(copied):
+        code, out, err = seq("resume", copied)
+    assert (code, out) == (1, "")
+    assert err.endswith(f"seqgen: error: another process is at work in {copied}: wait for it, or stop it\n")
+    assert before == {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    assert seq("resume", copied)[0] == 0
 
 
 def test_resume_elsewhere_says_so(seq, copied):

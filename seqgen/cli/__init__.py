@@ -25,7 +25,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 (it failed), 2 (bad usage), 130 (Ctrl-C), 141 (nobody reads on).
 
-    A `SeqgenError` becomes one line. Any other exception is a bug of ours, and keeps its traceback.
+    A `SeqgenError` becomes one line, and so does memory that runs out. Any other exception is a bug of ours, and keeps its
+    traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -34,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SeqgenError as error:
         print("seqgen: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return error.exit_code
+    except MemoryError as error:
+        print(
+            f"seqgen: error: out of memory: {error or 'no more to be had'}; less data or a smaller model would do",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
