@@ -81,7 +81,12 @@ def speed_table() -> str:
         ratios = [f"{record['geometric_mean'][dtype]:.2f}" for record in records.values()]
         rows.append([f"geometric mean, {dtype}", "", "", "", *ratios])
     header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
-    return markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
+    table = markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
+    start = records[newest]["startup"]
+    return (
+        f"{table}\n\nA new process logs its first step after {start['cold_s']:.1f} s with nothing compiled, "
+        f"{start['warm_s']:.1f} s with a warm cache."
+    )
 
 
 def decoding_table() -> str:

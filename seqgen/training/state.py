@@ -91,7 +91,7 @@ def adam(shape: ScheduleName, warmup: float, steps: int) -> Callable[[Hyper], op
 def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> optax.GradientTransformation:
     """optax's Adam with ε where the book has it: m / (√v + ε), before the bias is corrected (Kingma & Ba 2015, §2, ε̂).
 
-    At the book's initial values gradients are so small that the place of ε moves the loss of step 50 by 2 to 5 %.
+    At the book's initial values gradients are so small that the place of ε decides what the first steps do.
     """
 
     def update(updates: Tree, state: Any, params: Params | None = None) -> tuple[Tree, Any]:
