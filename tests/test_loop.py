@@ -230,14 +230,41 @@ def test_a_second_signal_acts_at_once(fake, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_outside_of_training_stops_too(number, tmp_path):
-    """Fails when compiling or drawing cannot be stopped, or a handler of `Exception` mistakes the signal for a failure."""
-    before = loop.handlers()
-    with pytest.raises(loop.Stopped) as stopped, loop.stoppable(tmp_path), suppress(Exception):
-        signal.raise_signal(number)
+def test_a_signal_before_the_first_step_stops_there(number, fake, tmp_path):
+    """Fails when what is raised while something compiles can be swallowed, or a step is trained after the signal."""
+    before, it = loop.handlers(), fake()
+
+    def compile_and_train() -> None:
+        with suppress(BaseException):  # as a finalizer does
+            signal.raise_signal(number)
+        loop.train(tmp_path, it.program, Report())
+
+    with pytest.raises(loop.Stopped) as stopped, loop.stoppable(tmp_path):
+        compile_and_train()
     assert str(stopped.value) == f"stopped; go on with: seqgen resume {tmp_path}"
-    assert stopped.value.exit_code == 128 + number
+    assert (stopped.value.exit_code, it.spans) == (128 + number, [])
     assert loop.handlers() == before
+    loop.train(tmp_path, it.program, Report())  # no signal is left over
+    assert it.spans[-1][1] == STEPS
+
+
+def test_ctrl_c_twice_stops_at_once(tmp_path):
+    """Fails when compiling or drawing cannot be stopped, a handler of `Exception` mistakes the signal for a failure, or
+    collecting within collecting takes a third.
+    """
+
+    def twice() -> None:
+        with suppress(Exception), loop.signals() as caught:
+            signal.raise_signal(signal.SIGINT)
+            assert caught == [signal.SIGINT]
+            signal.raise_signal(signal.SIGINT)
+
+    with loop.handling(signal.default_int_handler):
+        before = loop.handlers()
+        with pytest.raises(loop.Stopped) as stopped, loop.stoppable(tmp_path):
+            twice()
+        assert loop.handlers() == before
+    assert (str(stopped.value), stopped.value.exit_code) == (f"stopped; go on with: seqgen resume {tmp_path}", 130)
 
 
 def test_a_loss_that_is_not_finite_stops(fake, tmp_path):

@@ -78,35 +78,43 @@ def handlers() -> dict[int, Any]:
     return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
+_caught: list[int] = []
+_before: dict[int, Any] = {}
+"""Handlers belong to the process, and so does what they caught and whom they stand for."""
+
+
+def _catch(number: int, frame: Any) -> None:
+    _caught.append(number)
+    signal.signal(number, _before[number])
+
+
 @contextmanager
 def signals() -> Generator[list[int]]:
-    """Collect signals in a list, to be read between chunks; a second one of a kind acts as it did before."""
-    caught: list[int] = []
-    before = handlers()
+    """Collect signals in a list, to be read between chunks; a second one of a kind acts as it did before.
 
-    def catch(number: int, frame: Any) -> None:
-        caught.append(number)
-        signal.signal(number, before[number])
-
-    with handling(catch):
-        yield caught
+    Nothing is raised while a library compiles or draws: one that swallows exceptions would lose the signal. Within
+    another `signals` the list is that one's.
+    """
+    if _before:
+        yield _caught
+        return
+    _before.update(handlers())
+    try:
+        with handling(_catch):
+            yield _caught
+    finally:
+        _before.clear()
+        _caught.clear()
 
 
 @contextmanager
 def stoppable(run: Path) -> Generator[None]:
-    """Around `train` and what comes before and after it: a signal acts at once, and ends as `Stopped`."""
-    last = signal.SIGINT
-
-    def interrupt(number: int, frame: Any) -> None:
-        nonlocal last
-        last = number
-        raise KeyboardInterrupt  # which no `except Exception` takes for a failure
-
-    with handling(interrupt):
+    """Around `train` and what comes before and after it: a signal before it stops at its first step; Ctrl-C twice at once."""
+    with signals():
         try:
             yield
         except KeyboardInterrupt as error:
-            raise Stopped(last, run) from error
+            raise Stopped(signal.SIGINT, run) from error
 
 
 def train(run: Path, program: Program, report: Report) -> Params:
@@ -121,6 +129,8 @@ def train(run: Path, program: Program, report: Report) -> Params:
     saved = time.monotonic()
     report.begin(program.steps, program.epoch_steps, program.batch)
     with signals() as caught:
+        if caught:
+            raise Stopped(caught[0], run)
         while step < program.steps:
             first = step % program.epoch_steps
             last = min(first + pace.steps, next_line(first, program.epoch_steps), program.steps - (step - first))
