@@ -55,7 +55,7 @@ def book_table() -> str:
         epochs = len(next(iter(seeds.values())))
         for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
             last = [curve[epoch - 1] for curve in seeds.values()]
-            spread = f"{100 * min(last):.1f} to {100 * max(last):.1f}"
+            spread = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
             drawn = f"{100 * draws[cell][epoch - 1]:.1f}" if cell in draws else ""
             rows.append([name, f"{epoch}", percent(last), spread, f"{len(seeds)}", drawn, published])
     header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
