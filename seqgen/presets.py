@@ -29,7 +29,7 @@ def preset(task: str, variant: str) -> RunConfig:
     hidden, epochs, lr = {
         ("addition", False): (128, 25, 3e-3),
         ("addition", True): (128, 25, 3e-3),
-        ("dates", False): (128, 10, 4e-3),
+        ("dates", False): (128, 20, 4e-3),
         ("dates", True): (64, 4, 8e-3),
     }[task, attends]
     training = Training(epochs=epochs, schedule="cosine", warmup=0.05)
