@@ -30,7 +30,7 @@ from experiments import torch_peer
 from experiments.records import FOLDER, load, provenance, save
 from seqgen import presets
 from seqgen.decoding import generate
-from seqgen.evaluation import block_rows
+from seqgen.evaluation import blocking
 from seqgen.models import seq2seq
 from seqgen.nn.layers import Dtype
 from seqgen.training.chunk import SUMS, run_chunk, zero_totals
@@ -179,7 +179,7 @@ def decoding_row(task: str, variant: str, repeats: int) -> dict:
     """Seconds for 5,000 questions: ours, PyTorch's (the better of one batch and blocks), and one question at a time."""
     alone = 100
     contestants = {
-        "ours": our_decoding(task, variant, QUESTIONS, block_rows(SIZES[task].source)),
+        "ours": our_decoding(task, variant, QUESTIONS, blocking(QUESTIONS, SIZES[task].source)[1]),
         "torch": their_decoding(task, variant, QUESTIONS, QUESTIONS),
         "torch_blocks": their_decoding(task, variant, QUESTIONS, 500),
         "torch_alone": their_decoding(task, variant, alone, 1),

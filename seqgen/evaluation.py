@@ -19,8 +19,14 @@ BLOCK_TOKENS = 8192
 
 
 def block_rows(width: int) -> int:
-    """How many questions of `width` tokens are decoded at a time: a power of two."""
+    """At most so many questions of `width` tokens are decoded at a time: a power of two."""
     return 1 << max(BLOCK_TOKENS // width, 1).bit_length() - 1
+
+
+def blocking(rows: int, width: int) -> tuple[int, int]:
+    """How many blocks, and of how many questions of `width` tokens, hold `rows`: all alike, so that few are filled up."""
+    count = -(-rows // block_rows(width))
+    return count, -(-rows // count)
 
 
 class Scores(NamedTuple):
@@ -52,9 +58,9 @@ def token_accuracy(tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T
     return float(np.sum((tokens == targets) & scored) / np.sum(scored))
 
 
-def blocks(batch: Batch, count: int) -> Batch:
+def blocks(batch: Batch, count: int, block: int) -> Batch:
     """Rows [N, ...] as [count, block, ...], filled up with copies of row 0 that no target counts."""
-    rows, block = len(batch.source), block_rows(batch.source.shape[1])
+    rows = len(batch.source)
     index = np.where(np.arange(count * block) < rows, np.arange(count * block), 0)
     filled: Batch = jax.tree.map(lambda leaf: np.asarray(leaf)[index], batch)
     filled = filled._replace(mask=filled.mask & (np.arange(count * block) < rows)[:, None])
@@ -80,8 +86,8 @@ def evaluate(
     """Scores over all rows, and the tokens generated. Splits padded to `at_least` so many rows share a program."""
     rows = len(batch.source)
     end = cfg.delimiter if layout.kind == "masked" else None
-    count = -(-max(rows, at_least) // block_rows(batch.source.shape[1]))
-    made, (total, valid) = decode_blocks(model, cfg, end, params, blocks(batch, count))
+    shape = blocking(max(rows, at_least), batch.source.shape[1])
+    made, (total, valid) = decode_blocks(model, cfg, end, params, blocks(batch, *shape))
     tokens = np.asarray(made).reshape(-1, batch.targets.shape[1])[:rows]
     targets, scored = np.asarray(batch.targets), scored_positions(batch, vocabulary, layout)
     scores = Scores(
