@@ -23,14 +23,14 @@ from experiments import book
 from experiments.records import provenance, save
 from seqgen import evaluation
 from seqgen.models import seq2seq
-from seqgen.tasks.book import BookData, load_book_file
+from seqgen.tasks.book import load_book_file
 from seqgen.tasks.task import Layout
 from seqgen.training.chunk import SUMS, run_chunk, zero_totals
 from seqgen.training.objective import teacher_forced
 from seqgen.training.source import Epochs
 from seqgen.training.state import TrainState, adam
 from seqgen.types import Batch, Member
-from tests.book_numpy import batches, draw
+from tests.book_numpy import after_the_shuffle, batches, draw
 from tests.oracles import from_book
 
 
@@ -39,18 +39,11 @@ def batch(x: np.ndarray, t: np.ndarray, reverse: bool) -> Batch:
     return Batch(x[:, ::-1] if reverse else x, None, t[:, :-1], t[:, 1:], np.ones_like(t[:, 1:], bool))
 
 
-def after_the_shuffle(data: BookData) -> np.random.RandomState:
-    """The generator as `load_data` leaves it."""
-    random = np.random.RandomState(1984)
-    random.shuffle(np.arange(len(data.x_train) + len(data.x_test)))
-    return random
-
-
 def train(cell: str, folder: Path) -> list[float]:
     """Exact match on the test set after each epoch."""
     task, variant, reverse = book.CELLS[cell]
     config, data = book.config(cell, folder, 0), load_book_file(folder / book.FILES[task])
-    random, vocabulary = after_the_shuffle(data), data.vocabulary
+    random, vocabulary = after_the_shuffle(len(data.x_train) + len(data.x_test)), data.vocabulary
     cfg = replace(config.model, vocabulary=len(vocabulary), delimiter=vocabulary.ids["_"])
     layout = Layout("book", reverse, data.x_test.shape[1], data.t_test.shape[1] - 1)
 

@@ -181,6 +181,13 @@ class Adam:
             p -= lr * m / (np.sqrt(v) + 1e-7)
 
 
+def after_the_shuffle(rows: int) -> np.random.RandomState:
+    """The generator as the book's `load_data` leaves it after shuffling so many rows."""
+    random = np.random.RandomState(1984)
+    random.shuffle(np.arange(rows))
+    return random
+
+
 def batches(random: np.random.RandomState, n: int, batch: int) -> Iterator[np.ndarray]:
     """Index arrays [batch], without end: a permutation an epoch, consecutive batches of it, the tail dropped."""
     if batch > n:

@@ -320,19 +320,12 @@ OPTIONS = {"embedding": 16, "hidden": 128, "batch": 128, "lr": 1e-3, "clip": 5.0
 REVERSE = {book.BASELINE: False, book.PEEKY: True, book.ATTENTION: True}
 
 
-def after_the_shuffle(rows: int) -> np.random.RandomState:
-    """The book's one generator, where loading a file of so many rows has left it."""
-    random = np.random.RandomState(1984)
-    random.shuffle(np.arange(rows))
-    return random
-
-
 def print_book_losses(path: str) -> None:
     """A process of its own calls this."""
     data = load_book_file(path)
     rows = len(data.x_train) + len(data.x_test)
     run = partial(book.book_run, x_train=data.x_train, t_train=data.t_train, **OPTIONS)
-    print(json.dumps({v: run(v, reverse=reverse, random=after_the_shuffle(rows)) for v, reverse in REVERSE.items()}))
+    print(json.dumps({v: run(v, reverse=reverse, random=book.after_the_shuffle(rows)) for v, reverse in REVERSE.items()}))
 
 
 @pytest.fixture(scope="module", params=["ours", "the book's"])
@@ -367,7 +360,7 @@ def test_the_books_losses(addition, variant, book_chunks):
     gradient, Adam with its bias correction and its ε, or the order of batches. 50 steps from the same draws: 1e-4 relative.
     """
     data, expected = addition
-    random = after_the_shuffle(len(data.x_train) + len(data.x_test))
+    random = book.after_the_shuffle(len(data.x_train) + len(data.x_test))
     params = jax.tree.map(jnp.asarray, from_book(variant, book.draw(variant, V, 16, 128, random)))
     order = np.concatenate(list(islice(book.batches(random, len(data.x_train), 128), 50)))
     x, t = data.x_train[order, :: -1 if REVERSE[variant] else 1], data.t_train[order]
