@@ -63,10 +63,10 @@ def generate(
         score = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=1)[:, 0]
         shown = jnp.where(row.done, AFTER_END, token)
         done = row.done if end is None else row.done | (token == end)
-        history = row.history.at[:, t].set(shown)
-        moved = _Row(carry, token, done, row.logprob + score, history)
-        kept = rows_where(row.done, row, moved._replace(history=row.history))._replace(history=history)
-        return kept, (shown, out.aux)
+        moved = _Row(carry, token, done, row.logprob + score, row.history)
+        if end is not None:
+            moved = rows_where(row.done, row, moved)
+        return moved._replace(history=row.history.at[:, t].set(shown)), (shown, out.aux)
 
     first = _Row(
         start.carry,
