@@ -5,6 +5,7 @@ Command   make figures      (python -m experiments.report)
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
 
 from experiments.records import load
 from seqgen.files import write
@@ -69,16 +70,21 @@ def speeds() -> tuple[str, dict[str, dict]]:
     return newest[0], {version: records[version] for version in newest}
 
 
+def spread(ratios: list[float]) -> str:
+    """The median over the rounds, and the lowest and highest."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
 def speed_table() -> str:
     """A training step beside PyTorch's."""
     newest, records = speeds()
     rows = []
     for i, row in enumerate(records[newest]["train"]):
         name, fraction = f"{row['task']}, {row['model']}, {row['dtype']}", f"{row['fraction_of_limit']:.0%}"
-        ratios = [f"{record['train'][i]['ratio']:.2f}" for record in records.values()]
+        ratios = [spread(record["train"][i]["ratios"]) for record in records.values()]
         rows.append([name, f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", fraction, *ratios])
     for dtype in records[newest]["geometric_mean"]:
-        ratios = [f"{record['geometric_mean'][dtype]:.2f}" for record in records.values()]
+        ratios = [spread(record["geometric_mean"][dtype]) for record in records.values()]
         rows.append([f"geometric mean, {dtype}", "", "", "", *ratios])
     header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
     table = markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
@@ -95,7 +101,7 @@ def decoding_table() -> str:
     rows = []
     for i, row in enumerate(records[newest]["decode"]):
         times = [f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio_alone']:.0f}"]
-        ratios = [f"{record['decode'][i]['ratio']:.2f}" for record in records.values()]
+        ratios = [spread(record["decode"][i]["ratios"]) for record in records.values()]
         rows.append([f"{row['task']}, {row['model']}", *times, *ratios])
     header = ["decoding 5,000 questions", "seqgen, s", "PyTorch, s", "times one question at a time"]
     return markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)

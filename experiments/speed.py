@@ -2,10 +2,11 @@
 
 Claim     on one jax device a float32 training step takes no longer than PyTorch's on any row, and decoding neither
 Command   make bench      (installs torch into the environment, then python -m experiments.speed)
-Method    one process; after a warm-up the two take turns, and a row is the median of the pairwise ratios. Same mathematics,
-          shapes and batch: nn.LSTM, Adam(fused=True), clip_grad_norm_ on PyTorch's side; bfloat16 beside its autocast.
-          The limit is the matrix products' operations over the rate of one large product, which takes its turns too.
-Time      about 12 minutes on 2 quiet cores
+Method    in one process, after a warm-up, the two take turns; a ratio is the median of the pairwise ones, and a row the
+          median over three processes, since memory lies otherwise in each. Same mathematics, shapes and batch: nn.LSTM,
+          Adam(fused=True), clip_grad_norm_ on PyTorch's side; bfloat16 beside its autocast. The limit is the matrix
+          products' operations over the rate of one large product, which takes its turns too.
+Time      about 18 minutes on 2 quiet cores
 """
 
 import itertools
@@ -16,8 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -217,25 +220,44 @@ def startup(repeats: int = 3) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def main(repeats: int = 15, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
+def measure(only: tuple[str, ...], repeats: int) -> dict[str, list[dict]]:
+    """One round: the rows of the parts asked for."""
+    rows: dict[str, list[dict]] = {}
+    if "train" in only:
+        cells = itertools.product(DTYPES, SIZES, VARIANTS)
+        rows["train"] = [show(training_row(task, variant, dtype, repeats)) for dtype, task, variant in cells]
+    if "decode" in only:
+        rows["decode"] = [show(decoding_row(task, variant, repeats)) for task in SIZES for variant in VARIANTS]
+    return rows
+
+
+def over_rounds(rows: tuple[dict, ...]) -> dict:
+    """The same row of several rounds: medians, and the ratio of each."""
+    middle = {name: statistics.median(row[name] for row in rows) for name, value in rows[0].items() if isinstance(value, float)}
+    return {**rows[0], **middle, "ratios": [row["ratio"] for row in rows]}
+
+
+def geometric_means(rows: list[dict]) -> dict[str, list[float]]:
+    """Of the training rows' ratios, round by round, for each dtype."""
+    ratios = {dtype: [row["ratios"] for row in rows if row["dtype"] == dtype] for dtype in DTYPES}
+    return {dtype: [statistics.geometric_mean(one) for one in zip(*lists, strict=True)] for dtype, lists in ratios.items()}
+
+
+def main(rounds: int = 3, repeats: int = 7, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
     """Measure and write results/speed.json, under the version of jax.
 
     Args:
-        repeats: turns of each row.
+        rounds: processes, one after another.
+        repeats: turns of each row in each of them.
         only: which parts; the file is written when all are measured.
 
     """
-    record: dict = {}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        measured = [pool.submit(measure, only, repeats).result() for _ in range(rounds)]
+    parts = [name for name in ("train", "decode") if name in only]
+    record: dict = {name: [over_rounds(rows) for rows in zip(*(one[name] for one in measured), strict=True)] for name in parts}
     if "train" in only:
-        cells = itertools.product(DTYPES, SIZES, VARIANTS)
-        record["train"] = [show(training_row(task, variant, dtype, repeats)) for dtype, task, variant in cells]
-        record["geometric_mean"] = {
-            dtype: statistics.geometric_mean(row["ratio"] for row in record["train"] if row["dtype"] == dtype)
-            for dtype in DTYPES
-        }
-        show(record["geometric_mean"])
-    if "decode" in only:
-        record["decode"] = [show(decoding_row(task, variant, repeats)) for task in SIZES for variant in VARIANTS]
+        record["geometric_mean"] = show(geometric_means(record["train"]))
     if "start" in only:
         record["startup"] = show(startup())
     if len(record) == 4:
