@@ -6,7 +6,7 @@ Method    in one process, after a warm-up, the two take turns; a ratio is the me
           median over three processes, since memory lies otherwise in each. Same mathematics, shapes and batch: nn.LSTM,
           Adam(fused=True), clip_grad_norm_ on PyTorch's side; bfloat16 beside its autocast. The limit is the matrix
           products' operations over the rate of one large product, which takes its turns too.
-Time      about 18 minutes on 2 quiet cores
+Time      about 15 minutes on 2 quiet cores
 """
 
 import itertools
@@ -243,7 +243,7 @@ def geometric_means(rows: list[dict]) -> dict[str, list[float]]:
     return {dtype: [statistics.geometric_mean(one) for one in zip(*lists, strict=True)] for dtype, lists in ratios.items()}
 
 
-def main(rounds: int = 3, repeats: int = 7, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
+def main(rounds: int = 3, repeats: int = 4, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
     """Measure and write results/speed.json, under the version of jax.
 
     Args:
@@ -262,7 +262,7 @@ def main(rounds: int = 3, repeats: int = 7, only: tuple[str, ...] = ("train", "d
         record["startup"] = show(startup())
     if len(record) == 4:
         versions = load("speed") if (FOLDER / "speed.json").exists() else {}
-        origin = {**provenance("python -m experiments.speed"), "torch": torch.__version__, "repeats": repeats}
+        origin = {**provenance("python -m experiments.speed"), "torch": torch.__version__, "rounds": rounds, "repeats": repeats}
         save("speed", {**versions, jax.__version__: {**origin, **record}})
 
 

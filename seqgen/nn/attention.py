@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from seqgen.nn.init import Scheme
@@ -42,9 +43,40 @@ def summary(params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtyp
     return jnp.broadcast_to(every_time(memory.summary, query.ndim), query.shape[:-1] + memory.summary.shape[-1:]), {}
 
 
+@jax.custom_vjp
+def attend(
+    query: Float[Array, "B T E"], values: Float[Array, "B S E"], mask: Bool[Array, "B S"] | None
+) -> tuple[Float[Array, "B T E"], Float[Array, "B T S"]]:
+    """Contexts and weights of `dot`; the backward pass is written out: autodiff's is slower on a CPU."""
+    weights = masked_softmax(jnp.einsum("bte,bse->bts", query, values), mask)
+    return weights @ values, weights
+
+
+def _attend_forward(query, values, mask):
+    """The barrier keeps XLA from taking products of a memory that is still to be transposed: both passes need it so."""
+    columns = lax.optimization_barrier(values.swapaxes(1, 2))
+    weights = masked_softmax(query @ columns, mask)
+    return (weights @ values, weights), (query, values, columns, weights)
+
+
+def _attend_backward(kept, cotangents):
+    """∂s = a ⊙ (∂a - Σ ∂a ⊙ a); what a memory hears as keys and as values is one product."""
+    query, values, columns, weights = kept
+    dcontext, dweights = cotangents
+    dweights = dweights + dcontext @ columns
+    dscores = weights * (dweights - jnp.sum(dweights * weights, axis=-1, keepdims=True))
+    both = jnp.concatenate([weights, dscores], axis=1), jnp.concatenate([dcontext, query], axis=1)
+    return dscores @ values, jnp.einsum("bts,bte->bse", *both), None
+
+
+attend.defvjp(_attend_forward, _attend_backward)
+
+
 def dot(params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
     """score_s = values_s · query (Luong et al. 2015, §3.1, eq. 8 "dot"; the book's §8.1)."""
-    return weighted_sum(memory, jnp.einsum("b...e,bse->b...s", query, memory.values))
+    rows, *times, width = query.shape
+    context, weights = attend(query.reshape(rows, -1, width), memory.values, memory.mask)
+    return context.reshape(query.shape), {"attention": weights.reshape(rows, *times, 1, -1)}
 
 
 class General(NamedTuple):

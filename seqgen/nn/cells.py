@@ -53,17 +53,17 @@ def _gates_forward(z, c):
     f, g, i, o = jnp.split(z, 4, axis=-1)
     f, g, i, o = jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(i), jax.nn.sigmoid(o)
     new = f * c + g * i
-    squashed = jnp.tanh(new)
-    return (o * squashed, new), (f, g, i, o, c, squashed)
+    return (o * jnp.tanh(new), new), (f, g, i, o, c)
 
 
 def _gates_backward(kept, cotangents):
     """∂c' = dc' + dh' ⊙ o ⊙ (1 - tanh²c'), and from it each gate's, times σ' = σ(1 - σ) or tanh' = 1 - tanh².
 
-    The barrier keeps XLA from computing ∂c' anew for each gate.
+    tanh c' is computed anew: to keep it costs more. The barriers keep XLA from computing it and ∂c' anew for each gate.
     """
-    f, g, i, o, c, squashed = kept
+    f, g, i, o, c = kept
     dh, dc = cotangents
+    squashed = lax.optimization_barrier(jnp.tanh(f * c + g * i))
     dc = lax.optimization_barrier(dc + dh * o * (1 - squashed**2))
     dz = [dc * c * f * (1 - f), dc * i * (1 - g**2), dc * g * i * (1 - i), dh * squashed * o * (1 - o)]
     return jnp.concatenate(dz, axis=-1), dc * f
