@@ -245,6 +245,22 @@ def test_attention_is_its_equations(name, masked):
         np.testing.assert_allclose(aux["attention"], weights[:, t], atol=1e-6)
 
 
+@pytest.mark.parametrize("mask", [MASK, None])
+def test_attention_hears_its_weights_and_its_contexts(mask):
+    """Fails when the written backward pass leaves out a loss on the weights, the memory's part as keys or as values, or the
+    sum in the softmax's: float64, central differences.
+    """
+    with jax.enable_x64(True):
+        query, values, context, weights = (jnp.float64(normal(B, *n)) for n in ((T, E), (S, E), (T, E), (T, S)))
+
+        @jax.jit
+        def total(query, values):
+            read, aux = attention.dot(None, MEMORY._replace(values=values, mask=mask), query)
+            return jnp.sum(read * context) + jnp.sum(aux["attention"][:, :, 0] * weights)
+
+        check_grads(total, (query, values), order=1, modes=["rev"], atol=1e-6, rtol=1e-6)
+
+
 def test_summary_is_the_same_at_every_step():
     """Fails when peeky's h is anything but the memory's summary, row by row, or claims to attend."""
     context, aux = jax.jit(attention.READERS["summary"].read)(None, MEMORY, normal(B, T, H))
