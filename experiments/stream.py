@@ -41,7 +41,7 @@ def batch(x: np.ndarray, t: np.ndarray, reverse: bool) -> Batch:
 
 def train(cell: str, folder: Path) -> list[float]:
     """Exact match on the test set after each epoch."""
-    task, variant, reverse = book.CELLS[cell]
+    task, variant, reverse, _ = book.CELLS[cell]
     config, data = book.config(cell, folder, 0), load_book_file(folder / book.FILES[task])
     random, vocabulary = after_the_shuffle(len(data.x_train) + len(data.x_test)), data.vocabulary
     cfg = replace(config.model, vocabulary=len(vocabulary), delimiter=vocabulary.ids["_"])

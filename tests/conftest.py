@@ -20,8 +20,9 @@ jax.config.update("jax_debug_key_reuse", True)
 def book_files() -> Path:
     """The folder of the book's `addition.txt` and `date.txt`, which are not ours to commit."""
     folder = Path(os.environ.get("SEQGEN_BOOK_DATA", Path(__file__).parents[2] / "shared" / "data" / "book"))
-    if not folder.is_dir():  # they are the book's: a clone alone cannot have them
-        pytest.skip(f"the book's files are not in {folder} (SEQGEN_BOOK_DATA says where they are)")
+    if not folder.is_dir():
+        reason = f"the book's files are not in {folder} (SEQGEN_BOOK_DATA says where they are)"
+        pytest.skip(reason)  # they are the book's, so that a clone alone cannot have them
     return folder
 
 
