@@ -248,14 +248,16 @@ def test_what_cannot_be_encoded_is_said():
     assert source.shape == (2, 6)
     assert length.tolist() == [3, 6]
     for layout in (book, masked):
-        with pytest.raises(UsageError, match=r"unknown character 'x' at position 2 of '1x3"):
-            encode_questions(["1+2", "1x3+4"], VOCABULARY, layout)
+        with pytest.raises(UsageError, match=r"unknown character 'x' at position 2 of '1x3\+';"):
+            encode_questions(["1+2", "1x3+"], VOCABULARY, layout)
         with pytest.raises(UsageError, match="unknown character"):
             encode_questions(["1+\udcff"], VOCABULARY, layout)
         with pytest.raises(UsageError, match="question 2 is empty"):
             encode_questions(["1+2", " "], VOCABULARY, layout)
         with pytest.raises(UsageError, match="room for"):
             encode([("1+2", "12345")], VOCABULARY, layout)
+    with pytest.raises(UsageError, match=r"unknown character ' ' at position 4 of '1\+2  '"):
+        encode_questions(["1+2"], Vocabulary("0123+"), book)
 
 
 def test_vocabulary_comes_back_and_names_what_it_lacks():

@@ -96,7 +96,8 @@ def text_ids(texts: Sequence[str], width: int, fill: str, vocabulary: Vocabulary
     lookup[[ord(character) for character in vocabulary.characters]] = np.arange(len(vocabulary))
     ids = lookup[codes]
     for row in np.flatnonzero((ids < 0).any(axis=1))[:1]:
-        vocabulary.encode(rows[row])
+        vocabulary.encode(texts[row])
+        vocabulary.encode(rows[row])  # the text itself was known: the fill is not
     return ids
 
 
