@@ -90,7 +90,7 @@ def speed_table() -> str:
     table = markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
     start = records[newest]["startup"]
     return (
-        f"{table}\n\nA new process logs its first step after {start['cold_s']:.1f} s with nothing compiled, "
+        f"{table}\n\nA new process on jax {newest} logs its first step after {start['cold_s']:.1f} s with nothing compiled, "
         f"{start['warm_s']:.1f} s with a warm cache."
     )
 
