@@ -49,7 +49,7 @@ def scored_positions(batch: Batch, vocabulary: Vocabulary, layout: Layout) -> Bo
     """The true answer's positions and the one that ends it: the end symbol, or the first blank where the field has one."""
     if layout.kind == "masked":
         return np.asarray(batch.mask)
-    answer = np.sum(np.asarray(batch.targets) != vocabulary.ids[BLANK], axis=1, keepdims=True)
+    answer = np.sum(np.asarray(batch.targets) != vocabulary.ids.get(BLANK, -1), axis=1, keepdims=True)
     return np.arange(batch.targets.shape[1]) <= answer
 
 

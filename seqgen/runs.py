@@ -65,7 +65,7 @@ class Run:
     def vocabulary(self) -> Vocabulary:
         """The run's characters in the order of their ids. Raises `SeqgenError` where they cannot be those of its model."""
         characters, model = self._text.characters, self.config.model
-        if not len(characters) == len({*characters}) == model.vocabulary or characters[model.delimiter] != DELIMITER:
+        if not len(characters) == len({*characters}) == model.vocabulary or characters.find(DELIMITER) != model.delimiter:
             raise SeqgenError(f"{self.path / 'vocabulary.json'}: {characters!r} is not what the model was made for")
         return Vocabulary(characters)
 
@@ -88,7 +88,12 @@ class Run:
     def params(self) -> Params:
         """The parameters of the selected epoch: the last, or the best one on the validation split (`--select best`)."""
         like = jax.eval_shape(partial(self.model.init, self.config.model), jax.random.key(0))
-        return checkpoint.restore_params(self.path, like, self.selected_step())[1]
+        step = self.selected_step()
+        try:
+            return checkpoint.restore_params(self.path, like, step)[1]
+        except SeqgenError as error:
+            resume = f"`seqgen resume {shlex.quote(str(self.path))}`"
+            raise SeqgenError(f"{error}; {resume} writes the last epoch's again") from error
 
     def selected_step(self) -> int:
         """The step of the selected epoch. Raises `SeqgenError` while there is none."""
@@ -118,12 +123,7 @@ class Run:
         return encode(self.pairs(split), self.vocabulary, self.layout)
 
     def decode(self, questions: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Greedy answers and what was attended to, a block at a time; a part of one is filled up to a power of two."""
-        block = evaluation.block_rows(self.layout.question_width)
-        parts = [self._decode(questions[i : i + block]) for i in range(0, len(questions), block)]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
-    def _decode(self, questions: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Greedy answers and what was attended to, as one batch, filled up to a power of two."""
         rows = len(questions)
         filled = [*questions, *[questions[0]] * ((1 << (rows - 1).bit_length()) - rows)]
         source, length = encode_questions(filled, self.vocabulary, self.layout)
@@ -136,7 +136,9 @@ class Run:
         """An answer for each question. Raises `UsageError`, naming the character, for what the run cannot read."""
         if isinstance(questions, str):
             raise UsageError("predict takes a list of questions: [question]")
-        return [render(row, self.vocabulary, self.layout) for row in self.decode(questions)[0]] if questions else []
+        block = evaluation.block_rows(max([self.layout.question_width, *map(len, questions)]))
+        blocks = [questions[i : i + block] for i in range(0, len(questions), block)]
+        return [render(row, self.vocabulary, self.layout) for rows in blocks for row in self.decode(rows)[0]]
 
     def attention(self, question: str) -> Attended:
         """Where each character of the answer looked. Raises `UsageError` for a model without attention."""
@@ -184,6 +186,7 @@ def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> 
     config = replace(config, model=model)
     if len(dataset.splits.train) < config.training.batch:
         raise UsageError(f"--batch {config.training.batch} is more than the {len(dataset.splits.train)} training examples")
+    check_size(config)
     path = claim(folder, name, config)
     try:  # config.json comes last: a folder that has it is a run
         for stem, content in (
@@ -200,13 +203,24 @@ def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> 
     return run
 
 
+def check_size(config: RunConfig) -> None:
+    """Raises `UsageError` for a model whose training cannot fit: XLA may hang on one where it should refuse."""
+    params = jax.eval_shape(partial(model_of(config.model).init, config.model), jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    needed, memory = 4 * 4 * count, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:  # float32: weights, gradients and Adam's two moments
+        sizes = f"{needed / 1e9:,.0f} GB to train, and this machine has {memory / 1e9:,.0f} GB"
+        raise UsageError(f"a model of {count:,} parameters takes {sizes}; a smaller --model would do")
+
+
 def claim(folder: Path, name: str | None, config: RunConfig) -> Path:
     """A new, empty directory: of that name, which may be a path, or of the first free one like `dates-attention-2`."""
-    stem = name or default_name(config)
-    names = [stem] if name else [stem, *(f"{stem}-{i}" for i in range(2, 10_000))]
+    stem = default_name(config)
+    names = [stem, *(f"{stem}-{i}" for i in range(2, 10_000))] if name is None else [name]
     for candidate in names:
         path = locate(candidate, folder)
         try:
+            str(path.absolute()).encode()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except FileExistsError as error:
@@ -215,6 +229,8 @@ def claim(folder: Path, name: str | None, config: RunConfig) -> Path:
             continue
         except OSError as error:
             raise SeqgenError(f"cannot make {path}: {error.strerror}") from error
+        except ValueError as error:  # Orbax writes to no other
+            raise UsageError(f"cannot make {str(path)!r}: a run's path is UTF-8, without NUL") from error
         return path
     path = locate(names[-1], folder)
     resume = f", or `seqgen resume {shlex.quote(str(path))}` to go on" if is_run(path) else ""

@@ -93,9 +93,9 @@ def test_train(attention_run):
         (["date", "attention"], "no task 'date'; did you mean 'dates'?"),
         (["xyzzy", "attention"], "no task 'xyzzy'; there are addition, dates"),
         (["dates", "atention"], "no model 'atention'; did you mean 'attention'?"),
-        ([*TRAIN[1:], "--lr", "-1"], "lr must be above 0, not -1.0"),
-        ([*TRAIN[1:], "--lr", "nan"], "lr must be above 0, not nan"),
-        ([*TRAIN[1:], "--clip", "0"], "clip must be above 0, not 0.0"),
+        ([*TRAIN[1:], "--lr", "-1"], "lr must be above 0 and finite in float32, not -1.0"),
+        ([*TRAIN[1:], "--lr", "nan"], "lr must be above 0 and finite in float32, not nan"),
+        ([*TRAIN[1:], "--clip", "0"], "clip must be above 0 and finite in float32, not 0.0"),
         ([*TRAIN[1:], "--dropout", "1"], "dropout must be at least 0 and below 1, not 1.0"),
         ([*TRAIN[1:], "--epochs", "0"], "epochs must be 1 or more, not 0"),
         ([*TRAIN[1:], "--steps", "0"], "steps must be 1 or more, not 0"),
@@ -103,10 +103,10 @@ def test_train(attention_run):
         ([*TRAIN[1:], "--draws", "300", "--batch", "241"], "--batch 241 is more than the 240 training examples"),
         ([*TRAIN[1:], "--warmup", "2"], "warmup is a fraction of all steps, at least 0 and below 1, not 2.0"),
         ([*TRAIN[1:], "--draws", "0"], "draws must be 1 or more, not 0"),
-        ([*TRAIN[1:], "--draws", "3"], "3 rows are too few to split for training and testing"),
+        ([*TRAIN[1:], "--draws", "3"], "draws: 3 rows are too few to split for training and testing"),
         (
             [*TRAIN[1:], "--task.digits", "2"],
-            "there are 5,050 distinct additions of up to 2 digits, and 50,000 were asked for",
+            "50000 draws: there are 5,050 distinct additions of up to 2 digits, and 50,000 were asked for",
         ),
         ([*TRAIN[1:], "--seed", "-1"], "seed must be at least 0 and below 2**32, not -1"),
         ([*TRAIN[1:], "--seed", str(2**32)], f"seed must be at least 0 and below 2**32, not {2**32}"),
@@ -256,7 +256,8 @@ def test_damaged_parameters(refused, copied):
     sums = copied / "checkpoints" / "params" / "100" / "leaves.json"
     sums.write_text(sums.read_text().replace("float32", "float16"))
     line = refused(1, "predict", copied, "1+1")
-    assert line == f"no good checkpoint in {copied}/checkpoints/params: step 100: leaves.json: sha256 differs"
+    reason = f"no good checkpoint in {copied}/checkpoints/params: step 100: leaves.json: sha256 differs"
+    assert line == f"{reason}; `seqgen resume {copied}` writes the last epoch's again"
 
 
 # resume
@@ -369,7 +370,9 @@ def test_predict_refuses_lines(stdin, line, refused, attention_run):
 def test_predict_refuses_questions(refused, attention_run, book_run):
     """Fails when what a run cannot read gets an answer, or the reason does not name it."""
     assert refused(2, "predict", attention_run, "1+a").startswith("unknown character 'a' at position 3 of '1+a")
-    assert refused(2, "predict", attention_run, stdin=b"1+\xea\xb0\x80").startswith("unknown character '가' at position 3")
+    assert refused(2, "predict", attention_run, stdin=b"1+1\n1+\xea\xb0\x80").startswith(
+        "standard input, line 2: unknown character '가' at position 3 of '1+가';"
+    )
     assert refused(2, "predict", attention_run, "") == "question 1 is empty"
     assert refused(2, "predict", book_run, "111+222") == "'111+222' has 7 characters, and there is room for 5"
 

@@ -81,7 +81,7 @@ def test_a_configuration_comes_back(config, tmp_path):
         ("training.warmup", 1, r"warmup is a fraction of all steps, at least 0 and below 1, not 1.0 @ \$.training$"),
         ("training.select", "first", r"first not in literal .* @ \$.training.select"),
         ("hyper.lr", None, r"None is not of type float @ \$.hyper.lr$"),
-        ("hyper.lr", -1, r"lr must be above 0, not -1.0 @ \$.hyper$"),
+        ("hyper.lr", -1, r"lr must be above 0 and finite in float32, not -1.0 @ \$.hyper$"),
         ("model.decoder.outputs", ["dott"], r"dott not in literal .* @ \$.model.decoder.outputs\[0\]"),
         ("seed", -1, r"seed must be at least 0 and below 2\*\*32, not -1 @ \$$"),
     ],

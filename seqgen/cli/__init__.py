@@ -1,11 +1,15 @@
 """The command line. Only the first word is read here, without jax; the command's own module reads the rest with tyro."""
 
 import difflib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from seqgen import __version__
 from seqgen.errors import SeqgenError, UsageError
@@ -25,28 +29,60 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 (it failed), 2 (bad usage), 130 (Ctrl-C), 141 (nobody reads on).
 
-    A `SeqgenError` becomes one line, and so does memory that runs out. Any other exception is a bug of ours, and keeps its
-    traceback.
+    A `SeqgenError` becomes one line, and so does what the machine lacks. Any other exception is a bug of ours, and keeps
+    its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    mend_output()
     try:
         run(words)
-        print(end="", flush=True)  # here, where a closed pipe can still be caught
+        print(end="", flush=True)  # here, where what cannot be written can still be caught
     except SeqgenError as error:
-        print("seqgen: error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        say(str(error))
         return error.exit_code
-    except MemoryError as error:
-        print(
-            f"seqgen: error: out of memory: {error or 'no more to be had'}; less data or a smaller model would do",
-            file=sys.stderr,
-        )
-        return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered goes nowhere, quietly
-        return 141
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:
+            raise
+        silence(1)
+        if isinstance(error, BrokenPipeError):
+            return 141
+        say(f"cannot write {error.filename or 'standard output'}: {error.strerror}")
+        return 1
+    except Exception as error:
+        if (line := lack(error)) is None:
+            raise
+        say(line)
+        return 1
     return 0
+
+
+def say(line: str) -> None:
+    """One line of refusal."""
+    print("seqgen: error:", " ".join(line.splitlines()), file=sys.stderr)
+
+
+def silence(descriptor: int) -> None:
+    """Nobody reads on, or the disk is full: what is still buffered goes nowhere, quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def mend_output() -> None:
+    """Nowhere to write to (`>&-`) is no error, and rather an escape than an answer lost to a narrow encoding."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def lack(error: Exception) -> str | None:
+    """What the machine lacks, and what would do; None for any other error."""
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return f"out of memory: {error or 'no more to be had'}; less data or a smaller model would do"
+    if "Unable to initialize backend" in str(error):
+        return f"{error}; `seqgen doctor` tells more"
+    return None
 
 
 def run(words: list[str]) -> None:
@@ -58,11 +94,23 @@ def run(words: list[str]) -> None:
             print("seqgen", __version__)
         case [name, *arguments] if name in COMMANDS:
             use_compilation_cache()
-            import_module(COMMANDS[name][0]).main(arguments)
+            load(COMMANDS[name][0]).main(arguments)
         case [name, *_]:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
             raise UsageError(f"no command {name!r}; {hint}")
+
+
+def load(module: str) -> Any:
+    """Import a command. A Ctrl-C meanwhile just ends the process: libraries make other errors of a KeyboardInterrupt."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.default_int_handler:
+        return import_module(module)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return import_module(module)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def overview() -> str:

@@ -32,8 +32,8 @@ def command(
     if not drawn:
         raise SeqgenError(f"{run} answers with nothing, so there is nothing to draw; more training would do")
     viz.save(viz.attention_figure(drawn), output)
-    for seen in drawn:
-        print(f"{seen.source} -> {seen.output}")
+    for line in dict.fromkeys(f"{seen.source} -> {seen.output}" for seen in drawn):  # once, however many heads
+        print(line)
     print(output)
 
 

@@ -34,7 +34,7 @@ def command(
     if task and not file:
         data = Data(TASKS[task](), draws=draws, seed=data_seed)
     elif file and not task:
-        data = Data(recognise(file), file=str(file.resolve()), split="book")
+        data = Data(recognise(file), file=str(file.absolute()), split="book")
     else:
         raise UsageError("name a task (addition or dates) or a --file to audit: one of the two")
     splits = load(data).splits

@@ -9,7 +9,7 @@ import tyro
 
 from seqgen.cli.parse import call
 from seqgen.errors import UsageError
-from seqgen.runs import open_run
+from seqgen.runs import Run, open_run
 
 AT_ONCE = 512
 """Lines of standard input that are answered together."""
@@ -33,13 +33,13 @@ def command(
         return
     if sys.stdin is None:
         raise UsageError("predict needs a TEXT, or questions on standard input")
-    lines, at_once = questions(), 1 if sys.stdin.isatty() else AT_ONCE
+    lines, at_once = questions(opened), 1 if sys.stdin.isatty() else AT_ONCE
     while batch := list(islice(lines, at_once)):
         print("\n".join(opened.predict(batch)), flush=True)
 
 
-def questions() -> Iterator[str]:
-    """The lines of standard input. Raises `UsageError`, naming the line, for one that is empty or not UTF-8."""
+def questions(run: Run) -> Iterator[str]:
+    """The lines of standard input. Raises `UsageError`, naming the line, for one that the run cannot read."""
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
             question = line.decode().rstrip("\r\n")
@@ -47,6 +47,10 @@ def questions() -> Iterator[str]:
             raise UsageError(f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02x})") from error
         if not question.strip():
             raise UsageError(f"standard input, line {number}: the question is empty")
+        try:
+            run.vocabulary.encode(question)
+        except UsageError as error:
+            raise UsageError(f"standard input, line {number}: {error}") from error
         yield question
 
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seqgen.cli import silence
 from seqgen.fit import fit
 from seqgen.runs import Run
 from seqgen.training.chunk import Totals
@@ -24,7 +25,7 @@ class Terminal:
     """A `loop.Report`, used as a context. Everything goes to standard error; standard output is for results."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self.steps = self.epoch_steps = self.batch = 1
         self.live, self.said, self.exact = sys.stderr.isatty(), time.monotonic(), "-"
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
@@ -66,8 +67,14 @@ class Terminal:
             self.note(f"    {line}")
 
     def note(self, line: str) -> None:
-        """One line, above the bar."""
-        self.console.print(line, markup=False)
+        """One line, above the bar. Training goes on where nobody reads it."""
+        if self.live:
+            self.console.print(line, markup=False)
+            return
+        try:
+            print(line, file=sys.stderr)
+        except OSError:
+            silence(2)
 
 
 def run_to_end(run: Run) -> None:

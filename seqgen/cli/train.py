@@ -110,7 +110,7 @@ def defaults(preset: RunConfig) -> Options:
 
 def config(options: Options) -> RunConfig:
     """The options as a run's configuration: a file of the book's format is split as the book does, unless told otherwise."""
-    file = None if options.data is None else str(options.data.resolve())
+    file = None if options.data is None else str(options.data.absolute())
     data = presets.Data(
         options.task,
         draws=options.draws,

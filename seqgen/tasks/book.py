@@ -69,8 +69,8 @@ def read_bytes(path: str | Path) -> bytes:
     """A file's content. Raises `SeqgenError` where it cannot be read."""
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise SeqgenError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _lines(path: Path) -> list[str]:

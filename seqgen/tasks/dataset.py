@@ -62,7 +62,7 @@ def load(data: Data) -> Dataset:
     else:
         splits = split_by_key(data.task, drop_duplicates(pairs), splitter)
     if not splits.test or not splits.train or (data.split == "leak-free" and not splits.validation):
-        raise UsageError(f"{len(pairs)} rows are too few to split for training and testing")
+        raise UsageError(f"{data.file or 'draws'}: {len(pairs)} rows are too few to split for training and testing")
     return Dataset(data.task, vocabulary, Layout(data.layout, data.reverse, *widths), splits)
 
 
@@ -77,7 +77,7 @@ def _draw(data: Data, generator: np.random.Generator) -> list[Pair]:
     try:
         return data.task.sample(generator, data.draws)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"{data.draws} draws: {error}") from error
 
 
 def _read(task: Task, path: str, sha256: str | None) -> tuple[list[Pair], int, int, Vocabulary]:

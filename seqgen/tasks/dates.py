@@ -95,7 +95,10 @@ class Dates:
         self._read(question)
         if not ISO.fullmatch(answer):
             raise ValueError(f"{answer!r} is not a date like 1984-09-25")
-        return date.fromisoformat(answer).isoformat()
+        try:
+            return date.fromisoformat(answer).isoformat()
+        except ValueError as error:
+            raise ValueError(f"{answer!r} is no day: {error}") from error
 
     def format(self, question: str) -> str:
         """The first of the formats that the question is in ("May 1, 1984" is both medium and long)."""

@@ -84,6 +84,10 @@ class Layout:
     question_width: int
     answer_width: int
 
+    def __post_init__(self) -> None:
+        if min(self.question_width, self.answer_width) < 1:
+            raise ValueError(f"widths must be 1 or more, not {self.question_width} and {self.answer_width}")
+
 
 def text_ids(texts: Sequence[str], width: int, fill: str, vocabulary: Vocabulary) -> np.ndarray:
     """Ids [N, width] of texts filled up on the right, int32. Raises `UsageError` for long texts and unknown characters."""

@@ -58,17 +58,22 @@ def restore_state(run: Path, like: Tree) -> tuple[int, Tree, list[str]]:
     `like` holds arrays or `ShapeDtypeStruct`s: names, shapes and dtypes must agree, and its shardings are used; where it
     has a NumPy array, one comes back. Raises `SeqgenError` with every reason if none is good.
     """
-    return _restore(run, "state", like, reversed(_numbered(run, "state")))
+    return _restore(run, "state", like, reversed(numbered(run, "state")))
 
 
 def restore_params(run: Path, like: Params, step: int | None = None) -> tuple[int, Params, list[str]]:
     """As `restore_state`; a `step` that is asked for by its number is given or refused, and no other takes its place."""
-    return _restore(run, "params", like, reversed(_numbered(run, "params")) if step is None else [step])
+    return _restore(run, "params", like, reversed(numbered(run, "params")) if step is None else [step])
 
 
 def steps(run: Path, kind: Kind) -> list[int]:
     """The finished checkpoints, oldest first."""
-    return [step for step in _numbered(run, kind) if (_path(run, kind, step) / "SHA256SUMS").is_file()]
+    return [step for step in numbered(run, kind) if (_path(run, kind, step) / "SHA256SUMS").is_file()]
+
+
+def numbered(run: Path, kind: Kind) -> list[int]:
+    """Every folder named by a step, finished or not, oldest first."""
+    return sorted(int(path.name) for path in (run / "checkpoints" / kind).glob("*") if re.fullmatch("[0-9]+", path.name))
 
 
 def _write(run: Path, kind: Kind, step: int, tree: Tree) -> None:
@@ -122,7 +127,7 @@ def _flush(path: Path) -> None:
 
 
 def _keep_only(run: Path, kind: Kind, kept: Collection[int]) -> None:
-    for step in _numbered(run, kind):
+    for step in numbered(run, kind):
         if step not in kept:
             _discard(_path(run, kind, step))
     _sweep(_path(run, kind, 0).parent)
@@ -215,11 +220,6 @@ def _named_leaves(tree: Tree) -> dict[str, Any]:
 
 def _path(run: Path, kind: Kind, step: int) -> Path:
     return run / "checkpoints" / kind / str(step)
-
-
-def _numbered(run: Path, kind: Kind) -> list[int]:
-    """Every folder named by a step, finished or not, oldest first."""
-    return sorted(int(path.name) for path in (run / "checkpoints" / kind).glob("*") if re.fullmatch("[0-9]+", path.name))
 
 
 def _reason(error: Exception) -> str:

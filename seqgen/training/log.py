@@ -15,10 +15,9 @@ TIMES = frozenset({"seconds", "examples_per_second"})
 
 
 NUMBER = (int, float)
-FIELDS: dict[str, dict[str, Any]] = {
-    "train": {"step": int, "epoch": NUMBER, "loss": NUMBER, "gradient_norm": NUMBER, "examples_per_second": NUMBER},
-    "evaluate": {"step": int, "epoch": NUMBER, "split": str, "exact_match": NUMBER, "token_accuracy": NUMBER, "loss": NUMBER},
-}
+TRAINED = {"step": int, "epoch": NUMBER, "loss": NUMBER, "gradient_norm": NUMBER, "examples_per_second": NUMBER}
+SCORED = {"split": str, "step": int, "epoch": NUMBER, "exact_match": NUMBER, "token_accuracy": NUMBER, "loss": NUMBER}
+FIELDS: dict[str, dict[str, Any]] = {"train": TRAINED, "evaluate": SCORED | {"examples": int}}
 """The events there are, and what each has at least."""
 
 
@@ -58,7 +57,7 @@ def read(run: Path) -> list[Event]:
         if line.endswith("\n"):
             try:
                 events.append(parse(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise SeqgenError(f"{path(run)}, line {number}: {error}") from error
     return events
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from seqgen.errors import SeqgenError
@@ -143,9 +144,12 @@ def train(run: Path, program: Program, report: Report) -> Params:
                 log.append(run, training_event(step, program, totals, pace.rate))
                 totals = zero_totals(SUMS)
             ended = last == program.epoch_steps or step == program.steps
+            due = ended or caught or time.monotonic() - saved > SAVE_SECONDS
+            if due and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+                raise not_finite(run, "weights", step)
             if ended:
                 finish_epoch(run, program, report, state.params, step)
-            if ended or caught or time.monotonic() - saved > SAVE_SECONDS:
+            if due:
                 checkpoint.save_state(run, step, (state, totals))
                 saved = time.monotonic()
             if caught:
@@ -185,11 +189,15 @@ def next_line(first: int, epoch_steps: int) -> int:
 
 def check_finite(run: Path, totals: Totals) -> None:
     """Raises `SeqgenError`, naming the step, once a loss or gradient was not finite."""
-    broken = int(totals.broken)
-    if broken != NEVER:
-        kept = checkpoint.steps(run, "state")
-        intact = f"the checkpoint of step {kept[-1]} is intact" if kept else "there is no checkpoint yet"
-        raise SeqgenError(f"{run}: loss or gradient not finite at step {broken}; {intact}; a lower --lr or --clip may do")
+    if (broken := int(totals.broken)) != NEVER:
+        raise not_finite(run, "loss or gradient", broken)
+
+
+def not_finite(run: Path, what: str, step: int) -> SeqgenError:
+    """What stops a run; nothing that is not finite is kept."""
+    kept = checkpoint.steps(run, "state")
+    intact = f"the checkpoint of step {kept[-1]} is intact" if kept else "there is no checkpoint yet"
+    return SeqgenError(f"{run}: {what} not finite at step {step}; {intact}; a lower --lr or --clip may do")
 
 
 def training_event(step: int, program: Program, totals: Totals, rate: float) -> log.Event:
@@ -208,6 +216,8 @@ def training_event(step: int, program: Program, totals: Totals, rate: float) -> 
 def finish_epoch(run: Path, program: Program, report: Report, params: Params, step: int) -> None:
     """Evaluate; keep the samples, the event and the parameters of an epoch."""
     event, samples = program.evaluate(params, step)
+    if not np.isfinite(event["loss"]):
+        raise not_finite(run, "the evaluation's loss", step)
     write(run / "samples" / f"{step}.txt", samples)
     log.append(run, event)
     report.evaluated(event, samples)
@@ -220,9 +230,15 @@ def best_step(epochs: list[log.Event]) -> int:
 
 
 def restore(run: Path, program: Program, report: Report) -> tuple[TrainState, Totals]:
-    """The newest good checkpoint, or a new start where there is none; the log is cut back to its step."""
+    """The newest good checkpoint, or a new start where there is none; the log is cut back to its step.
+
+    An epoch's parameters are damaged or gone where its state is whole: they are written again. Raises `SeqgenError` where
+    states are gone, or none is good: to start over would cost what was kept of the epochs.
+    """
     fresh = (program.init(), zero_totals(SUMS))
-    if not checkpoint.steps(run, "state"):
+    if not checkpoint.numbered(run, "state"):
+        if kept := checkpoint.numbered(run, "params")[1:]:  # the first epoch's are kept just before its state
+            raise SeqgenError(f"{run}: checkpoints/state is empty, with parameters of step {kept[-1]} beside it: bring it back")
         log.cut(run, 0)
         return fresh
     step, loaded, skipped = checkpoint.restore_state(run, fresh)
@@ -231,4 +247,11 @@ def restore(run: Path, program: Program, report: Report) -> tuple[TrainState, To
     ended = step == program.steps
     report.note(f"{run}: {'has been trained to its end' if ended else 'goes on'}, step {step} of {program.steps}")
     log.cut(run, step)
+    params = loaded[0].params
+    if ended or step % program.epoch_steps == 0:
+        try:
+            checkpoint.restore_params(run, params, step)
+        except SeqgenError as error:
+            report.note(f"written again from the state of step {step}: {error}")
+            checkpoint.save_params(run, step, params, keep=checkpoint.steps(run, "params"))
     return loaded

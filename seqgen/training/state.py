@@ -6,10 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, Key
 
 from seqgen.types import Carry, Hyper, Member, Params, Tree
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class TrainState(NamedTuple):
@@ -53,10 +56,10 @@ class HyperConfig:
     init_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value, least in (("lr", self.lr, 0.0), ("clip", self.clip, 0.0), ("init_scale", self.init_scale, 0.0)):
-            if not value > least:
-                raise ValueError(f"{name} must be above {least:g}, not {value}")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
+        for name, value in (("lr", self.lr), ("clip", self.clip), ("init_scale", self.init_scale)):
+            if not 0 < value <= FLOAT32_MAX:
+                raise ValueError(f"{name} must be above 0 and finite in float32, not {value}")
+        if self.dropout is not None and not 0 <= np.float32(self.dropout) < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 
     def traced(self) -> Hyper:
