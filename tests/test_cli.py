@@ -1,7 +1,9 @@
 """The command line's outside: dispatch, exit codes, start-up time, the compilation cache, `seqgen doctor`."""
 
 import importlib.util
+import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import pytest
 
 import seqgen
 from seqgen import cli
-from seqgen.cli import doctor
+from seqgen.cli import doctor, terminal
 from seqgen.errors import SeqgenError, UsageError
 
 HEAVY = {"jax", "flax", "numpy", "matplotlib", "tyro"}
@@ -126,6 +128,81 @@ def test_memory_that_runs_out_is_one_line(command, capsys):
     assert cli.main(["probe"]) == 1
     error = "seqgen: error: out of memory: Unable to allocate 745. GiB; less data or a smaller model would do\n"
     assert capsys.readouterr() == ("", error)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), "out of memory: RESOURCE_EXHAUSTED: "),
+        (RuntimeError("Unable to initialize backend 'bogus'"), "Unable to initialize backend 'bogus'; `seqgen doctor` tells"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(error, line, command, capsys):
+    """Fails when a device that is full, or is not there, looks like a bug of ours."""
+    command(fail(error))
+    assert cli.main(["probe"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"seqgen: error: {line}")
+
+
+def test_an_interrupt_while_a_command_is_imported_is_quiet(tmp_path):
+    """Fails when Ctrl-C in the first second is a traceback out of some library, or success."""
+    (tmp_path / "slow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    code = "from seqgen import cli; cli.COMMANDS['slow'] = ('slow', ''); cli.main(['slow'])"
+    environment = PLAIN | {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_an_interrupt_later_is_python_s_again(command):
+    """Fails when a command runs with the handler that was there for its import."""
+    seen = []
+    command(lambda words: seen.append(signal.getsignal(signal.SIGINT)))
+    assert cli.main(["probe"]) == 0
+    assert seen == [signal.default_int_handler]
+
+
+def test_output_that_cannot_be_written_is_said():
+    """Fails when a full disk at the end of a `>` is a traceback, or looks like success."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "seqgen"], env=PLAIN, stdout=full, stderr=subprocess.PIPE, check=False)
+    line = b"seqgen: error: cannot write standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, line)
+
+
+def test_a_closed_output_is_nowhere(monkeypatch):
+    """Fails when `seqgen ... >&- 2>&-` is an error, or what goes to one comes out at the other."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert (cli.main(["--version"]), cli.main(["xyzzy"])) == (0, 2)
+    assert sys.stdout.name == sys.stderr.name == os.devnull
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def test_a_narrow_encoding_loses_no_answer(monkeypatch):
+    """Fails when a character that the terminal cannot show takes the whole answer with it."""
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    cli.mend_output()
+    print("runs/날", flush=True)
+    assert narrow.buffer.getvalue() == b"runs/\\ub0a0\n"
+
+
+def test_training_goes_on_where_nobody_reads(monkeypatch):
+    """Fails when progress that cannot be shown (`2>&1 | head -1`, a full disk) ends a training run."""
+
+    class Lost(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    silenced = []
+    monkeypatch.setattr(terminal, "silence", silenced.append)
+    monkeypatch.setattr(sys, "stderr", Lost())
+    with terminal.Terminal() as shown:
+        shown.note("epoch 1")
+    assert silenced == [2]
 
 
 def test_an_interrupt_is_quiet(command, capsys):

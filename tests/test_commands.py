@@ -396,9 +396,9 @@ def test_a_reader_that_leaves(words, seq, attention_run, monkeypatch):
 
 @pytest.mark.parametrize(("name", "head"), [("map.png", b"\x89PNG"), ("map.SVG", b"<?xml")])
 def test_attention(name, head, seq, attention_run, tmp_path):
-    """Fails when the figure is not of the kind that its name says, or answers are not told."""
+    """Fails when the figure is not of the kind that its name says, or an answer is not told, or for each of its maps."""
     answers = seqgen.load(attention_run).predict(["1+1", "23+45"])
-    code, out, err = seq("attention", attention_run, "1+1", "23+45", "-o", name)
+    code, out, err = seq("attention", attention_run, "1+1", "23+45", "1+1", "-o", name)
     assert (code, err) == (0, "")
     assert out.splitlines() == [f"1+1 -> {answers[0]}", f"23+45 -> {answers[1]}", name]
     assert (tmp_path / name).read_bytes().startswith(head)
@@ -410,7 +410,9 @@ def test_attention_refuses(refused, attention_run, book_run, tmp_path):
     assert refused(2, "attention", book_run, "1+1").startswith(f"{book_run} has no attention to show: ")
     assert refused(2, "attention", attention_run, "1+1", "-o", "map.gif").startswith("cannot save a figure as map.gif")
     (tmp_path / "file").touch()
-    assert refused(1, "attention", attention_run, "1+1", "-o", "file/map.png").startswith("cannot write file/map.png: ")
+    assert (
+        refused(1, "attention", attention_run, "1+1", "-o", "file/map.png") == "cannot write file/map.png: file is not a folder"
+    )
     assert refused(2, "attention", attention_run, "1+x").startswith("unknown character 'x'")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

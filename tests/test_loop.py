@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -280,6 +281,25 @@ def test_a_loss_that_is_not_finite_stops(fake, tmp_path):
         loop.train(tmp_path / "other", fake(broken=3).program, Report())
 
 
+def test_weights_that_are_not_finite_are_not_kept(fake, tmp_path):
+    """Fails when an update that overflowed after a finite loss, or an evaluation without a number, is saved or logged."""
+
+    def overflow(state, totals, items, span):
+        state, totals = fake().program.chunk(state, totals, items, span)
+        return state._replace(params={"w": jnp.where(state.step == 50, jnp.inf, state.params["w"])}), totals
+
+    def unmeasured(params, step):
+        event, samples = fake().program.evaluate(params, step)
+        return event | {"loss": float("nan") if step == 50 else event["loss"]}, samples
+
+    for what, parts in (("weights", {"chunk": overflow}), ("the evaluation's loss", {"evaluate": unmeasured})):
+        run = tmp_path / what
+        with pytest.raises(SeqgenError, match=f"{what} not finite at step 50; the checkpoint of step 25 is intact"):
+            loop.train(run, fake().program._replace(**parts), Report())
+        assert checkpoint.steps(run, "state") == checkpoint.steps(run, "params") == [25]
+        assert [event["step"] for event in log.epochs(run)] == [25]
+
+
 @pytest.mark.parametrize(
     ("step", "size", "reason"),
     [
@@ -341,6 +361,35 @@ def test_a_damaged_checkpoint_is_skipped_aloud(fake, whole, tmp_path):
     assert outcome(run) == whole
 
 
+@pytest.mark.parametrize("unmarked", [True, False])
+def test_a_run_whose_states_are_gone_is_no_new_one(unmarked, fake, tmp_path):
+    """Fails when a run that lost its states is trained from the start, over its log and its epochs' parameters."""
+    run = tmp_path / "run"
+    loop.train(run, fake().program, Report())
+    if unmarked:
+        for sums in run.glob("checkpoints/state/*/SHA256SUMS"):
+            sums.unlink()
+    else:
+        shutil.rmtree(run / "checkpoints" / "state")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    reason = f"step {STEPS}: it has no SHA256SUMS; step 50: " if unmarked else f"is empty, with parameters of step {STEPS}"
+    with pytest.raises(SeqgenError, match=reason):
+        loop.train(run, fake().program, Report())
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("lost", ["checkpoints/params", "checkpoints/params/64/leaves.json"])
+def test_lost_parameters_are_written_again(lost, fake, whole, tmp_path):
+    """Fails when a run that ended cannot answer any more, though its state holds the weights, or does it unsaid."""
+    run, report = tmp_path / "run", Report()
+    loop.train(run, fake().program, Report())
+    shutil.rmtree(run / lost, ignore_errors=True)
+    (run / lost).unlink(missing_ok=True)
+    loop.train(run, fake().program, report)
+    assert report.notes[-1].startswith(f"written again from the state of step {STEPS}: no good checkpoint in ")
+    assert outcome(run) == whole
+
+
 def test_a_finished_run_is_left_alone(fake, whole, tmp_path):
     """Fails when resuming a run that has ended trains, evaluates or logs anything again."""
     run, it = tmp_path / "run", fake()
@@ -393,6 +442,7 @@ def test_the_line_that_a_kill_cut_off_is_left_out(tmp_path):
         (json.dumps({**train_event(2), "step": "2"}), "train event without 'step'"),
         (json.dumps({**train_event(2), "loss": None}), "train event without 'loss'"),
         (json.dumps({**train_event(2), "event": "evaluate"}), "evaluate event without 'split'"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
     ],
 )
 def test_a_foreign_line_is_named(line, reason, tmp_path):

@@ -20,7 +20,8 @@ from seqgen.runs import open_run
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data
 from seqgen.tasks.dates import Dates
-from seqgen.tasks.task import encode, render
+from seqgen.tasks.task import Layout, encode, render
+from seqgen.tasks.vocabulary import Vocabulary
 from seqgen.training import checkpoint, log
 from seqgen.training.state import HyperConfig
 from seqgen.types import Batch
@@ -83,6 +84,8 @@ def test_a_configuration_comes_back(config, tmp_path):
         ("hyper.lr", None, r"None is not of type float @ \$.hyper.lr$"),
         ("hyper.lr", -1, r"lr must be above 0 and finite in float32, not -1.0 @ \$.hyper$"),
         ("model.decoder.outputs", ["dott"], r"dott not in literal .* @ \$.model.decoder.outputs\[0\]"),
+        ("hyper.lr", float("inf"), r"lr must be above 0 and finite in float32, not inf @ \$.hyper$"),
+        ("hyper.dropout", 1 - 1e-12, r"dropout must be at least 0 and below 1, not 0.999999999999 @ \$.hyper$"),
         ("seed", -1, r"seed must be at least 0 and below 2\*\*32, not -1 @ \$$"),
     ],
 )
@@ -136,6 +139,26 @@ def test_names_are_claimed_in_order(tmp_path):
 def test_the_default_name_is_the_preset_s(variant):
     """Fails when a preset's run is called by another's name."""
     assert runs.default_name(presets.preset("dates", variant)) == f"dates-{variant}"
+
+
+def test_a_name_that_no_checkpoint_could_have(tmp_path):
+    """Fails when a run is made under a name that Orbax cannot write to, or an empty name is taken for none."""
+    for name in ("\udcff", "a\0b"):
+        with pytest.raises(UsageError, match=r"a run's path is UTF-8, without NUL"):
+            runs.create(config(), name, tmp_path / "runs")
+    with pytest.raises(UsageError, match=rf"{tmp_path} exists; another --name would do$"):
+        runs.create(config(), "", tmp_path)
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_a_model_that_cannot_fit_is_refused(tmp_path):
+    """Fails when training is begun that memory cannot hold, or bytes are counted for one weight a parameter."""
+    vast = replace(config(), model=seq2seq.Config(encoders.Config(hidden=10**8), decoders.Config(hidden=10**8)))
+    with pytest.raises(
+        UsageError, match=r"^a model of 80,0\d\d,\d{3},\d{3},\d{3},\d{3} parameters takes 1,28\d,\d{3},\d{3} GB"
+    ):
+        runs.create(vast, None, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_explicit_name_is_never_overwritten(tmp_path):
@@ -242,6 +265,27 @@ def test_another_vocabulary_is_refused(characters, copied):
         open_run(copied).predict(["1+1"])
 
 
+@pytest.mark.parametrize(
+    ("file", "path", "value", "reason"),
+    [
+        ("config.json", "model.delimiter", 999, "vocabulary.json: .* is not what the model was made for"),
+        ("config.json", "model.delimiter", -1, "vocabulary.json: .* is not what the model was made for"),
+        ("vocabulary.json", "layout.question_width", 0, r"widths must be 1 or more, not 0 and 3 @ \$.layout"),
+        ("vocabulary.json", "layout.answer_width", -5, r"widths must be 1 or more, not 5 and -5 @ \$.layout"),
+        ("config.json", "data.file", "\0", "cannot read \0: embedded null byte"),
+        ("config.json", "data.file", "\ud800", "cannot read \ud800: .*surrogates not allowed"),
+    ],
+)
+def test_values_that_no_run_has_are_refused(file, path, value, reason, copied):
+    """Fails when a delimiter from the end of the alphabet, a field without width or an impossible file name is taken up."""
+    content = json.loads((copied / file).read_text())
+    parent, field = path.split(".")
+    content[parent][field] = value
+    (copied / file).write_text(json.dumps(content))
+    with pytest.raises(SeqgenError, match=reason):
+        open_run(copied).evaluate()
+
+
 def test_a_vocabulary_outlives_its_data(book_run, tmp_path):
     """Fails when a run needs the file that it was trained on to answer, or evaluates on a file that has changed."""
     copied = Path(shutil.copytree(book_run, tmp_path / "copied"))
@@ -287,6 +331,15 @@ def test_answers_are_the_model_s(attending):
     assert [attending.predict([question])[0] for question in QUESTIONS] == answers
     with pytest.raises(UsageError, match="a list of questions"):
         attending.predict("1+2")
+
+
+def test_a_long_question_does_not_widen_the_others(attending, monkeypatch):
+    """Fails when a block's rows are counted by the layout's width, or answers of blocks of two widths do not join."""
+    widths = []
+    monkeypatch.setattr(evaluation, "block_rows", lambda width: widths.append(width) or 1)
+    long = "1" * 50 + "+2"
+    assert attending.predict([long, "1+2"]) == attending.predict([long]) + attending.predict(["1+2"])
+    assert widths == [52, 52, 5]
 
 
 @pytest.mark.parametrize("question", QUESTIONS[:3])
@@ -339,6 +392,13 @@ def test_the_book_s_split_has_no_validation_rows(book_run):
 
 
 # What training leaves
+
+
+def test_an_answer_that_fills_its_field_ends_with_it():
+    """Fails when a file without a blank, as the book's format allows, cannot be scored."""
+    vocabulary, layout = Vocabulary("0123456789+_"), Layout("book", False, 3, 1)
+    batch = encode([("1+2", "3"), ("4+5", "9")], vocabulary, layout)
+    assert evaluation.scored_positions(batch, vocabulary, layout).tolist() == [[True], [True]]
 
 
 def test_the_log_tells_what_was_scored(attending):
