@@ -305,6 +305,19 @@ def test_narrow_products_are_close():
     assert 1e-4 < np.abs(wide.logits - narrow.logits).max() < 0.2
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_weight_matrix_is_narrowed(name):
+    """Fails when a product with weights takes them as float32 though bfloat16 is asked for, so that narrow weights differ."""
+    cfg, params = replace(VARIANTS[name], dtype="bfloat16"), live_params(VARIANTS[name])
+    wide = {"v"}  # scores of additive attention
+    narrow = jax.tree.map_with_path(
+        lambda path, w: w if w.ndim < 2 or path[-1].name in wide else w.astype("bfloat16").astype("float32"), params
+    )
+    assert not np.array_equal(params.decoder.embedding, narrow.decoder.embedding)
+    batch = make_batch()
+    np.testing.assert_array_equal(forward(cfg, params, batch).logits, forward(cfg, narrow, batch).logits)
+
+
 @pytest.mark.parametrize(("reason", "options"), [
     ("LSTM on both sides", {"passed": "h+c", "encoder": "gru"}),
     ("LSTM on both sides", {"passed": "h+c", "decoder": "rnn"}),

@@ -77,9 +77,9 @@ def init_bridge(scheme: Scheme, key: Key[Array, ""], passed: Passed, width: int,
     return Bridge(init_linear(scheme, k_h, width, hidden), init_linear(scheme, k_c, width, hidden) if passed == "h+c" else None)
 
 
-def bridge(passed: Passed, cell: CellName, params: Bridge, final: Carry) -> Carry:
+def bridge(passed: Passed, cell: CellName, params: Bridge, final: Carry, *, dtype: Dtype = "float32") -> Carry:
     """The decoder's first carry from the encoder's final one."""
-    h = final.h if params.h is None else linear(params.h, final.h)
+    h = final.h if params.h is None else linear(params.h, final.h, dtype=dtype)
     if passed == "h":
         return CELLS[cell].carry(h)
-    return LstmCarry(h, final.c if params.c is None else linear(params.c, final.c))
+    return LstmCarry(h, final.c if params.c is None else linear(params.c, final.c, dtype=dtype))

@@ -57,7 +57,7 @@ def _encode(
     cfg: Config, params: Params, source: Int[Array, "B S"], length: Int[Array, " B"] | None, noise: Noise | None
 ) -> tuple[Memory, Carry]:
     memory, final = encoders.encode(cfg.encoder, params.encoder, source, length, noise, dtype=cfg.dtype)
-    return memory, encoders.bridge(cfg.passed, cfg.decoder.cell, params.bridge, final)
+    return memory, encoders.bridge(cfg.passed, cfg.decoder.cell, params.bridge, final, dtype=cfg.dtype)
 
 
 def apply(cfg: Config, params: Params, batch: Batch, carry: Carry, noise: Noise | None = None) -> tuple[Carry, Out]:

@@ -13,7 +13,7 @@ from seqgen.nn.init import Scheme
 from seqgen.types import Noise
 
 Dtype = Literal["float32", "bfloat16"]
-"""The precision of matrix products. Weights, sums and everything between products stay float32."""
+"""The precision of products with weight matrices. Weights, sums and all else, attention's scores with it, stay float32."""
 
 
 def _narrow(x: Float[Array, "..."], dtype: Dtype) -> Float[Array, "..."]:
