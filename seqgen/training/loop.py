@@ -152,7 +152,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
             if due:
                 checkpoint.save_state(run, step, (state, totals))
                 saved = time.monotonic()
-            if caught:
+            if caught and due:
                 raise Stopped(caught[0], run, f" at step {step}")
             if ended and step < program.steps:
                 items = program.plan(state)
