@@ -58,7 +58,8 @@ class Terminal:
         """An evaluation ended: its scores, and samples beside the truth."""
         self.exact = f"{event['exact_match']:.2%}"
         final = bool(event.get("final"))
-        head = "test" if final else f"epoch {round(event['epoch'], 2):g} of {round(self.steps / self.epoch_steps, 2):g} · {event['split']}"
+        epoch, epochs = round(event["epoch"], 2), round(self.steps / self.epoch_steps, 2)
+        head = "test" if final else f"epoch {epoch:g} of {epochs:g} · {event['split']}"
         tokens, loss = f"token accuracy {event['token_accuracy']:.2%}", f"loss {event['loss']:.4f} nats/token"
         lines = samples.splitlines()
         shown = lines if final or event["step"] == self.steps else lines[: 1 + SHOWN]
