@@ -10,7 +10,7 @@ Time      about an hour and a half on 2 cores; two processes, one a core (`tasks
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import tyro
 
@@ -21,14 +21,23 @@ from seqgen.config import RunConfig
 from seqgen.runs import Run, create, open_run
 from seqgen.training import log
 
+
+class Cell(NamedTuple):
+    """A row of the table, and how many seeds: ten where the mean over three left the neighbourhood of the book's number."""
+
+    task: str
+    model: str
+    reverse: bool
+    seeds: int
+
+
 CELLS = {
-    "addition-baseline": ("addition", "baseline", False, 10),
-    "addition-baseline-reverse": ("addition", "baseline", True, 10),
-    "addition-peeky": ("addition", "peeky", False, 10),
-    "addition-peeky-reverse": ("addition", "peeky", True, 3),
-    "dates-attention-reverse": ("dates", "attention", True, 3),
+    "addition-baseline": Cell("addition", "baseline", False, 10),
+    "addition-baseline-reverse": Cell("addition", "baseline", True, 10),
+    "addition-peeky": Cell("addition", "peeky", False, 10),
+    "addition-peeky-reverse": Cell("addition", "peeky", True, 3),
+    "dates-attention-reverse": Cell("dates", "attention", True, 3),
 }
-"""Task, model, reverse, and how many seeds: ten where the mean over three left the neighbourhood of the book's number."""
 
 FILES = {"addition": "addition.txt", "dates": "date.txt"}
 RUNS = Path("runs/book")
@@ -36,8 +45,8 @@ RUNS = Path("runs/book")
 
 def config(cell: str, folder: Path, seed: int) -> RunConfig:
     """One run of a cell."""
-    task, variant, reverse, _ = CELLS[cell]
-    return replace(presets.book(task, variant, str((folder / FILES[task]).resolve()), reverse=reverse), seed=seed)
+    task, model, reverse, _ = CELLS[cell]
+    return replace(presets.book(task, model, str((folder / FILES[task]).resolve()), reverse=reverse), seed=seed)
 
 
 def train(cell: str, folder: Path, seed: int) -> None:
@@ -78,7 +87,7 @@ def main(
 
     """
     for cell in only:
-        for seed in seeds or range(CELLS[cell][-1]):
+        for seed in seeds or range(CELLS[cell].seeds):
             train(cell, folder, seed)
     save("book", collect())
 

@@ -232,9 +232,11 @@ def measure(only: tuple[str, ...], repeats: int) -> dict[str, list[dict]]:
 
 
 def over_rounds(rows: tuple[dict, ...]) -> dict:
-    """The same row of several rounds: medians, and the ratio of each."""
-    middle = {name: statistics.median(row[name] for row in rows) for name, value in rows[0].items() if isinstance(value, float)}
-    return {**rows[0], **middle, "ratios": [row["ratio"] for row in rows]}
+    """The same row of several rounds: the ratio of each, and the median of every other number."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    ratios = columns.pop("ratio")
+    middle = {name: statistics.median(of) if isinstance(of[0], float) else of[0] for name, of in columns.items()}
+    return {**middle, "ratios": ratios}
 
 
 def geometric_means(rows: list[dict]) -> dict[str, list[float]]:

@@ -22,8 +22,8 @@ def write(path: Path, content: str | bytes) -> None:
     except OSError as error:
         with suppress(OSError):  # its folder is not one
             partial.unlink(missing_ok=True)
-        parent = f"{path.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror
-        raise SeqgenError(f"cannot write {path}: {parent}") from error
+        reason = f"{path.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror
+        raise SeqgenError(f"cannot write {path}: {reason}") from error
 
 
 @contextmanager

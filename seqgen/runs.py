@@ -87,10 +87,9 @@ class Run:
     @cached_property
     def params(self) -> Params:
         """The parameters of the selected epoch: the last, or the best one on the validation split (`--select best`)."""
-        like = jax.eval_shape(partial(self.model.init, self.config.model), jax.random.key(0))
         step = self.selected_step()
         try:
-            return checkpoint.restore_params(self.path, like, step)[1]
+            return checkpoint.restore_params(self.path, abstract_params(self.config), step)[1]
         except SeqgenError as error:
             resume = f"`seqgen resume {shlex.quote(str(self.path))}`"
             raise SeqgenError(f"{error}; {resume} writes the last epoch's again") from error
@@ -203,10 +202,14 @@ def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> 
     return run
 
 
+def abstract_params(config: RunConfig) -> Params:
+    """The parameters' shapes and dtypes, without values."""
+    return jax.eval_shape(partial(model_of(config.model).init, config.model), jax.random.key(0))
+
+
 def check_size(config: RunConfig) -> None:
     """Raises `UsageError` for a model whose training cannot fit: XLA may hang on one where it should refuse."""
-    params = jax.eval_shape(partial(model_of(config.model).init, config.model), jax.random.key(0))
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    count = sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))
     needed, memory = 4 * 4 * count, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > memory:  # float32: weights, gradients and Adam's two moments
         sizes = f"{needed / 1e9:,.0f} GB to train, and this machine has {memory / 1e9:,.0f} GB"

@@ -42,12 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        silence(1)
+        return 141
     except OSError as error:
-        if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:
+        if error.errno != errno.ENOSPC:
             raise
         silence(1)
-        if isinstance(error, BrokenPipeError):
-            return 141
         say(f"cannot write {error.filename or 'standard output'}: {error.strerror}")
         return 1
     except Exception as error:
@@ -94,14 +95,14 @@ def run(words: list[str]) -> None:
             print("seqgen", __version__)
         case [name, *arguments] if name in COMMANDS:
             use_compilation_cache()
-            load(COMMANDS[name][0]).main(arguments)
+            import_command(COMMANDS[name][0]).main(arguments)
         case [name, *_]:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
             raise UsageError(f"no command {name!r}; {hint}")
 
 
-def load(module: str) -> Any:
+def import_command(module: str) -> Any:
     """Import a command. A Ctrl-C meanwhile just ends the process: libraries make other errors of a KeyboardInterrupt."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is not signal.default_int_handler:
