@@ -1,6 +1,7 @@
 """What a run is: task x model x training, and its JSON."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -81,17 +82,33 @@ def _exactly(value: Any, kind: type) -> Any:
 CONVERTER = _converter()
 
 
+def flat(config: RunConfig) -> dict[str, Any]:
+    """Every field by its path: "training.epochs" -> 25."""
+    return dict(_leaves(CONVERTER.unstructure(config), ""))
+
+
+def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        yield from _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+
+
+def from_json(content: Any, kind: type) -> Any:
+    """Decoded JSON as one of our types. Raises `ValueError` that names the field."""
+    try:
+        return CONVERTER.structure(content, kind)
+    except cattrs.BaseValidationError as error:
+        raise ValueError("; ".join(cattrs.transform_error(error, format_exception=_say))) from error
+
+
 def structure(path: Path, kind: type) -> Any:
     """Read one of a run's JSON files. Raises `SeqgenError` that names the file and the field."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
-        return CONVERTER.structure(content, kind)
+        return from_json(content, kind)
     except OSError as error:
         raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
-    except cattrs.BaseValidationError as error:
-        raise SeqgenError(f"{path}: {'; '.join(cattrs.transform_error(error, format_exception=_say))}") from error
     except Exception as error:  # no JSON, not UTF-8, and what cattrs makes of foreign shapes
         raise SeqgenError(f"{path}: {error}") from error
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Array, Bool, Int
 
 from seqgen.decoding import generate
 from seqgen.tasks.task import Layout
@@ -84,16 +84,23 @@ def evaluate(
     model: ModuleType, cfg: Config, params: Params, batch: Batch, vocabulary: Vocabulary, layout: Layout, *, at_least: int = 0
 ) -> tuple[Scores, Int[np.ndarray, "N T"]]:
     """Scores over all rows, and the tokens generated. Splits padded to `at_least` so many rows share a program."""
+    shape = blocking(max(len(batch.source), at_least), batch.source.shape[1])
+    made, sums = decode_blocks(model, cfg, end_symbol(cfg, layout), params, blocks(batch, *shape))
+    return score(made, sums, batch, vocabulary, layout)
+
+
+def end_symbol(cfg: Config, layout: Layout) -> int | None:
+    """What ends an answer: the delimiter in the masked layout, nothing in the book's."""
+    return cfg.delimiter if layout.kind == "masked" else None
+
+
+def score(
+    made: Int[Array, "count block T"], sums: tuple[Array, Array], batch: Batch, vocabulary: Vocabulary, layout: Layout
+) -> tuple[Scores, Int[np.ndarray, "N T"]]:
+    """Scores of what `decode_blocks` made of a batch, and the tokens row by row."""
     rows = len(batch.source)
-    end = cfg.delimiter if layout.kind == "masked" else None
-    shape = blocking(max(rows, at_least), batch.source.shape[1])
-    made, (total, valid) = decode_blocks(model, cfg, end, params, blocks(batch, *shape))
     tokens = np.asarray(made).reshape(-1, batch.targets.shape[1])[:rows]
     targets, scored = np.asarray(batch.targets), scored_positions(batch, vocabulary, layout)
-    scores = Scores(
-        float(np.mean(exact_match(tokens, targets, np.asarray(batch.mask)))),
-        token_accuracy(tokens, targets, scored),
-        float(np.asarray(total, np.float64).sum() / np.asarray(valid, np.float64).sum()),
-        rows,
-    )
-    return scores, tokens
+    total, valid = (np.asarray(each, np.float64).sum() for each in sums)
+    right = exact_match(tokens, targets, np.asarray(batch.mask))
+    return Scores(float(np.mean(right)), token_accuracy(tokens, targets, scored), float(total / valid), rows), tokens

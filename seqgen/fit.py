@@ -4,6 +4,8 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
+from jaxtyping import Int
 from matplotlib.figure import Figure
 
 from seqgen import evaluation, viz
@@ -69,12 +71,21 @@ def evaluate(run: Run, split: Split, params: Params, step: int, epoch: float) ->
     scores, tokens = evaluation.evaluate(
         run.model, run.config.model, params, run.batch(split), run.vocabulary, run.layout, at_least=at_least
     )
+    return scored(split, step, epoch, scores), samples(run, split, tokens)
+
+
+def scored(split: Split, step: int, epoch: float, scores: evaluation.Scores) -> log.Event:
+    """An evaluation as the log has it."""
+    return {"event": "evaluate", "split": split, "step": step, "epoch": epoch, **scores._asdict()}
+
+
+def samples(run: Run, split: Split, tokens: Int[np.ndarray, "N T"]) -> str:
+    """The first questions of a split with truth, guess and a tick or a cross, in columns."""
     guesses = [render(row, run.vocabulary, run.layout) for row in tokens[:SAMPLES]]
-    rows = [(*pair, guess) for pair, guess in zip(run.pairs(split), guesses, strict=False)]
-    return {"event": "evaluate", "split": split, "step": step, "epoch": epoch, **scores._asdict()}, samples(rows)
+    return columns([(*pair, guess) for pair, guess in zip(run.pairs(split), guesses, strict=False)])
 
 
-def samples(rows: list[tuple[str, str, str]]) -> str:
+def columns(rows: list[tuple[str, str, str]]) -> str:
     """Question, truth, guess and a tick or a cross, in columns."""
     rows = [("question", "truth", "guess"), *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -85,16 +96,24 @@ def samples(rows: list[tuple[str, str, str]]) -> str:
 
 def test(run: Run, program: loop.Program, report: loop.Report) -> log.Event:
     """The test set's one evaluation, of the selected epoch; taken from the log where it stands there."""
+    if (event := tested(run)) is not None:
+        return event
     step = run.selected_step()
-    for event in log.read(run.path):
-        if event["event"] == "evaluate" and event["split"] == "test" and event.get("selected_step", event["step"]) == step:
-            return event
     event, text = evaluate(run, "test", run.params, step, step / program.epoch_steps)
     event = {**event, "final": True, "step": program.steps, "selected_step": step}
     write(run.path / "samples" / "test.txt", text)
     log.append(run.path, event)
     report.evaluated(event, text)
     return event
+
+
+def tested(run: Run) -> log.Event | None:
+    """The selected epoch's score on the test set, if the log has it."""
+    step = run.selected_step()
+    for event in log.read(run.path):
+        if event["event"] == "evaluate" and event["split"] == "test" and event.get("selected_step", event["step"]) == step:
+            return event
+    return None
 
 
 def draw(run: Run) -> None:

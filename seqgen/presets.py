@@ -3,6 +3,7 @@
 from seqgen.config import RunConfig, Training
 from seqgen.models import decoders, encoders, seq2seq
 from seqgen.nn.init import SchemeName
+from seqgen.sweep import Sweep
 from seqgen.tasks import TASKS
 from seqgen.tasks.dataset import Data
 from seqgen.training.state import HyperConfig
@@ -14,6 +15,12 @@ READERS: dict[str, tuple[tuple, tuple]] = {
     "peeky-attention": (("summary",), ("summary", "dot")),
 }
 """A variant's readers: what joins the recurrence, and what joins the readout."""
+
+
+def readers() -> Sweep:
+    """The four variants as changes of a configuration."""
+    places = ("model.decoder.inputs", "model.decoder.outputs")
+    return {variant: dict(zip(places, READERS[variant], strict=True)) for variant in READERS}
 
 
 def model(variant: str, *, embedding: int, hidden: int, init: SchemeName = "book") -> seq2seq.Config:

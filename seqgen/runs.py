@@ -5,9 +5,8 @@ config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  
 
 import json
 import os
-import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,11 +23,11 @@ from seqgen.decoding import generate
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.files import write
 from seqgen.models import model_of
-from seqgen.tasks.dataset import Dataset, checksum, load
+from seqgen.tasks.dataset import Data, Dataset, checksum, load
 from seqgen.tasks.task import Layout, Pair, encode, encode_questions, reading_order, render
 from seqgen.tasks.vocabulary import DELIMITER, Vocabulary
 from seqgen.training import checkpoint, log
-from seqgen.training.loop import best_step
+from seqgen.training.loop import best_step, resuming
 from seqgen.types import Batch, Config, Params
 from seqgen.versions import versions
 
@@ -91,8 +90,7 @@ class Run:
         try:
             return checkpoint.restore_params(self.path, abstract_params(self.config), step)[1]
         except SeqgenError as error:
-            resume = f"`seqgen resume {shlex.quote(str(self.path))}`"
-            raise SeqgenError(f"{error}; {resume} writes the last epoch's again") from error
+            raise SeqgenError(f"{error}; `{resuming(self.path)}` writes the last epoch's again") from error
 
     def selected_step(self) -> int:
         """The step of the selected epoch. Raises `SeqgenError` while there is none."""
@@ -101,7 +99,7 @@ class Run:
             epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
             steps = [best_step(epochs)] if epochs else []
         if not steps:
-            raise SeqgenError(f"{self.path} has no finished epoch yet; `seqgen resume {shlex.quote(str(self.path))}` trains it")
+            raise SeqgenError(f"{self.path} has no finished epoch yet; `{resuming(self.path)}` trains it")
         return steps[-1]
 
     @property
@@ -126,8 +124,8 @@ class Run:
         rows = len(questions)
         filled = [*questions, *[questions[0]] * ((1 << (rows - 1).bit_length()) - rows)]
         source, length = encode_questions(filled, self.vocabulary, self.layout)
-        masked = self.layout.kind == "masked"
-        limit, end = self.layout.answer_width + masked, self.config.model.delimiter if masked else None
+        end = evaluation.end_symbol(self.config.model, self.layout)
+        limit = self.layout.answer_width + (end is not None)
         made = decode(self.model, self.config.model, limit, end, self.params, source, length)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
 
@@ -177,6 +175,17 @@ def decode(model: ModuleType, cfg: Config, limit: int, end: int | None, params: 
 
 def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> Run:
     """Make the directory of a new run. Raises `UsageError` if `name` exists, `SeqgenError` if it cannot be written."""
+    config, dataset = complete(config)
+    path = claim(folder, name, config)
+    try:
+        return furnish(path, config, dataset)
+    except BaseException:  # Ctrl-C, too
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def complete(config: RunConfig, load: Callable[[Data], Dataset] = load) -> tuple[RunConfig, Dataset]:
+    """A configuration with what comes from its data. Raises `UsageError` where it cannot be trained."""
     if config.data.file is not None:
         config = replace(config, data=replace(config.data, sha256=checksum(config.data.file)))
     dataset = load(config.data)
@@ -186,17 +195,17 @@ def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> 
     if len(dataset.splits.train) < config.training.batch:
         raise UsageError(f"--batch {config.training.batch} is more than the {len(dataset.splits.train)} training examples")
     check_size(config)
-    path = claim(folder, name, config)
-    try:  # config.json comes last: a folder that has it is a run
-        for stem, content in (
-            ("vocabulary", CONVERTER.unstructure(_Text(vocabulary.characters, dataset.layout))),
-            ("versions", versions()),
-            ("config", CONVERTER.unstructure(config)),
-        ):
-            write(path / f"{stem}.json", json.dumps(content, indent=1) + "\n")
-    except BaseException:  # Ctrl-C, too
-        shutil.rmtree(path, ignore_errors=True)
-        raise
+    return config, dataset
+
+
+def furnish(path: Path, config: RunConfig, dataset: Dataset) -> Run:
+    """Write a run's first files. config.json comes last: a folder that has it is a run."""
+    for stem, content in (
+        ("vocabulary", CONVERTER.unstructure(_Text(dataset.vocabulary.characters, dataset.layout))),
+        ("versions", versions()),
+        ("config", CONVERTER.unstructure(config)),
+    ):
+        write(path / f"{stem}.json", json.dumps(content, indent=1) + "\n")
     run = Run(path)
     run.dataset = dataset
     return run
@@ -236,7 +245,7 @@ def claim(folder: Path, name: str | None, config: RunConfig) -> Path:
             raise UsageError(f"cannot make {str(path)!r}: a run's path is UTF-8, without NUL") from error
         return path
     path = locate(names[-1], folder)
-    resume = f", or `seqgen resume {shlex.quote(str(path))}` to go on" if is_run(path) else ""
+    resume = f", or `{resuming(path)}` to go on" if is_run(path) else ""
     raise UsageError(f"{path} exists; another --name would do{resume}")
 
 

@@ -26,7 +26,8 @@ def versions() -> dict[str, str | int | None]:
     """Versions, devices and cores: a resumed run is bit for bit the same only where these are."""
     import jax  # here, so that `seqgen doctor` can speak before jax does
 
-    devices = [device.device_kind for device in jax.devices()]
+    kinds = [device.device_kind for device in jax.devices()]
+    devices = kinds if jax.default_backend() != "cpu" else kinds[:1]  # a CPU may be one device a core: no bit depends on it
     return {
         "seqgen": __version__,
         "python": platform.python_version(),

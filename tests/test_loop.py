@@ -240,7 +240,7 @@ def test_a_signal_before_the_first_step_stops_there(number, fake, tmp_path):
             signal.raise_signal(number)
         loop.train(tmp_path, it.program, Report())
 
-    with pytest.raises(loop.Stopped) as stopped, loop.stoppable(tmp_path):
+    with pytest.raises(loop.Stopped) as stopped, loop.stoppable(loop.resuming(tmp_path)):
         compile_and_train()
     assert str(stopped.value) == f"stopped; go on with: seqgen resume {tmp_path}"
     assert (stopped.value.exit_code, it.spans) == (128 + number, [])
@@ -262,7 +262,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path):
 
     with loop.handling(signal.default_int_handler):
         before = loop.handlers()
-        with pytest.raises(loop.Stopped) as stopped, loop.stoppable(tmp_path):
+        with pytest.raises(loop.Stopped) as stopped, loop.stoppable(loop.resuming(tmp_path)):
             twice()
         assert loop.handlers() == before
     assert (str(stopped.value), stopped.value.exit_code) == (f"stopped; go on with: seqgen resume {tmp_path}", 130)

@@ -16,6 +16,7 @@ from seqgen.errors import SeqgenError, UsageError
 
 COMMANDS = {
     "train": ("seqgen.cli.train", "train a model on a task: seqgen train dates attention"),
+    "sweep": ("seqgen.cli.sweep", "train all variants and seeds of an experiment: seqgen sweep experiments.addition"),
     "resume": ("seqgen.cli.resume", "go on with a run that was stopped"),
     "evaluate": ("seqgen.cli.evaluate", "exact match, token accuracy and loss of a run"),
     "predict": ("seqgen.cli.predict", "answer questions, from the arguments or standard input"),

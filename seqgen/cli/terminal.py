@@ -12,7 +12,7 @@ from seqgen.fit import fit
 from seqgen.runs import Run
 from seqgen.training.chunk import Totals
 from seqgen.training.log import Event
-from seqgen.training.loop import stoppable
+from seqgen.training.loop import resuming, stoppable
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""
@@ -78,9 +78,27 @@ class Terminal:
             silence(2)
 
 
+class SweepTerminal(Terminal):
+    """A `groups.Report`: one bar over all members of all groups."""
+
+    def begin(self, steps: int, epoch_steps: int = 1, batch: int = 1) -> None:
+        """How many model-steps there are."""
+        super().begin(steps, epoch_steps, batch)
+        self.done, self.began = 0, time.monotonic()
+
+    def advance(self, steps: int, line: str) -> None:
+        """So many more are done."""
+        self.done += steps
+        self.progress.update(self.bar, completed=self.done, description=line)
+        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
+            left = (time.monotonic() - self.began) / self.done * (self.steps - self.done)
+            self.note(f"{self.done:,} of {self.steps:,} model-steps · {line} · {left / 60:.0f} min left")
+            self.said = time.monotonic()
+
+
 def run_to_end(run: Run) -> None:
     """Train a run while telling how it goes; standard output gets its path, so that a script can go on with it."""
-    with Terminal() as terminal, stoppable(run.path):
+    with Terminal() as terminal, stoppable(resuming(run.path)):
         terminal.note(f"{run.path}: {run.config.data.task.name}, seed {run.config.seed}")
         if changes := run.changes():
             terminal.note(f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit")

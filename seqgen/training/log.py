@@ -17,7 +17,7 @@ TIMES = frozenset({"seconds", "examples_per_second"})
 NUMBER = (int, float)
 TRAINED = {"step": int, "epoch": NUMBER, "loss": NUMBER, "gradient_norm": NUMBER, "examples_per_second": NUMBER}
 SCORED = {"split": str, "step": int, "epoch": NUMBER, "exact_match": NUMBER, "token_accuracy": NUMBER, "loss": NUMBER}
-FIELDS: dict[str, dict[str, Any]] = {"train": TRAINED, "evaluate": SCORED | {"examples": int}}
+FIELDS: dict[str, dict[str, Any]] = {"train": TRAINED, "evaluate": SCORED | {"examples": int}, "broken": {"step": int}}
 """The events there are, and what each has at least."""
 
 

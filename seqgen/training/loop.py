@@ -56,9 +56,14 @@ class Report(Protocol):
 class Stopped(SeqgenError):
     """A signal asked for an end; a resumed run loses nothing of what was saved."""
 
-    def __init__(self, number: int, run: Path, where: str = "") -> None:
-        super().__init__(f"stopped{where}; go on with: seqgen resume {shlex.quote(str(run))}")
+    def __init__(self, number: int, again: str, where: str = "") -> None:
+        super().__init__(f"stopped{where}; go on with: {again}")
         self.exit_code = 128 + number
+
+
+def resuming(run: Path) -> str:
+    """The command that goes on with a run."""
+    return f"seqgen resume {shlex.quote(str(run))}"
 
 
 @contextmanager
@@ -109,13 +114,16 @@ def signals() -> Generator[list[int]]:
 
 
 @contextmanager
-def stoppable(run: Path) -> Generator[None]:
-    """Around `train` and what comes before and after it: a signal before it stops at its first step; Ctrl-C twice at once."""
+def stoppable(again: str) -> Generator[None]:
+    """Around `train` and what comes before and after it: a signal before it stops at its first step; Ctrl-C twice at once.
+
+    `again` is the command that goes on.
+    """
     with signals():
         try:
             yield
         except KeyboardInterrupt as error:
-            raise Stopped(signal.SIGINT, run) from error
+            raise Stopped(signal.SIGINT, again) from error
 
 
 def train(run: Path, program: Program, report: Report) -> Params:
@@ -131,7 +139,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
     report.begin(program.steps, program.epoch_steps, program.batch)
     with signals() as caught:
         if caught:
-            raise Stopped(caught[0], run)
+            raise Stopped(caught[0], resuming(run))
         while step < program.steps:
             first = step % program.epoch_steps
             last = min(first + pace.steps, next_line(first, program.epoch_steps), program.steps - (step - first))
@@ -141,7 +149,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
             pace.lap(last - first)
             report.chunk(step, totals, pace.rate)
             if last == next_line(first, program.epoch_steps) or step == program.steps:
-                log.append(run, training_event(step, program, totals, pace.rate))
+                log.append(run, training_event(step, program.epoch_steps, totals, pace.rate))
                 totals = zero_totals(SUMS)
             ended = last == program.epoch_steps or step == program.steps
             due = ended or caught or time.monotonic() - saved > SAVE_SECONDS
@@ -153,7 +161,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
                 checkpoint.save_state(run, step, (state, totals))
                 saved = time.monotonic()
             if caught and due:
-                raise Stopped(caught[0], run, f" at step {step}")
+                raise Stopped(caught[0], resuming(run), f" at step {step}")
             if ended and step < program.steps:
                 items = program.plan(state)
             pace.start()
@@ -200,13 +208,13 @@ def not_finite(run: Path, what: str, step: int) -> SeqgenError:
     return SeqgenError(f"{run}: {what} not finite at step {step}; {intact}; a lower --lr or --clip may do")
 
 
-def training_event(step: int, program: Program, totals: Totals, rate: float) -> log.Event:
+def training_event(step: int, epoch_steps: int, totals: Totals, rate: float) -> log.Event:
     """One line of the log: means since the last one, the loss in nats a token."""
     sums, steps = totals.sums, int(totals.steps)
     return {
         "event": "train",
         "step": step,
-        "epoch": step / program.epoch_steps,
+        "epoch": step / epoch_steps,
         "loss": float(sums["loss"]) / float(sums["tokens"]),
         "gradient_norm": float(sums["gradient_norm"]) / steps,
         "examples_per_second": rate,

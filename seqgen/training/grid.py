@@ -1,0 +1,108 @@
+"""Many runs of one program as one program: members on a leading axis M, shared out over devices, in a layout on each."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Int
+
+from seqgen.training.chunk import NEVER, Totals
+from seqgen.training.state import TrainState
+from seqgen.types import Member, Tree
+
+AXIS = "members"
+
+LayoutName = Literal["map", "vmap"]
+LAYOUTS: dict[LayoutName, Callable] = {"map": jax.lax.map, "vmap": lambda function, each: jax.vmap(function)(each)}
+"""Inside a device, members take turns, or go abreast."""
+
+
+class Lane(NamedTuple):
+    """What a member of a grid is beside its state. `data` says which of the stacked data sets is its own."""
+
+    member: Member
+    data: Int[Array, ""]
+    alive: Bool[Array, ""]
+    """False for what only fills up the last device."""
+
+
+def default_layout() -> LayoutName:
+    """Turns on a CPU, where the state of one member stays in the cache; abreast on an accelerator, which one cannot fill."""
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def mesh_for(members: int) -> Mesh:
+    """A line of devices, no more of them than there are members."""
+    devices = jax.devices()[:members]
+    return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
+
+
+def shared_on(mesh: Mesh) -> NamedSharding:
+    """The whole on every device."""
+    return NamedSharding(mesh, P())
+
+
+def each_on(mesh: Mesh) -> NamedSharding:
+    """A part of the members on every device."""
+    return NamedSharding(mesh, P(AXIS))
+
+
+def over_members(function: Callable[..., Tree], *, layout: LayoutName, mesh: Mesh) -> Callable[..., Tree]:
+    """`function(shared, *each)`, written for one member, over a leading axis M of every leaf of `each`.
+
+    M must be a multiple of the devices in `mesh`; `shared` is seen whole by all.
+    """
+
+    def on_device(shared: Tree, each: Tree) -> Tree:
+        return LAYOUTS[layout](lambda one: function(shared, *one), each)
+
+    split = jax.shard_map(on_device, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
+    return lambda shared, *each: split(shared, each)
+
+
+def while_finite(chunk: Callable) -> Callable[..., tuple[TrainState, Totals]]:
+    """`run_chunk` as `over_members` wants it; a member that is not alive, or whose loss was not finite, stays as it is."""
+
+    def one(
+        shared: tuple[Tree, Int[Array, "2"]], lane: Lane, items: Tree, state: TrainState, totals: Totals
+    ) -> tuple[TrainState, Totals]:
+        data, span = shared
+        going = lane.alive & (totals.broken == NEVER)
+        return jax.lax.cond(going, lambda: chunk(data, lane.member, state, totals, items, span), lambda: (state, totals))
+
+    return one
+
+
+def padded(tree: Tree, count: int) -> Tree:
+    """[M, ...] as [count, ...]: the first member again, as often as it takes."""
+    rows = np.concatenate([np.arange(len(jax.tree.leaves(tree)[0])), np.zeros(count, int)])[:count]
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def predicted_bytes(program: jax.stages.Compiled, mesh: Mesh) -> int:
+    """What a compiled program takes on one accelerator, or on all devices of a CPU, which share one memory."""
+    a = program.memory_analysis()
+    one = a.argument_size_in_bytes + a.output_size_in_bytes + a.temp_size_in_bytes - a.alias_size_in_bytes
+    return one * (mesh.size if jax.default_backend() == "cpu" else 1)
+
+
+def available_bytes() -> int:
+    """What an accelerator has, or what this machine and its control group leave to us."""
+    if (stats := jax.devices()[0].memory_stats()) and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path, field in (("/proc/meminfo", "MemAvailable:"), ("/sys/fs/cgroup/memory.max", "")):
+        try:
+            words = Path(path).read_text().split()
+        except OSError:
+            continue
+        at = words.index(field) + 1 if field in words else 0
+        if words[at].isdigit():  # not "max"
+            free.append(int(words[at]) * (1024 if field else 1))
+    return min(free)
