@@ -47,6 +47,10 @@ class Training:
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a fraction of all steps, at least 0 and below 1, not {self.warmup}")
 
+    def length(self, epoch_steps: int) -> int:
+        """How many steps it takes."""
+        return self.steps or self.epochs * epoch_steps
+
 
 @dataclass(frozen=True)
 class RunConfig:

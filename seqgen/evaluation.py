@@ -2,11 +2,11 @@
 
 from functools import partial
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Bool, Int
 
 from seqgen.decoding import generate
 from seqgen.tasks.task import Layout
@@ -95,7 +95,7 @@ def end_symbol(cfg: Config, layout: Layout) -> int | None:
 
 
 def score(
-    made: Int[Array, "count block T"], sums: tuple[Array, Array], batch: Batch, vocabulary: Vocabulary, layout: Layout
+    made: Int[Any, "count block T"], sums: tuple[Any, Any], batch: Batch, vocabulary: Vocabulary, layout: Layout
 ) -> tuple[Scores, Int[np.ndarray, "N T"]]:
     """Scores of what `decode_blocks` made of a batch, and the tokens row by row."""
     rows = len(batch.source)

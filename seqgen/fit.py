@@ -45,7 +45,7 @@ def build(run: Run, held_out: Split) -> loop.Program:
     config, model = run.config, run.model
     batch = run.batch("train")
     source = Epochs(len(batch.source), config.training.batch)
-    steps = config.training.steps or config.training.epochs * source.steps
+    steps = config.training.length(source.steps)
     optimizer = adam(config.training.schedule, config.training.warmup, steps)
     member = Member(jax.random.key(config.seed), config.hyper.traced())
     data = jax.device_put(batch)
@@ -125,10 +125,14 @@ def draw(run: Run) -> None:
             save(run.path / "figures" / "attention", viz.attention_figure(drawn))
 
 
-def maps(run: Run, questions: list[str]) -> list[viz.AttentionMap]:
-    """What is drawn of a run's answers: one map a question and head; nothing of an answer that is empty."""
+def maps(run: Run, questions: list[str], *, gold: bool = False) -> list[viz.AttentionMap]:
+    """What is drawn of a run's answers: one map a question and head; nothing of an answer that is empty.
+
+    With `gold`, the positions that the task says each character is read from are outlined; the answers must be right.
+    """
+    task = run.dataset.task
     return [
-        viz.AttentionMap(weights, seen.question, seen.answer)
+        viz.AttentionMap(weights, seen.question, seen.answer, task.gold(seen.question, seen.answer) if gold else None)
         for seen in map(run.attention, questions)
         if seen.answer
         for weights in seen.weights

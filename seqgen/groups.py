@@ -5,16 +5,11 @@
 <sweep>/.groups/<digest>/checkpoints/state/   their stacked state, until all have their weights
 """
 
-import hashlib
-import json
-import shutil
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +17,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seqgen import evaluation
-from seqgen.config import RunConfig, flat
+from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.files import alone, write
-from seqgen.fit import samples, scored, tested
 from seqgen.models import model_of
-from seqgen.runs import Run, Split, abstract_params, complete, furnish, is_run
+from seqgen.runs import Split, abstract_params, complete
 from seqgen.tasks.dataset import Data, Dataset, load
 from seqgen.tasks.task import encode
-from seqgen.training import checkpoint, grid, log
-from seqgen.training.chunk import NEVER, SUMS, Totals, run_chunk, zero_totals
+from seqgen.training import grid
+from seqgen.training.chunk import SUMS, Totals, run_chunk, zero_totals
 from seqgen.training.grid import Lane, LayoutName
-from seqgen.training.loop import SAVE_SECONDS, Pace, Stopped, signals, training_event
 from seqgen.training.objective import teacher_forced
 from seqgen.training.source import Epochs
 from seqgen.training.state import TrainState, adam, create
@@ -48,16 +40,6 @@ class Planned(NamedTuple):
     dataset: Dataset
 
 
-class Report(Protocol):
-    """What the terminal is told; a model-step is one training step of one member."""
-
-    def begin(self, model_steps: int) -> None: ...
-
-    def advance(self, model_steps: int, line: str) -> None: ...
-
-    def note(self, line: str) -> None: ...
-
-
 class Group:
     """Members that share an architecture and all shapes, and so one compiled program."""
 
@@ -68,7 +50,7 @@ class Group:
         splits = self.dataset.splits
         self.held_out: Split = "validation" if splits.validation else "test"
         self.source = Epochs(len(splits.train), self.config.training.batch)
-        self.steps = self.config.training.steps or self.config.training.epochs * self.source.steps
+        self.steps = self.config.training.length(self.source.steps)
 
     @property
     def parameters(self) -> int:
@@ -178,8 +160,8 @@ def compile_for(group: Group, members: int, layout: LayoutName) -> Program:
 
 
 def fresh_totals(count: int) -> Totals:
-    """Nothing summed yet, for each member."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), count), zero_totals(SUMS))
+    """Nothing summed yet, for each member, on the host."""
+    return jax.tree.map(lambda leaf: np.full(count, leaf), zero_totals(SUMS))
 
 
 def compile_fitting(group: Group, layout: LayoutName, at_once: int | None, at_least: int = 1) -> Program:
@@ -192,226 +174,3 @@ def compile_fitting(group: Group, layout: LayoutName, at_once: int | None, at_le
             raise SeqgenError(f"{group.members[0].path} and the {members - 1} others of its group do not fit: {need}")
         count = max(at_least, -(-count // 2))
     return program
-
-
-class Job(NamedTuple):
-    """A group with its program, and its members in the chunks that train together, begun ones first."""
-
-    group: Group
-    program: Program
-    chunks: list[list[Planned]]
-
-
-def jobs(planned: Sequence[Planned], folder: Path, layout: LayoutName, at_once: int | None) -> list[Job]:
-    """What is still to be done, compiled. Raises what `made` and `compile_fitting` raise; nothing is written."""
-    begun = interrupted(folder, planned)
-    known = {member.path: member for member in [*planned, *(member for chunk in begun for member in chunk)]}
-    held = {member.path for chunk in begun for member in chunk}
-    waiting = [member for path, member in known.items() if path in held or not (made(member) and finished(member))]
-    found = []
-    for group in grouped(waiting):
-        paths = {member.path for member in group.members}
-        chunks = [chunk for chunk in begun if chunk[0].path in paths]
-        program = compile_fitting(group, layout, at_once, max(map(len, chunks), default=1))
-        rest = [member for member in group.members if member.path not in held]
-        chunks += [rest[i : i + program.count] for i in range(0, len(rest), program.count)]
-        found.append(Job(group, program, chunks))
-    return found
-
-
-def made(member: Planned) -> bool:
-    """Whether a member has its directory. Raises `UsageError` where what stands there was made with other settings."""
-    if not is_run(member.path):
-        return False
-    then, now = flat(Run(member.path).config), flat(member.config)
-    for field in sorted(then.keys() | now.keys()):
-        if then.get(field) != now.get(field):
-            was = f"{field} {then.get(field)!r}, now {now.get(field)!r}"
-            raise UsageError(f"{member.path} was made with {was}; another --name would do")
-    return True
-
-
-def finished(member: Planned) -> bool:
-    """Whether a member has its last weights and its test, or has broken off for good."""
-    run = Run(member.path)
-    return broken(run) or bool(checkpoint.steps(run.path, "params") and tested(run))
-
-
-def broken(run: Run) -> bool:
-    """Whether a member's loss became non-finite."""
-    return any(event["event"] == "broken" for event in log.read(run.path))
-
-
-def gathering(folder: Path, members: Sequence[Planned]) -> Path:
-    """Where the stacked state of some members is kept."""
-    names = " ".join(member.path.name for member in members)
-    return folder / ".groups" / hashlib.sha256(names.encode()).hexdigest()[:12]
-
-
-def interrupted(folder: Path, planned: Sequence[Planned]) -> list[list[Planned]]:
-    """The chunks of members whose stacked state was saved, those with members that are not asked for now among them."""
-    known, found = {member.path.name: member for member in planned}, []
-    for path in sorted(folder.glob(".groups/*/members.json")):
-        names = json.loads(path.read_text())
-        if checkpoint.steps(path.parent, "state"):
-            found.append([known.get(name) or reopened(folder / name) for name in names])
-    return found
-
-
-def reopened(path: Path) -> Planned:
-    """A member as its directory tells."""
-    run = Run(path)
-    return Planned(path, run.config, run.dataset)
-
-
-def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, caught: list[int], again: str) -> None:
-    """Train some members of a group to their end, from wherever their stacked state stands.
-
-    Where chunks of steps end depends on the clock, but nothing else does. Raises `Stopped` after a signal.
-    """
-    group, program = job.group, job.program
-    runs = [Run(member.path) if is_run(member.path) else furnish(*member) for member in members]
-    kept = gathering(folder, members)
-    with ExitStack() as stack:
-        for run in runs:
-            stack.enter_context(alone(run.path))
-        write(kept / "members.json", json.dumps([member.path.name for member in members]))
-        training = Grid(group, program, members, runs, kept, report)
-        training.train(caught, again)
-        training.finish()
-    shutil.rmtree(kept)
-
-
-class Grid:
-    """Some members of a group while they train: their state on the devices, their directories on the disk."""
-
-    def __init__(self, group: Group, program: Program, members: Sequence[Planned], runs: list[Run], kept: Path, report: Report):
-        self.group, self.program, self.runs, self.kept, self.report = group, program, runs, kept, report
-        self.each, shared = grid.each_on(program.mesh), grid.shared_on(program.mesh)
-        self.lanes = jax.device_put(group.lanes(members, program.count), self.each)
-        self.which = [list(group.datasets).index(member.config.data) for member in members]
-        self.data = jax.device_put(group.train_data, shared)
-        self.held_out = list(group.batches(group.held_out).values())
-        self.blocks = jax.device_put(group.blocks(group.batches(group.held_out)), shared)
-        self.step, self.state, self.totals = self.restored()
-
-    def restored(self) -> tuple[int, TrainState, Totals]:
-        """The newest good stacked state, or a new start; the members' logs are cut back to its step."""
-        fresh = self.program.create((), self.lanes), fresh_totals(self.program.count)
-        step, tree = 0, fresh
-        if checkpoint.numbered(self.kept, "state"):
-            like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(self.runs), *leaf.shape[1:]), leaf.dtype), fresh)
-            step, loaded, skipped = checkpoint.restore_state(self.kept, like)
-            for line in skipped:
-                self.report.note(f"skipped a checkpoint: {line}")
-            tree = grid.padded(loaded, self.program.count)
-        for run in self.runs:
-            log.cut(run.path, step)
-        return step, *jax.device_put(tree, self.each)
-
-    def train(self, caught: list[int], again: str) -> None:
-        """All steps that are left."""
-        group, pace, saved = self.group, Pace(self.group.config.training.batch), time.monotonic()
-        items = self.plan()
-        while self.step < group.steps:
-            first = self.step % group.source.steps
-            last = min(first + pace.steps, group.source.steps, group.steps - (self.step - first))
-            shared = self.data, np.array([first, last], np.int32)
-            self.state, self.totals = self.program.chunk(shared, self.lanes, items, self.state, self.totals)
-            jax.block_until_ready(self.totals)
-            self.step += last - first
-            pace.lap(last - first)
-            self.report.advance((last - first) * len(self.runs), self.told())
-            ended = last == group.source.steps or self.step == group.steps
-            if ended:
-                self.finish_epoch(pace.rate)
-            if ended or caught or time.monotonic() - saved > SAVE_SECONDS:
-                checkpoint.save_state(self.kept, self.step, self.host((self.state, self.totals)))
-                saved = time.monotonic()
-            if caught:
-                raise Stopped(caught[0], again, f" at step {self.step}")
-            if ended:
-                items = self.plan()
-            pace.start()
-
-    def plan(self) -> Tree:
-        """Which examples each member sees in this epoch."""
-        return self.program.plan(np.int32(self.step), self.lanes)
-
-    def host(self, tree: Tree) -> Tree:
-        """What is on the devices as NumPy arrays, without what fills up the last one."""
-        return jax.tree.map(lambda leaf: leaf[: len(self.runs)], jax.device_get(tree))
-
-    def told(self) -> str:
-        """Who trains, and how far."""
-        sums = self.host(self.totals).sums
-        loss = np.mean(sums["loss"] / np.maximum(sums["tokens"], 1))
-        more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
-        return f"{self.runs[0].path.name}{more} · epoch {self.step / self.group.source.steps:.1f} · loss {loss:.4f}"
-
-    def evaluate(self, blocks: Batch, batches: list[Batch]) -> tuple[list[tuple[evaluation.Scores, np.ndarray]], np.ndarray]:
-        """Each member's scores and tokens, and whether its weights are finite."""
-        made, sums, finite = self.host(self.program.evaluate(blocks, self.lanes, self.state.params))
-        scores = []
-        for i, (run, which) in enumerate(zip(self.runs, self.which, strict=True)):
-            mine = jax.tree.map(lambda leaf, i=i: leaf[i], (made, sums))
-            scores.append(evaluation.score(*mine, batches[which], run.vocabulary, run.layout))
-        return scores, finite
-
-    def finish_epoch(self, rate: float) -> None:
-        """Evaluate the held-out split; each member's log gets its lines, one that broke is marked."""
-        split, totals = self.group.held_out, self.host(self.totals)
-        scores, finite = self.evaluate(self.blocks, self.held_out)
-        stopped = np.full(self.program.count, NEVER)
-        for i, (run, (score, _)) in enumerate(zip(self.runs, scores, strict=True)):
-            mine = jax.tree.map(lambda leaf, i=i: leaf[i], totals)
-            at = int(mine.broken) if finite[i] and np.isfinite(score.loss) else min(int(mine.broken), self.step)
-            stopped[i] = at
-            if at == NEVER:
-                log.append(run.path, training_event(self.step, self.group.source.steps, mine, rate))
-                log.append(run.path, scored(split, self.step, self.step / self.group.source.steps, score))
-            elif not broken(run):
-                log.append(run.path, {"event": "broken", "step": at})
-                self.report.note(f"{run.path}: not finite at step {at}; the others go on")
-        totals = fresh_totals(self.program.count)._replace(broken=stopped.astype(np.int32))
-        self.totals = jax.device_put(totals, self.each)
-
-    def finish(self) -> None:
-        """Each member's weights, its state (so that `resume` knows its end), the test set's samples and score."""
-        group, (state, totals) = self.group, self.host((self.state, self.totals))
-        batches = group.batches("test")
-        scores, _ = self.evaluate(
-            jax.device_put(group.blocks(batches), grid.shared_on(self.program.mesh)), list(batches.values())
-        )
-        for i, (run, (score, tokens)) in enumerate(zip(self.runs, scores, strict=True)):
-            if broken(run):
-                continue
-            mine = jax.tree.map(lambda leaf, i=i: leaf[i], (state, totals))
-            checkpoint.save_params(run.path, self.step, mine[0].params)
-            checkpoint.save_state(run.path, self.step, mine)
-            write(run.path / "samples" / "test.txt", samples(run, "test", tokens))
-            if tested(run) is None:
-                event = scored("test", self.step, self.step / group.source.steps, score)
-                log.append(run.path, {**event, "final": True, "selected_step": self.step})
-
-
-def sweep(
-    planned: Sequence[Planned], folder: Path, layout: LayoutName, at_once: int | None, report: Report, again: str
-) -> None:
-    """Train all that is not finished; what was interrupted goes on first. `again` is the command that goes on.
-
-    Raises `UsageError` where a run of a member's name was made with other settings, `SeqgenError` where another process is
-    at work or a group does not fit in memory, `Stopped` after a signal.
-    """
-    write(
-        folder / ".groups" / "README", "The stacked state of runs that train together; it goes when they have their weights.\n"
-    )
-    with alone(folder), signals() as caught:
-        waiting = jobs(planned, folder, layout, at_once)
-        steps = [job.group.steps * len(chunk) for job in waiting for chunk in job.chunks]
-        report.begin(sum(steps))
-        for job in waiting:
-            for members in job.chunks:
-                if caught:
-                    raise Stopped(caught[0], again)
-                train(job, members, folder, report, caught, again)

@@ -1,5 +1,6 @@
-"""Intervals: what a mean over seeds, or a fraction of one test set, says."""
+"""What a mean over seeds, a fraction of one test set, or a difference between paired runs says."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,3 +33,25 @@ def wilson(right: int, total: int, level: float = 0.95) -> Interval:
     middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * (p * (1 - p) / total + z**2 / (4 * total**2)) ** 0.5
     return Interval(p, middle - half, middle + half)
+
+
+class Paired(NamedTuple):
+    """The interval of a mean difference, and the chance of one at least as large if signs were thrown by a coin."""
+
+    difference: Interval
+    p: float
+
+
+def paired(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Paired:
+    """first - second, pair by pair, with an exact two-sided sign-flip test (Fisher 1935, §21).
+
+    Runs of one seed share their order of examples. The smallest p of n pairs is 2 / 2ⁿ. Raises `ValueError` for fewer than
+    two pairs, more than 20 (a million signs), or sequences of different length.
+    """
+    differences = np.subtract(first, second) if len(first) == len(second) else np.empty(0)
+    if not 2 <= len(differences) <= 20:
+        raise ValueError(f"paired differences take 2 to 20 pairs, not {len(first)} and {len(second)} values")
+    signs = np.array(list(itertools.product((1, -1), repeat=len(differences))))
+    flipped = np.abs(signs @ differences)
+    p = float(np.mean(flipped >= flipped[0] * (1 - 1e-9)))  # the first has all signs as they are
+    return Paired(over_seeds(differences.tolist(), level), p)

@@ -65,7 +65,8 @@ def _joined(combinations: Iterable[Sequence[tuple[str, Changes]]]) -> Sweep:
 
 def override(config: RunConfig, changes: Changes) -> RunConfig:
     """A configuration with some fields changed. Raises `UsageError` for a field that is unknown, ambiguous or named twice,
-    suggesting the right one, and for a value that it cannot have."""
+    suggesting the right one, and for a value that it cannot have.
+    """
     tree = CONVERTER.unstructure(config)
     paths = list(flat(config))
     found: dict[str, str] = {}

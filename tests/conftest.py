@@ -1,16 +1,21 @@
 """What holds for the whole suite: the CPU, jax at its strictest, and a compilation cache that runs share."""
 
+import multiprocessing
 import os
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterable
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 # Before jax is imported, and for every process that a test starts.
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
+
+from tests import processes
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -55,3 +60,27 @@ def train(folder: Path, model: str, *options: str) -> Path:
     with open(folder / "stdout", "w") as out, open(folder / "stderr", "w") as err, redirect_stdout(out), redirect_stderr(err):
         assert main(words) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def run_seqgen():
+    """Starts `seqgen WORDS`, as a fork of a process that has imported everything and done nothing; kills it in the end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["orbax.checkpoint", "seqgen.cli.train", "seqgen.cli.resume", "seqgen.cli.sweep"])
+    with ExitStack() as stack:
+
+        def begin(words: Iterable[object], folder: Path, disk: int | None = None) -> processes.Process:
+            process = context.Process(target=processes.command, args=([str(word) for word in words], folder, disk))
+            process.start()
+            stack.callback(process.close)
+            stack.callback(process.join)
+            stack.callback(process.kill)
+            return processes.Process(process, folder)
+
+        yield begin
+
+
+@pytest.fixture
+def start(run_seqgen, tmp_path):
+    """Starts `seqgen WORDS`, what it prints in the test's own folder."""
+    return lambda *words, disk=None: run_seqgen(words, tmp_path, disk)

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
@@ -14,7 +15,7 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from seqgen import groups
+from seqgen import fleet, groups
 from seqgen.cli.parse import call
 from seqgen.cli.terminal import SweepTerminal
 from seqgen.config import RunConfig
@@ -68,11 +69,12 @@ def command(
     folder = runs / name if name and os.sep not in name else Path(name or runs / module.rpartition(".")[2])
     planned = groups.plan(chosen, numbers(seeds) if seeds else list(getattr(experiment, "SEEDS", range(5))), folder)
     how = layout or grid.default_layout()
-    with SweepTerminal() as terminal, stoppable(again()):
+    terminal = SweepTerminal()
+    with terminal, stoppable(again()):
         if dry_run:
-            describe(groups.jobs(planned, folder, how, chunk), len(planned))
+            describe(fleet.jobs(planned, folder, how, chunk), len(planned))
             return
-        groups.sweep(planned, folder, how, chunk, terminal, again())
+        fleet.sweep(planned, folder, how, chunk, terminal, again())
     print(folder)
 
 
@@ -84,11 +86,12 @@ def main(arguments: list[str]) -> None:
 def prepare_devices() -> None:
     """One CPU device a core, before jax starts; whoever asked for another number gets it."""
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", cores())
+        with suppress(RuntimeError):  # jax has started: called from Python, not as a command
+            jax.config.update("jax_num_cpu_devices", cores())
 
 
 def again() -> str:
-    """This command."""
+    """The command that was given."""
     return shlex.join(["seqgen", *sys.argv[1:]])
 
 
@@ -143,7 +146,7 @@ def numbers(words: str) -> list[int]:
     return found
 
 
-def describe(jobs: list[groups.Job], members: int) -> None:
+def describe(jobs: list[fleet.Job], members: int) -> None:
     """What would be trained, group by group."""
     waiting = sum(len(chunk) for job in jobs for chunk in job.chunks)
     steps = sum(job.group.steps * len(job.group.members) for job in jobs)

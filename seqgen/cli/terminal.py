@@ -79,7 +79,7 @@ class Terminal:
 
 
 class SweepTerminal(Terminal):
-    """A `groups.Report`: one bar over all members of all groups."""
+    """A `fleet.Report`: one bar over all members of all groups."""
 
     def begin(self, steps: int, epoch_steps: int = 1, batch: int = 1) -> None:
         """How many model-steps there are."""

@@ -17,7 +17,11 @@ from seqgen.tasks.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Data:
-    """`draws` and `seed` make the data; a `file` (absolute path, book's format) stands in their place."""
+    """`draws` and `seed` make the data; a `file` (absolute path, book's format) stands in their place.
+
+    `validation` rows are cut from the end of the book split's training rows, which has none of its own. Formats named in
+    `held_out` are left out of training and validation: only the test set has them.
+    """
 
     task: Addition | Dates
     draws: int = 50_000
@@ -27,12 +31,18 @@ class Data:
     file: str | None = None
     sha256: str | None = None
     split: Literal["leak-free", "book"] = "leak-free"
+    validation: int = 0
+    held_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise UsageError(f"draws must be 1 or more, not {self.draws}")
         if self.seed < 0:
             raise UsageError(f"the data's seed must be 0 or more, not {self.seed}")
+        if self.validation < 0 or (self.validation and self.split != "book"):
+            raise UsageError(
+                f"validation rows, 0 or more, are cut from the book's split alone: {self.validation}, {self.split}"
+            )
 
 
 class Dataset(NamedTuple):
@@ -57,13 +67,29 @@ def load(data: Data) -> Dataset:
     else:
         pairs, *widths, vocabulary = _read(data.task, data.file, data.sha256)
     if data.split == "book":
-        train, test = book_split(len(pairs))
-        splits = Splits([pairs[row] for row in train], [], [pairs[row] for row in test])
+        train, test = ([pairs[row] for row in rows] for rows in book_split(len(pairs)))
+        cut = max(len(train) - data.validation, 0)
+        splits = Splits(train[:cut], train[cut:], test)
     else:
         splits = split_by_key(data.task, drop_duplicates(pairs), splitter)
+    if data.held_out:
+        splits = without(data.task, splits, data.held_out)
     if not splits.test or not splits.train or (data.split == "leak-free" and not splits.validation):
         raise UsageError(f"{data.file or 'draws'}: {len(pairs)} rows are too few to split for training and testing")
     return Dataset(data.task, vocabulary, Layout(data.layout, data.reverse, *widths), splits)
+
+
+def without(task: Task, splits: Splits, formats: tuple[str, ...]) -> Splits:
+    """Splits whose training and validation rows are in other formats. Raises `UsageError` for a format that no row has."""
+    names = {task.format(question) for split in splits for question, _ in split}
+    for name in formats:
+        if name not in names:
+            raise UsageError(f"no question is in the format {name!r}; there are {', '.join(sorted(names))}")
+
+    def kept(pairs: list[Pair]) -> list[Pair]:
+        return [pair for pair in pairs if task.format(pair[0]) not in formats]
+
+    return Splits(kept(splits.train), kept(splits.validation), splits.test)
 
 
 def prepare(data: Data, path: str | Path) -> list[Pair]:

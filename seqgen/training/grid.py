@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -63,7 +62,11 @@ def over_members(function: Callable[..., Tree], *, layout: LayoutName, mesh: Mes
         return LAYOUTS[layout](lambda one: function(shared, *one), each)
 
     split = jax.shard_map(on_device, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
-    return lambda shared, *each: split(shared, each)
+
+    def run(shared: Tree, *each: Tree) -> Tree:
+        return split(shared, each)
+
+    return run
 
 
 def while_finite(chunk: Callable) -> Callable[..., tuple[TrainState, Totals]]:
@@ -73,8 +76,13 @@ def while_finite(chunk: Callable) -> Callable[..., tuple[TrainState, Totals]]:
         shared: tuple[Tree, Int[Array, "2"]], lane: Lane, items: Tree, state: TrainState, totals: Totals
     ) -> tuple[TrainState, Totals]:
         data, span = shared
-        going = lane.alive & (totals.broken == NEVER)
-        return jax.lax.cond(going, lambda: chunk(data, lane.member, state, totals, items, span), lambda: (state, totals))
+        key = jax.random.key_data(lane.member.key)  # a vmapped cond would seem to use a typed key twice
+
+        def train() -> tuple[TrainState, Totals]:
+            member = lane.member._replace(key=jax.random.wrap_key_data(key))
+            return chunk(data, member, state, totals, items, span)
+
+        return jax.lax.cond(lane.alive & (totals.broken == NEVER), train, lambda: (state, totals))
 
     return one
 
@@ -87,7 +95,7 @@ def padded(tree: Tree, count: int) -> Tree:
 
 def predicted_bytes(program: jax.stages.Compiled, mesh: Mesh) -> int:
     """What a compiled program takes on one accelerator, or on all devices of a CPU, which share one memory."""
-    a = program.memory_analysis()
+    a: Any = program.memory_analysis()
     one = a.argument_size_in_bytes + a.output_size_in_bytes + a.temp_size_in_bytes - a.alias_size_in_bytes
     return one * (mesh.size if jax.default_backend() == "cpu" else 1)
 

@@ -1,0 +1,99 @@
+"""Attention on dates beside the truth: is it where the generator says that each character is read from?
+
+Claim     trained attention is on the right digit of year, day and numeric month for at least 95 % of them, and within the
+          month's word, or one character of it, for most; what it looks at decides what is written
+Source    Deep Learning from Scratch 2, figure 8-27, which shows maps of a few dates
+Command   seqgen sweep experiments.dates, seqgen sweep experiments.alignment, then python -m experiments.alignment
+Expected  hit@1 near 0.99 on year and day, 1.0 on numeric month, 0.9 within month words
+Time      20 minutes for the sweep, 5 to score 15 runs, on 2 cores
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+from experiments import dates
+from experiments.records import RUNS, members, origin, save
+from seqgen import alignment, presets
+from seqgen.config import RunConfig
+from seqgen.runs import Run
+from seqgen.sweep import Sweep
+
+SEEDS = range(5)
+
+MODELS = {
+    "book's, reversed": ("dates", "attention-reverse"),
+    "book's, not reversed": ("dates", "attention"),
+    "masked, not reversed": ("alignment", "masked"),
+}
+"""A model's name in the tables -> its sweep and its variant."""
+
+
+def base() -> RunConfig:
+    """The settings of the dates sweep."""
+    return dates.base()
+
+
+def variants() -> Sweep:
+    """Attention over true lengths, the question as it is."""
+    return {"masked": {**presets.readers()["attention"], "reverse": False, "layout": "masked"}}
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """One run's scores by class, those of its attention shuffled, and how often a character changes once it cannot look."""
+    batch, (pairs, layout) = run.batch("test"), (run.pairs("test"), run.layout)
+    weights = alignment.forced_attention(run.model, run.config.model, run.params, batch, layout)
+    gold = alignment.gold_of(run.dataset.task, pairs, layout, weights.shape[1:])
+    mixed = alignment.shuffled(weights, gold, np.random.default_rng(run.config.seed))
+    changed = alignment.blinded(run.model, run.config.model, run.params, batch, jax.random.key(run.config.seed))
+    own = alignment.own_gold(gold).any(axis=2)
+    return {
+        "trained": as_json(alignment.scores(weights, gold)),
+        "shuffled": as_json(alignment.scores(mixed, gold)),
+        "changed": {name: float(values[own].mean()) for name, values in changed._asdict().items()},
+    }
+
+
+def controls(run: Run) -> dict[str, Any]:
+    """What the scores say of attention that knows the truth, and of attention that knows nothing."""
+    batch, layout = run.batch("test"), run.layout
+    shape = batch.targets.shape[1], batch.source.shape[1]
+    gold = alignment.gold_of(run.dataset.task, run.pairs("test"), layout, shape)
+    share = {name: mask.sum(axis=2) / gold.valid.sum(axis=1)[:, None] for name, mask in gold.classes.items() if mask.any()}
+    return {
+        "oracle": as_json(alignment.scores(alignment.oracle(gold), gold)),
+        "uniform": as_json(alignment.scores(alignment.uniform(gold), gold)),
+        "uniform_by_formula": {name: round(float(values[values > 0].mean()), 6) for name, values in share.items()},
+    }
+
+
+def as_json(scores: dict[str, alignment.Score]) -> dict[str, dict[str, float]]:
+    """Scores as rounded numbers by name."""
+    return {name: {field: round(value, 6) for field, value in score._asdict().items()} for name, score in scores.items()}
+
+
+def collect(runs: Path = RUNS) -> dict[str, Any]:
+    """All models, all seeds."""
+    models: dict[str, Any] = {}
+    for name, (sweep, variant) in MODELS.items():
+        found = members(runs / sweep)[variant]
+        seeds = {seed: measured(run) for seed, run in found.items()}
+        models[name] = {"seeds": seeds, "controls": controls(next(iter(found.values())))}
+    return {**origin(runs / "alignment"), "command": "python -m experiments.alignment", "models": models}
+
+
+def main(runs: Path = RUNS) -> None:
+    """Score the runs of both sweeps and write results/alignment.json.
+
+    Args:
+        runs: the folder of runs.
+
+    """
+    save("alignment", collect(runs))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,101 @@
+"""Where the trained models of both sweeps fail.
+
+Claim     sums fail where a carry runs far, in the places that it reaches; dates fail in one format more than in others
+Command   seqgen sweep experiments.addition, seqgen sweep experiments.dates, then python -m experiments.errors
+Expected  every table's counts add up to the total error
+Time      3 minutes on 2 cores
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments.records import RUNS, members, origin, save
+from seqgen.runs import Run
+from seqgen.tasks.task import Pair
+
+Table = Callable[[Pair, str], str]
+"""(question, answer), guess -> the row of the table to which they belong."""
+
+
+def carry_chain(pair: Pair, guess: str) -> str:
+    """The longest run of neighbouring places that each hand a carry to the next."""
+    a, b = (number[::-1] for number in pair[0].split("+"))
+    longest = chain = carry = 0
+    for place in range(max(len(a), len(b))):
+        carry = int(int(a[place : place + 1] or 0) + int(b[place : place + 1] or 0) + carry >= 10)
+        chain = (chain + 1) * carry
+        longest = max(longest, chain)
+    return str(longest)
+
+
+PLACES = ("units", "tens", "hundreds", "thousands")
+
+
+def places(pair: Pair, guess: str) -> str:
+    """Which places of the answer are wrong, all of them; `length` where the guess has fewer digits, or more."""
+    wrong = [name for name, a, g in zip(PLACES, pair[1][::-1], guess[::-1], strict=False) if a != g]
+    return "length" if len(guess) != len(pair[1]) else " + ".join(wrong) or "none"
+
+
+def operands(pair: Pair, guess: str) -> str:
+    """How many digits the operands have, shorter first."""
+    return "+".join(map(str, sorted(map(len, pair[0].split("+")))))
+
+
+def month(pair: Pair, guess: str) -> str:
+    """The month that is asked for."""
+    return pair[1][5:7]
+
+
+def century(pair: Pair, guess: str) -> str:
+    """The century's two digits."""
+    return pair[1][:2]
+
+
+def tables(run: Run) -> dict[str, Table]:
+    """The tables of a run's task."""
+    if run.config.data.task.name == "addition":
+        return {"longest carry chain": carry_chain, "wrong places": places, "operands' digits": operands}
+    return {"format": lambda pair, guess: run.dataset.task.format(pair[0]), "month": month, "century": century}
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Table -> row -> how many test answers are wrong, of how many."""
+    pairs = run.pairs("test")
+    answered = list(zip(pairs, run.predict([question for question, _ in pairs]), strict=True))
+    found: dict[str, Any] = {"wrong": sum(pair[1] != guess for pair, guess in answered), "rows": len(pairs)}
+    for name, row_of in tables(run).items():
+        rows: dict[str, list[int]] = {}
+        for pair, guess in answered:
+            counts = rows.setdefault(row_of(pair, guess), [0, 0])
+            counts[0] += pair[1] != guess
+            counts[1] += 1
+        found[name] = dict(sorted(rows.items()))
+    return found
+
+
+def collect(runs: Path = RUNS) -> dict[str, Any]:
+    """Both sweeps: cell -> seed -> tables."""
+    cells = {
+        f"{sweep}, {variant}": {seed: measured(run) for seed, run in seeds.items()}
+        for sweep in ("addition", "dates")
+        for variant, seeds in members(runs / sweep).items()
+    }
+    return {**origin(runs / "addition"), "command": "python -m experiments.errors", "cells": cells}
+
+
+def main(runs: Path = RUNS) -> None:
+    """Read the runs of both sweeps and write results/errors.json.
+
+    Args:
+        runs: the folder of runs.
+
+    """
+    save("errors", collect(runs))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

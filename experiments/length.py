@@ -1,0 +1,87 @@
+"""Sums longer than any in training: which model carries over, if any does?
+
+Claim     models trained on operands of up to 3 digits do not add longer ones
+Source    Sutskever, Vinyals & Le 2014 saw no harm in long sentences; on sums, which must be exact, the book does not look
+Command   seqgen sweep experiments.length, then python -m experiments.length
+Expected  near 0 beyond 3 digits, for all
+Time      40 minutes on 2 cores: 40 runs of 7,800 steps in four compiled programs; a minute to score them
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments import addition
+from experiments.records import RUNS, members, origin, save
+from seqgen import evaluation
+from seqgen.config import RunConfig
+from seqgen.runs import Run
+from seqgen.sweep import Sweep, override
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.task import Pair, encode
+
+SEEDS = range(5)
+
+TRAINED, LONGEST, ROWS = 3, 8, 1000
+
+
+def base() -> RunConfig:
+    """The settings of the addition sweep, but with true lengths and masks, and split by operands."""
+    return override(addition.base(), {"layout": "masked", "split": "leak-free"})
+
+
+def variants() -> Sweep:
+    """The eight cells of the addition sweep."""
+    return addition.variants()
+
+
+def questions(run: Run) -> dict[int, list[Pair]]:
+    """Sums by the digits of the longer operand: up to the training's from the run's test set, longer ones drawn."""
+    found: dict[int, list[Pair]] = {digits: [] for digits in range(1, LONGEST + 1)}
+    for question, answer in run.pairs("test"):
+        found[max(map(len, question.split("+")))].append((question, answer))
+    generator = np.random.default_rng(0)
+    for digits in range(TRAINED + 1, LONGEST + 1):
+        found[digits] = [longer(generator, digits) for _ in range(ROWS)]
+    return found
+
+
+def longer(generator: np.random.Generator, digits: int) -> Pair:
+    """A sum whose longer operand has so many digits; the other has any number of them up to that."""
+    lengths = generator.permutation([digits, generator.integers(1, digits + 1)])
+    a, b = (int(generator.integers(10 ** (n - 1) if n > 1 else 0, 10**n)) for n in lengths)
+    return f"{a}+{b}", str(a + b)
+
+
+def measured(run: Run) -> dict[str, list[int]]:
+    """Digits of the longer operand -> how many are right, of how many: one compiled evaluation for all lengths."""
+    asked, task = questions(run), Addition(LONGEST)
+    layout = replace(run.layout, question_width=task.question_width, answer_width=task.answer_width)
+    batch = encode([pair for pairs in asked.values() for pair in pairs], run.vocabulary, layout)
+    _, tokens = evaluation.evaluate(run.model, run.config.model, run.params, batch, run.vocabulary, layout)
+    right = iter(evaluation.exact_match(tokens, batch.targets, batch.mask))
+    return {str(digits): [int(sum(next(right) for _ in pairs)), len(pairs)] for digits, pairs in asked.items()}
+
+
+def collect(runs: Path = RUNS) -> dict[str, Any]:
+    """All variants, all seeds."""
+    folder = runs / "length"
+    cells = {variant: {seed: measured(run) for seed, run in seeds.items()} for variant, seeds in members(folder).items()}
+    return {**origin(folder), "cells": cells}
+
+
+def main(runs: Path = RUNS) -> None:
+    """Score the runs of the sweep and write results/length.json.
+
+    Args:
+        runs: the folder of runs.
+
+    """
+    save("length", collect(runs))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,175 @@
+"""How well attention agrees with what a task says each character is read from, by class of character.
+
+All is over target positions whose answer is forced (as Luong et al. 2015, §4.2.3, align), so that a wrong character before
+costs nothing. Weights and gold positions are in reading order.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from seqgen.evaluation import blocking, blocks
+from seqgen.nn.recurrence import unroll
+from seqgen.tasks.task import Layout, Pair, Task, gold_targets, reading_order
+from seqgen.types import Batch, Config, Params
+
+Weights = Float[np.ndarray, "N T S"]
+
+APART = frozenset({"implied-zero", "century", "separator", "end", "blank", "carry"})
+"""Classes without one right place to look: reported, but not in `all`."""
+
+
+class Score(NamedTuple):
+    """Means over the target positions of a class.
+
+    `mass` is the weight on gold positions, `hit` the part of the largest weights (one, but for ties) that is on gold, `near`
+    the part within one character of gold; `error_rate` is the alignment error rate (Och & Ney 2003, §6) of the largest
+    weight's link, a gold position being sure where it is the only one, else possible; `entropy` is in nats.
+    """
+
+    positions: int
+    mass: float
+    hit: float
+    near: float
+    error_rate: float
+    entropy: float
+
+
+class Gold(NamedTuple):
+    """Gold positions by class, and the source positions that attention may look at."""
+
+    classes: dict[str, Bool[np.ndarray, "N T S"]]
+    valid: Bool[np.ndarray, "N S"]
+
+
+def gold_of(task: Task, pairs: Sequence[Pair], layout: Layout, shape: tuple[int, int]) -> Gold:
+    """The gold of some pairs in arrays of `shape` (T, S). A class whose position is one of several is called a word."""
+    classes: dict[str, np.ndarray] = {}
+    for row, (question, answer) in enumerate(pairs):
+        for time, found in enumerate(gold_targets(task.gold(question, answer), layout)):
+            for name, positions in found.items():
+                called = f"{name} word" if name == "month" and len(positions) > 1 else name
+                mask = classes.setdefault(called, np.zeros((len(pairs), *shape), bool))
+                mask[row, time, list(positions)] = True
+    width = np.array([len(question) for question, _ in pairs]) if layout.kind == "masked" else np.full(len(pairs), shape[1])
+    return Gold(classes, np.arange(shape[1]) < width[:, None])
+
+
+def scores(weights: Weights, gold: Gold) -> dict[str, Score]:
+    """A score for each class that has gold positions, and `all` for those that are not `APART`, taken together."""
+    classes = {name: mask for name, mask in gold.classes.items() if mask.any()}
+    if classes.keys() - APART:
+        classes = {"all": own_gold(gold), **classes}
+    return {name: score(weights, mask, gold.valid) for name, mask in classes.items()}
+
+
+def score(weights: Weights, gold: Bool[np.ndarray, "N T S"], valid: Bool[np.ndarray, "N S"]) -> Score:
+    """The score of the target positions that have gold ones."""
+    rows, times = np.nonzero(gold.any(axis=2))
+    a, g, v = weights[rows, times], gold[rows, times], valid[rows]
+    best = (a == np.max(a, axis=1, where=v, initial=-1, keepdims=True)) & v
+    links = best / best.sum(axis=1, keepdims=True)
+    reach = g.copy()
+    reach[:, 1:] |= g[:, :-1]
+    reach[:, :-1] |= g[:, 1:]
+    hit = (links * g).sum(axis=1)
+    sure = g.sum(axis=1) == 1
+    logs = np.log(np.where(a > 0, a, 1))
+    return Score(
+        len(rows),
+        float((a * g).sum(axis=1).mean()),
+        float(hit.mean()),
+        float((links * reach).sum(axis=1).mean()),
+        float(1 - (hit[sure].sum() + hit.sum()) / (len(rows) + sure.sum())),
+        float(-(a * logs).sum(axis=1).mean()),
+    )
+
+
+def own_gold(gold: Gold) -> Bool[np.ndarray, "N T S"]:
+    """The gold positions of all classes that are not `APART`."""
+    return np.any([mask for name, mask in gold.classes.items() if name not in APART], axis=0)
+
+
+def oracle(gold: Gold) -> Weights:
+    """Attention that is spread over the gold positions of each class that is not `APART`, else over all valid ones."""
+    own = own_gold(gold)
+    return _spread(np.where(own.any(axis=2, keepdims=True), own, gold.valid[:, None]))
+
+
+def uniform(gold: Gold) -> Weights:
+    """The same weight on every valid position: mass and hit are then |gold| / |valid|, the entropy ln |valid|."""
+    times = next(iter(gold.classes.values())).shape[1]
+    return _spread(np.repeat(gold.valid[:, None], times, axis=1))
+
+
+def shuffled(weights: Weights, gold: Gold, generator: np.random.Generator) -> Weights:
+    """Each row's weights over its valid positions in a random order: as sharp as before, and looking anywhere."""
+    order = np.argsort(np.where(gold.valid[:, None], generator.random(weights.shape), 2), axis=2)
+    return np.take_along_axis(weights, order, axis=2)
+
+
+def _spread(mask: Bool[np.ndarray, "N T S"]) -> Weights:
+    return mask / mask.sum(axis=2, keepdims=True)
+
+
+def forced_attention(model: ModuleType, cfg: Config, params: Params, batch: Batch, layout: Layout) -> Weights:
+    """Where a model looks before each character of the true answers, in reading order; the mean of several heads."""
+    rows, shape = len(batch.source), blocking(*batch.source.shape)
+    looked = np.asarray(_attend_blocks(model, cfg, params, blocks(batch, *shape)))
+    looked = looked.reshape(-1, *looked.shape[2:])[:rows]
+    return reading_order(looked, batch.length, layout)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _attend_blocks(model: ModuleType, cfg: Config, params: Params, batches: Batch) -> Float[Array, "count block T S"]:
+    return jax.lax.map(lambda batch: model.apply(cfg, params, batch, ())[1].aux["attention"].mean(axis=2), batches)
+
+
+class Changed(NamedTuple):
+    """Whether the character that a model writes is another one when it cannot look at one position of its source."""
+
+    looked_at: Bool[Any, "N T"]
+    random: Bool[Any, "N T"]
+
+
+def blinded(model: ModuleType, cfg: Config, params: Params, batch: Batch, key: Key[Array, ""]) -> Changed:
+    """Hide from attention, for each target position in turn, the source position that got most of it, or another at random.
+
+    The encoder still reads the whole source: what is cut is the look, not the character.
+    """
+    rows, (count, block) = len(batch.source), blocking(*batch.source.shape)
+    keys = jax.random.split(key, count)
+    made = _blind_blocks(model, cfg, params, blocks(batch, count, block), keys)
+    return Changed(*(np.asarray(leaf).reshape(count * block, -1)[:rows] for leaf in made))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _blind_blocks(model: ModuleType, cfg: Config, params: Params, batches: Batch, keys: Key[Array, " count"]) -> Changed:
+    return jax.lax.map(lambda each: _blind(model, cfg, params, *each), (batches, keys))
+
+
+def _blind(model: ModuleType, cfg: Config, params: Params, batch: Batch, key: Key[Array, ""]) -> Changed:
+    start = model.start(cfg, params, batch.source, batch.length)
+    full = jnp.ones(batch.source.shape, bool) if start.memory.mask is None else start.memory.mask
+    step, inputs = partial(model.step, cfg, params), jnp.asarray(batch.inputs).T
+
+    def written(mask: Bool[Array, "B S"]) -> tuple[Int[Array, "T B"], Float[Array, "T B S"]]:
+        _, out = unroll(step, start.memory._replace(mask=mask), start.carry, inputs)
+        return jnp.argmax(out.logits, axis=-1), out.aux["attention"].mean(axis=2)
+
+    tokens, looked = written(full)
+    top = jax.nn.one_hot(jnp.argmax(looked, axis=-1), full.shape[1], dtype=bool)
+    noise = jnp.where(full & ~top, jax.random.uniform(key, top.shape), -1)
+    other = jax.nn.one_hot(jnp.argmax(noise, axis=-1), full.shape[1], dtype=bool)
+
+    def changed(hidden: Bool[Array, "T B S"]) -> Bool[Array, "B T"]:
+        times = jnp.arange(len(hidden))
+        return jax.lax.map(lambda t: written(full & ~hidden[t])[0][t] != tokens[t], times).T
+
+    return Changed(changed(top), changed(other))

@@ -1,0 +1,272 @@
+"""`seqgen sweep`: each member is its solo run, few programs serve all, and nothing that stops it costs a bit."""
+
+import json
+import random
+import re
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import jax
+import pytest
+
+from seqgen import fleet
+from seqgen.cli import main
+from seqgen.runs import create, open_run
+from seqgen.training import checkpoint, grid, log
+from tests.processes import outcome
+
+EXPERIMENT = """
+from seqgen import presets
+from seqgen.config import RunConfig, Training
+from seqgen.sweep import chain, product, values
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.dataset import Data
+
+SEEDS = range(2)
+
+
+def base():
+    data = Data(Addition(2), draws=600)
+    return RunConfig(data, presets.model("baseline", embedding=7, hidden=12), Training(steps=40, batch=32, schedule="cosine"))
+
+
+def variants():
+    rates = product(presets.readers(), {"": {}, "reverse": {"reverse": True}})
+    return {**{name: rates[name] for name in ("baseline", "baseline-reverse", "attention")}, "fast": {"lr": 0.01}}
+"""
+"""Two groups: three variants share a program, for they differ in data and rate alone."""
+
+MEMBERS = [f"{name}-{seed}" for name in ("baseline", "baseline-reverse", "attention", "fast") for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A user's own folder, with an experiment in it."""
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "my_ablation.py").write_text(EXPERIMENT)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend("")
+
+
+def sweep(*words: object) -> int:
+    """`seqgen sweep my_ablation WORDS`, in this process."""
+    return main(["sweep", "my_ablation", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Counter:
+    """How often each function has been compiled (or taken from the cache) since the module began."""
+    seen: Counter = Counter()
+
+    def listen(name: str, seconds: float, **about) -> None:
+        if name == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+            seen[about["fun_name"]] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def whole(folder, compiled, tmp_path_factory) -> Path:
+    """A sweep that nothing disturbed."""
+    runs = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert sweep("--runs", runs) == 0
+    return runs / "my_ablation"
+
+
+def outcomes(sweep: Path) -> dict[str, dict]:
+    return {name: outcome(sweep / name) for name in MEMBERS}
+
+
+@pytest.mark.parametrize("name", ["baseline-1", "baseline-reverse-0", "attention-1", "fast-0"])
+def test_a_member_is_its_solo_run(whole, tmp_path, name):
+    """Fails when a member trains on another's data or order, from another seed, at another rate, or is scored on others'."""
+    from seqgen.cli.terminal import run_to_end
+
+    member, solo = open_run(whole / name), create(open_run(whole / name).config, str(tmp_path / "solo"))
+    run_to_end(solo)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), member.params, solo.params))
+    evaluations = [[e for e in log.read(run.path) if e["event"] == "evaluate"] for run in (member, solo)]
+    assert evaluations[0] == evaluations[1]
+    assert (whole / name / "samples" / "test.txt").read_text() == (solo.path / "samples" / "test.txt").read_text()
+    assert member.evaluate() == solo.evaluate()
+
+
+def test_members_are_runs(whole, capsys):
+    """Fails when a command that takes a run does not take a member, or a finished member is trained again."""
+    run = str(whole / "attention-0")
+    assert main(["predict", run, "1+2"]) == 0
+    before = outcome(whole / "attention-0")
+    assert main(["resume", run]) == 0
+    assert "has been trained to its end" in capsys.readouterr().err
+    after = outcome(whole / "attention-0")
+    assert {name: after[name] for name in before} == before
+
+
+def test_again_runs_nothing(whole, folder, capsys):
+    """Fails when a finished sweep compiles or trains anything, or leaves its stacked state behind."""
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("*-*/**/*")}
+    assert not (whole / ".groups").exists()
+    assert sweep("--runs", whole.parent) == 0
+    assert capsys.readouterr().out == f"{whole}\n"
+    assert {path: path.stat().st_mtime_ns for path in whole.glob("*-*/**/*")} == before
+    assert sweep("--runs", whole.parent, "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("8 members, 0 of them to train, 0 model-steps; 0 groups, 0 compilations")
+
+
+def test_one_compilation_a_group(compiled, whole, tmp_path):
+    """Fails when another seed, rate, set of data or length of a chunk compiles a program anew."""
+    compiled.clear()
+    assert sweep("--runs", tmp_path, "--only", "baseline", "baseline-reverse", "fast", "--seeds", "0:2") == 0
+    few = Counter(compiled)
+    compiled.clear()
+    assert sweep("--runs", tmp_path / "more", "--seeds", "5:9", "--set", "clip=2.5") == 0
+    assert few["jit(run)"] == compiled["jit(run)"] / 2 == 4  # start, plan, train and evaluate, for each group
+
+
+@pytest.mark.parametrize("words", [["--chunk", "1"], ["--chunk", "3"]])
+def test_how_many_train_at_a_time_changes_nothing(whole, tmp_path, words):
+    """Fails when members of later chunks are left out, or take another's seed or data."""
+    assert sweep("--runs", tmp_path, *words) == 0
+    assert outcomes(tmp_path / "my_ablation") == outcomes(whole)
+
+
+def test_dry_run(tmp_path, capsys):
+    """Fails when it trains, writes, or miscounts: 40 steps, 3 x 2 members of one program and 2 of another."""
+    assert sweep("--runs", tmp_path, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("8 members, 8 of them to train, 320 model-steps; 2 groups, 2 compilations\n")
+    assert "group 1: baseline, baseline-reverse, fast\n  6 members of 2,271 parameters, 40 steps each\n" in out
+    assert re.search(r"  2 at a time on 2 devices; \d+ MB predicted, [\d,]+ MB free\n", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_decides_how_many_train_at_a_time(tmp_path, monkeypatch, capsys):
+    """Fails when members beyond the memory are compiled for, or what cannot fit starts."""
+    predicted = [fleet.compile_fitting(group, "map", None).bytes for group in planned_groups(tmp_path)]
+    monkeypatch.setattr(grid, "available_bytes", lambda: predicted[0] - 1)
+    assert [fleet.compile_fitting(group, "map", None).count for group in planned_groups(tmp_path)] == [4, 2]
+    monkeypatch.setattr(grid, "available_bytes", lambda: 1000)
+    assert sweep("--runs", tmp_path) == 1
+    assert re.search(
+        r"seqgen: error: .*baseline-0 and the 5 others of its group do not fit: 1 at a time", capsys.readouterr().err
+    )
+    assert not list(tmp_path.glob("*/*-0"))
+    monkeypatch.setattr(grid, "available_bytes", lambda: predicted[0] - 1)
+    assert sweep("--runs", tmp_path, "--chunk", "6") == 1
+
+
+def planned_groups(path: Path):
+    import my_ablation
+
+    from seqgen.cli.sweep import selected
+    from seqgen.groups import grouped, plan
+
+    return grouped(plan(selected(my_ablation, (), {}), range(2), path))
+
+
+def test_a_member_that_breaks(whole, tmp_path, capsys):
+    """Fails when a loss that is not finite stops the others, costs them a bit, goes unmarked, or is tried again for ever."""
+    words = ["--runs", tmp_path, "--seeds", "0:2", "--set", "clip=3e38"]
+    (Path.cwd() / "breaking.py").write_text(EXPERIMENT.replace('"fast": {"lr": 0.01}', '"fast": {"lr": 1e38}'))
+    assert main(["sweep", "breaking", *map(str, words)]) == 0
+    assert re.search(r"fast-0: not finite at step \d+; the others go on", capsys.readouterr().err)
+    folder = tmp_path / "breaking"
+    (event,) = [event for event in log.read(folder / "fast-1") if event["event"] == "broken"]
+    assert event["step"] < 20
+    assert not checkpoint.steps(folder / "fast-1", "params")
+    assert sweep("--runs", tmp_path, "--only", "baseline", "--set", "clip=3e38", "--name", "others") == 0
+    for name in ("baseline-0", "baseline-1"):
+        mine, other = outcome(folder / name), outcome(tmp_path / "others" / name)
+        assert mine == other
+    assert main(["sweep", "breaking", *map(str, words), "--dry-run"]) == 0
+    assert "0 of them to train" in capsys.readouterr().out
+    assert main(["evaluate", str(folder / "fast-0")]) == 1
+
+
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_kill_9(whole, folder, start, tmp_path, slow):
+    """Fails when a sweep killed at any moment, and run again, ends with another bit or line, or trains the finished anew."""
+    chance, words = random.Random(time.time_ns()), ["sweep", "my_ablation", "--runs", tmp_path]
+    for moment in sorted(chance.choices(range(60), k=6 if slow else 2)):
+        target = tmp_path / "my_ablation"
+        code = start(*words).when(lambda: files(target) >= moment, signal.SIGKILL, chance.uniform(0, 0.1))  # noqa: B023
+        print(f"killed when {moment} files were there: {code}")
+    process = start(*words)
+    assert process.wait() == 0, process.texts()
+    assert outcomes(tmp_path / "my_ablation") == outcomes(whole)
+    assert not (tmp_path / "my_ablation" / ".groups").exists()
+
+
+def files(path: Path) -> int:
+    return sum(1 for _ in path.glob("*-*/*")) + sum(1 for _ in path.glob("*-*/checkpoints/*/*"))
+
+
+def test_ctrl_c(whole, start, tmp_path):
+    """Fails when a signal does not save, hides the command that goes on, or another set of seeds loses what was begun."""
+    words = ["sweep", "my_ablation", "--runs", tmp_path / "a folder"]
+    process = start(*words, "--seeds", "1")
+    sweep = tmp_path / "a folder" / "my_ablation"
+    assert process.when(lambda: any(sweep.glob("*-1/metrics.jsonl")), signal.SIGINT) == 130
+    out, err = process.texts()
+    assert re.search(
+        rf"(^|\n)seqgen: error: stopped.*; go on with: seqgen sweep my_ablation --runs '{tmp_path}/a folder' --seeds 1\n$", err
+    )
+    assert (out, "Traceback" in err) == ("", False)
+    process = start(*words)
+    assert process.wait() == 0, process.texts()
+    assert outcomes(sweep) == outcomes(whole)
+
+
+def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
+    """Fails when members made with other settings are trained on, or their directories overwritten."""
+    before = outcomes(whole)
+    assert sweep("--runs", whole.parent, "--set", "steps=41") == 2
+    assert "training.steps 40, now 41; another --name would do" in capsys.readouterr().err
+    assert outcomes(whole) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "cannot import 'nowhere' from here"),
+        (["json"], "json has no base(): it is not an experiment"),
+        (["my_ablation", "--only", "peeky"], "no variant 'peeky'; there are baseline, baseline-reverse, attention, fast"),
+        (["my_ablation", "--seeds", "3:3"], "--seeds must be like 0:10 or 0,3,7, not '3:3'"),
+        (["my_ablation", "--seeds", "1,1"], "not '1,1'"),
+        (["my_ablation", "--seeds", "0:2:4"], "not '0:2:4'"),
+        (["my_ablation", "--set", "steps"], "--set needs field=value, not 'steps'"),
+        (["my_ablation", "--set", "step=3"], "did you mean training.steps"),
+        (["my_ablation", "--set", "select=best"], "select must be 'last'"),
+        (["my_ablation", "--chunk", "0"], "--chunk must be 1 or more, not 0"),
+        (["my_ablation", "--set", "batch=5000"], "--batch 5000 is more than the"),
+        (["my_ablation", "--data", "none.txt"], "none.txt: No such file"),
+    ],
+)
+def test_refusals(tmp_path, capsys, words, said):
+    """Fails when bad usage is a traceback, is found out after members were made, or is not told in one clear line."""
+    assert main(["sweep", *words, "--runs", str(tmp_path)]) in (1, 2)
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_gathering_is_left_alone(whole, tmp_path):
+    """Fails when a members.json from elsewhere leads out of the sweep's folder, or its damage is a traceback."""
+    kept = tmp_path / ".groups" / "abc"
+    for content in ("", "{}", '["../../x"]', "[3]", '["gone-0"]'):
+        (kept / "checkpoints" / "state" / "5").mkdir(parents=True, exist_ok=True)
+        (kept / "checkpoints" / "state" / "5" / "SHA256SUMS").touch()
+        (kept / "members.json").write_text(content)
+        assert fleet.interrupted(tmp_path, []) == []
+    assert json.loads((kept / "members.json").read_text()) == ["gone-0"]

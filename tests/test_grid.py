@@ -1,0 +1,133 @@
+"""Many members in one program: each is its solo run, whatever the layout, the devices and its neighbours."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqgen.models import decoders, encoders, seq2seq
+from seqgen.training import grid
+from seqgen.training.chunk import NEVER, SUMS, run_chunk, zero_totals
+from seqgen.training.objective import teacher_forced
+from seqgen.training.source import Epochs
+from seqgen.training.state import HyperConfig, adam, create
+from seqgen.types import Batch, Member
+
+CFG = seq2seq.Config(encoders.Config(7, 12), decoders.Config(7, 12, outputs=("dot",)), vocabulary=13, delimiter=3)
+SOURCE, STEPS, MEMBERS = Epochs(40, 4), 10, 5
+OPTIMIZER = adam("cosine", 0.1, STEPS)
+CHUNK = partial(run_chunk, teacher_forced(seq2seq, CFG), OPTIMIZER, SOURCE)
+START = partial(create, partial(seq2seq.init, CFG), OPTIMIZER)
+SPAN = np.array([0, STEPS], np.int32)
+HYPERS = [HyperConfig(lr=0.01 * (i + 1), clip=1.0 + i, dropout=0.1 * i) for i in range(MEMBERS)]
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = np.random.default_rng(0)
+    source, target = random.integers(13, size=(40, 5)), random.integers(13, size=(40, 5))
+    batch = Batch(source, np.full(40, 5), target[:, :-1], target[:, 1:], np.ones((40, 4), bool))
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def member(i: int) -> Member:
+    return Member(jax.random.key(i), HYPERS[i].traced())
+
+
+def lanes(count: int) -> grid.Lane:
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[member(i) for i in range(MEMBERS)])
+    every = grid.padded(grid.Lane(stacked, jnp.zeros(MEMBERS, int), jnp.ones(MEMBERS, bool)), count)
+    return every._replace(alive=jnp.arange(count) < MEMBERS)
+
+
+def totals(count: int):
+    return jax.tree.map(lambda leaf: jnp.full(count, leaf), zero_totals(SUMS))
+
+
+@pytest.fixture(scope="module")
+def solo(data):
+    """Each member trained alone, by the program of a solo run."""
+    start, plan, chunk = jax.jit(START), jax.jit(lambda member: SOURCE.plan(member, jnp.int32(0), SOURCE.steps)), jax.jit(CHUNK)
+    members = [member(i) for i in range(MEMBERS)]
+    return [chunk(data, each, start(each), zero_totals(SUMS), plan(each), SPAN) for each in members]
+
+
+def together(data, layout: grid.LayoutName, devices: int, broken: int | None = None):
+    """All members in one program; one of them may start with weights that are not numbers."""
+    mesh = grid.mesh_for(devices)
+    assert mesh.size == devices
+    lift = partial(grid.over_members, layout=layout, mesh=mesh)
+    lane = lanes(-(-MEMBERS // devices) * devices)
+    state = jax.jit(lift(lambda _, lane: START(lane.member)))((), lane)
+    if broken is not None:
+        state = state._replace(params=jax.tree.map(lambda leaf: leaf.at[broken].set(jnp.nan), state.params))
+    items = jax.jit(lift(lambda step, lane: SOURCE.plan(lane.member, step, SOURCE.steps)))(jnp.int32(0), lane)
+    return jax.jit(lift(grid.while_finite(CHUNK)))((data, SPAN), lane, items, state, totals(len(lane.alive)))
+
+
+def difference(one, other) -> float:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return max(float(np.max(np.abs(np.float64(a) - np.float64(b)))) for a, b in pairs)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(("layout", "tolerance"), [("map", 0.0), ("vmap", 1e-6)])
+def test_a_member_is_its_solo_run(data, solo, layout, tolerance, devices):
+    """Fails when members share a key, an order of examples, a rate, a clip or a dropout, or a sum runs over all of them."""
+    ended = together(data, layout, devices)
+    for i in range(MEMBERS):
+        mine, totals = jax.tree.map(lambda leaf, i=i: leaf[i], ended)
+        alone, summed = solo[i]
+        assert difference(mine.params, alone.params) <= tolerance
+        assert difference(totals, summed) <= 100 * tolerance * STEPS  # sums over steps and tokens
+        assert int(mine.step) == STEPS
+
+
+def test_members_differ(solo):
+    """Fails when the test above would pass for members that are all alike."""
+    assert all(difference(solo[0][0].params, solo[i][0].params) > 1e-3 for i in range(1, MEMBERS))
+
+
+@pytest.mark.parametrize("layout", ["map", "vmap"])
+def test_a_broken_member_stays_alone(data, solo, layout):
+    """Fails when one member's NaN reaches another, is not marked with its step, or goes on being trained."""
+    state, totals = together(data, layout, 2, broken=1)
+    assert totals.broken.tolist() == [NEVER, 0, NEVER, NEVER, NEVER, NEVER]
+    again = jax.jit(grid.over_members(grid.while_finite(CHUNK), layout=layout, mesh=grid.mesh_for(2)))
+    items = jnp.zeros((6, SOURCE.steps, SOURCE.batch), int)
+    later, _ = again((data, SPAN), lanes(6), items, state, totals)
+    assert later.step.tolist() == [2 * STEPS, STEPS, 2 * STEPS, 2 * STEPS, 2 * STEPS, 0]
+    for i in (0, 2, 3, 4):
+        assert difference(jax.tree.map(lambda leaf, i=i: leaf[i], state.params), solo[i][0].params) <= 1e-6
+
+
+def test_what_fills_up_is_not_trained(data):
+    """Fails when the copy that fills up the last device costs steps."""
+    state, totals = together(data, "map", 2)
+    assert state.step.tolist() == [STEPS] * MEMBERS + [0]
+    assert totals.steps.tolist() == [STEPS] * MEMBERS + [0]
+
+
+def test_prediction_holds_for_the_arrays_that_are_there():
+    """Fails when arguments, results or room to work in are left out, or one device's share stands for all."""
+    x = jnp.ones((4, 250_000))
+    mesh = grid.mesh_for(2)
+    lifted = grid.over_members(lambda _, row: jnp.sort(jnp.cos(row)), layout="map", mesh=mesh)
+    kept = jax.jit(lifted, in_shardings=(grid.shared_on(mesh), grid.each_on(mesh))).lower((), x).compile()
+    given = jax.jit(lifted, in_shardings=(grid.shared_on(mesh), grid.each_on(mesh)), donate_argnums=1).lower((), x).compile()
+    assert 8_000_000 <= grid.predicted_bytes(kept, mesh) <= 16_000_000
+    assert grid.predicted_bytes(kept, mesh) - grid.predicted_bytes(given, mesh) == 4_000_000
+
+
+def test_lowers_for_every_platform(data):
+    """Fails when the lifted program holds what a GPU or TPU lacks."""
+    mesh = grid.mesh_for(2)
+    for layout in grid.LAYOUTS:
+        lifted = jax.jit(grid.over_members(grid.while_finite(CHUNK), layout=layout, mesh=mesh))
+        like = jax.eval_shape(lambda: (lanes(6), jax.vmap(lambda lane: START(lane.member))(lanes(6))))
+        items = jax.ShapeDtypeStruct((6, SOURCE.steps, SOURCE.batch), jnp.int32)
+        traced = lifted.trace((data, SPAN), like[0], items, like[1], totals(6))
+        for platform in ("cpu", "cuda", "tpu"):
+            assert "callback" not in traced.lower(lowering_platforms=(platform,)).as_text()
