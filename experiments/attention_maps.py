@@ -7,7 +7,6 @@ Expected  bright cells inside the frames, but for the separators and for zeros t
 Time      half a minute
 """
 
-
 import tyro
 
 from experiments.records import FOLDER, RUNS

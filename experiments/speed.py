@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -245,17 +245,41 @@ def geometric_means(rows: list[dict]) -> dict[str, list[float]]:
     return {dtype: [statistics.geometric_mean(one) for one in zip(*lists, strict=True)] for dtype, lists in ratios.items()}
 
 
-def main(rounds: int = 3, repeats: int = 4, only: tuple[str, ...] = ("train", "decode", "start")) -> None:
+def in_processes(rounds: int, work: Callable, *arguments: object) -> list:
+    """What each of `rounds` new processes gives, one after another."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        return [pool.submit(work, *arguments).result() for _ in range(rounds)]
+
+
+def keep(name: str, record: dict) -> None:
+    """Write results/<name>.json, under the version of jax."""
+    versions = load(name) if (FOLDER / f"{name}.json").exists() else {}
+    save(name, {**versions, jax.__version__: record})
+
+
+def main(
+    rounds: int = 3,
+    repeats: int = 4,
+    only: tuple[str, ...] = ("train", "decode", "start"),
+    grid: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
+) -> None:
     """Measure and write results/speed.json, under the version of jax.
 
     Args:
         rounds: processes, one after another.
         repeats: turns of each row in each of them.
         only: which parts; the file is written when all are measured.
+        grid: measure many runs in one program instead, and write results/grid.json.
 
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        measured = [pool.submit(measure, only, repeats).result() for _ in range(rounds)]
+    if grid:
+        from experiments.speed_grid import measure as measure_grid
+
+        found = [over_rounds(row) for row in zip(*in_processes(rounds, measure_grid, repeats), strict=True)]
+        origin = {**provenance("python -m experiments.speed --grid"), "torch": torch.__version__, "rounds": rounds}
+        keep("grid", {**origin, "repeats": repeats, "rows": found})
+        return
+    measured = in_processes(rounds, measure, only, repeats)
     parts = [name for name in ("train", "decode") if name in only]
     record: dict = {name: [over_rounds(rows) for rows in zip(*(one[name] for one in measured), strict=True)] for name in parts}
     if "train" in only:
@@ -263,9 +287,8 @@ def main(rounds: int = 3, repeats: int = 4, only: tuple[str, ...] = ("train", "d
     if "start" in only:
         record["startup"] = show(startup())
     if len(record) == 4:
-        versions = load("speed") if (FOLDER / "speed.json").exists() else {}
         origin = {**provenance("python -m experiments.speed"), "torch": torch.__version__, "rounds": rounds, "repeats": repeats}
-        save("speed", {**versions, jax.__version__: {**origin, **record}})
+        keep("speed", {**origin, **record})
 
 
 def show(row: dict) -> dict:

@@ -29,6 +29,7 @@ class Training:
         steps: train for so many steps, whatever the epochs.
         schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a cosine.
         warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
+        devices: a batch is split over so many devices; of a CPU, they are its cores.
         select: the epoch that is tested and predicts: the last, or the best one on the validation split.
 
     """
@@ -38,12 +39,15 @@ class Training:
     steps: int | None = None
     schedule: ScheduleName = "constant"
     warmup: float = 0.0
+    devices: int = 1
     select: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        for name, value in (("epochs", self.epochs), ("batch", self.batch), ("steps", self.steps)):
+        for name, value in (("epochs", self.epochs), ("batch", self.batch), ("steps", self.steps), ("devices", self.devices)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
+        if self.batch % self.devices:
+            raise ValueError(f"a batch of {self.batch} cannot be split evenly over {self.devices} devices")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a fraction of all steps, at least 0 and below 1, not {self.warmup}")
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,15 +10,16 @@ from jaxtyping import Int
 from matplotlib.figure import Figure
 
 from seqgen import evaluation, viz
+from seqgen.errors import UsageError
 from seqgen.files import alone, write
 from seqgen.runs import Run, Split
 from seqgen.tasks.task import render
-from seqgen.training import log, loop
-from seqgen.training.chunk import run_chunk
+from seqgen.training import grid, log, loop
+from seqgen.training.chunk import Totals, run_chunk
 from seqgen.training.objective import teacher_forced
 from seqgen.training.source import Epochs
-from seqgen.training.state import adam, create
-from seqgen.types import Member, Params
+from seqgen.training.state import TrainState, adam, create
+from seqgen.types import Member, Params, Tree
 
 SAMPLES = 10
 """Decoded examples that every evaluation shows."""
@@ -41,23 +43,36 @@ def fit(run: Run, report: loop.Report) -> log.Event:
 
 
 def build(run: Run, held_out: Split) -> loop.Program:
-    """The compiled functions of a run; the data are put on the device once and handed to every chunk."""
+    """The compiled functions of a run; the data are put on its devices once and handed to every chunk.
+
+    Raises `UsageError` where there are fewer devices than the run's batches are split over.
+    """
     config, model = run.config, run.model
     batch = run.batch("train")
     source = Epochs(len(batch.source), config.training.batch)
     steps = config.training.length(source.steps)
     optimizer = adam(config.training.schedule, config.training.warmup, steps)
     member = Member(jax.random.key(config.seed), config.hyper.traced())
-    data = jax.device_put(batch)
-    init = jax.jit(lambda member: create(partial(model.init, config.model), optimizer, member))
-    plan = jax.jit(lambda member, state: source.plan(member, state.step - state.step % source.steps, source.steps))
+    mesh = grid.mesh_for(config.training.devices)
+    if mesh.size < config.training.devices:
+        raise UsageError(f"--devices {config.training.devices} are more than the {mesh.size} that jax has here")
+    whole, rows = grid.shared_on(mesh), grid.rows_on(mesh)
+    data, member = jax.device_put((batch, member), whole)
+    init = jax.jit(lambda member: create(partial(model.init, config.model), optimizer, member), out_shardings=whole)
+    plan = jax.jit(
+        lambda member, state: source.plan(member, state.step - state.step % source.steps, source.steps), out_shardings=rows
+    )
     loss = teacher_forced(model, config.model)
-    chunk = jax.jit(partial(run_chunk, loss, optimizer, source), donate_argnames=("state", "totals"))
+    chunk = jax.jit(partial(run_chunk, loss, optimizer, source), donate_argnames=("state", "totals"), out_shardings=whole)
+
+    def advance(state: TrainState, totals: Totals, items: Tree, span: Any) -> tuple[TrainState, Totals]:
+        return chunk(data, member, state=state, totals=jax.device_put(totals, whole), items=items, span=span)
+
     return loop.Program(
         init=lambda: init(member),
         plan=lambda state: plan(member, state),
-        chunk=lambda state, totals, items, span: chunk(data, member, state=state, totals=totals, items=items, span=span),
-        evaluate=lambda params, step: evaluate(run, held_out, params, step, step / source.steps),
+        chunk=advance,
+        evaluate=lambda params, step: evaluate(run, held_out, jax.device_get(params), step, step / source.steps),
         steps=steps,
         epoch_steps=source.steps,
         batch=config.training.batch,

@@ -96,6 +96,8 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
     for name, config in variants.items():
         if config.training.select != "last":
             raise UsageError(f"{name}: a sweep keeps the last epoch's weights alone, so select must be 'last'")
+        if config.training.devices > 1:
+            raise UsageError(f"{name}: a sweep gives each member one device, so devices must be 1")
         config, dataset = complete(config, load_once)
         planned += [Planned(folder / f"{name}-{seed}", replace(config, seed=seed), dataset) for seed in seeds]
     return planned

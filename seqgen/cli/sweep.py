@@ -7,17 +7,15 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
 
-import jax
 import tyro
 
 from seqgen import fleet, groups
 from seqgen.cli.parse import call
-from seqgen.cli.terminal import SweepTerminal
+from seqgen.cli.terminal import SweepTerminal, prepare_devices
 from seqgen.config import RunConfig
 from seqgen.errors import UsageError
 from seqgen.sweep import Changes, override
@@ -56,7 +54,7 @@ def command(
         dry_run: say what would be trained, and train nothing.
 
     """
-    prepare_devices()
+    prepare_devices(cores())
     if chunk is not None and chunk < 1:
         raise UsageError(f"--chunk must be 1 or more, not {chunk}")
     experiment = imported(module)
@@ -81,13 +79,6 @@ def command(
 def main(arguments: list[str]) -> None:
     """`seqgen sweep MODULE`."""
     call(command, "seqgen sweep", arguments)
-
-
-def prepare_devices() -> None:
-    """One CPU device a core, before jax starts; whoever asked for another number gets it."""
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        with suppress(RuntimeError):  # jax has started: called from Python, not as a command
-            jax.config.update("jax_num_cpu_devices", cores())
 
 
 def again() -> str:

@@ -1,9 +1,12 @@
 """What a training run tells the terminal: a live bar, or a plain line every so often where nobody watches."""
 
+import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -96,8 +99,16 @@ class SweepTerminal(Terminal):
             self.said = time.monotonic()
 
 
+def prepare_devices(count: int) -> None:
+    """So many CPU devices, before jax starts; whoever asked for another number gets that."""
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        with suppress(RuntimeError):  # jax has started: called from Python, not as a command
+            jax.config.update("jax_num_cpu_devices", count)
+
+
 def run_to_end(run: Run) -> None:
     """Train a run while telling how it goes; standard output gets its path, so that a script can go on with it."""
+    prepare_devices(run.config.training.devices)
     with Terminal() as terminal, stoppable(resuming(run.path)):
         terminal.note(f"{run.path}: {run.config.data.task.name}, seed {run.config.seed}")
         if changes := run.changes():

@@ -10,7 +10,7 @@ import tyro
 
 from seqgen import presets, runs
 from seqgen.cli.parse import parse
-from seqgen.cli.terminal import run_to_end
+from seqgen.cli.terminal import prepare_devices, run_to_end
 from seqgen.config import RunConfig, Training
 from seqgen.errors import UsageError
 from seqgen.models import seq2seq
@@ -77,6 +77,7 @@ def main(arguments: list[str]) -> None:
     task = one_of("task", arguments[:1], TASKS)
     variant = one_of("model", arguments[1:2], presets.READERS)
     options = parse(Options, f"seqgen train {task} {variant}", arguments[2:], default=defaults(presets.preset(task, variant)))
+    prepare_devices(options.training.devices)
     run = runs.create(config(options), options.name, options.runs)
     run_to_end(run)
 

@@ -1,4 +1,7 @@
-"""Many runs of one program as one program: members on a leading axis M, shared out over devices, in a layout on each."""
+"""Many runs of one program as one program: members on a leading axis M, shared out over devices, in a layout on each.
+
+A single run can share out the rows of its batches instead.
+"""
 
 import os
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from seqgen.training.chunk import NEVER, Totals
 from seqgen.training.state import TrainState
 from seqgen.types import Member, Tree
 
-AXIS = "members"
+AXIS = "devices"
 
 LayoutName = Literal["map", "vmap"]
 LAYOUTS: dict[LayoutName, Callable] = {"map": jax.lax.map, "vmap": lambda function, each: jax.vmap(function)(each)}
@@ -36,9 +39,9 @@ def default_layout() -> LayoutName:
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
-def mesh_for(members: int) -> Mesh:
-    """A line of devices, no more of them than there are members."""
-    devices = jax.devices()[:members]
+def mesh_for(most: int) -> Mesh:
+    """A line of devices, at most so many."""
+    devices = jax.devices()[:most]
     return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
 
 
@@ -50,6 +53,11 @@ def shared_on(mesh: Mesh) -> NamedSharding:
 def each_on(mesh: Mesh) -> NamedSharding:
     """A part of the members on every device."""
     return NamedSharding(mesh, P(AXIS))
+
+
+def rows_on(mesh: Mesh) -> NamedSharding:
+    """Of items [n, B] a part of the rows on every device: XLA then splits each step, and adds up the gradients."""
+    return NamedSharding(mesh, P(None, AXIS))
 
 
 def over_members(function: Callable[..., Tree], *, layout: LayoutName, mesh: Mesh) -> Callable[..., Tree]:

@@ -1,0 +1,42 @@
+"""A better recipe for addition within the book's budget: at most 220,000 parameters, 25 epochs of the same 45,000 sums.
+
+Claim     reverse + peeky reaches 99.95 % exact match in the mean over ten seeds
+Command   seqgen sweep experiments.search_addition --seeds 100:103                      (5,000 rows cut from the training set)
+          seqgen sweep experiments.search_addition --only CHOSEN --seeds 0:10 --set validation=0 --name best-addition
+Expected  the book's recipe ends at 98 %
+Time      an hour on 2 cores for the search, 15 minutes for the chosen one
+"""
+
+from seqgen import presets
+from seqgen.config import RunConfig, Training
+from seqgen.sweep import Sweep
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.dataset import Data
+from seqgen.training.state import HyperConfig
+
+SEEDS = range(100, 103)
+
+
+def base() -> RunConfig:
+    """A first try: modern initialisation with forget bias 1, warm-up and cosine from 0.003."""
+    data = Data(Addition(), layout="book", split="book", reverse=True, validation=5_000)
+    model = presets.model("peeky", embedding=16, hidden=128, init="modern")
+    return RunConfig(data, model, Training(epochs=25, schedule="cosine", warmup=0.05), HyperConfig(lr=3e-3))
+
+
+def variants() -> Sweep:
+    """One change at a time; the second line on combines what helped."""
+    attention = presets.readers()["peeky-attention"]
+    return {
+        "first": {},
+        "rate-5e-3": {"lr": 5e-3},
+        "rate-8e-3": {"lr": 8e-3},
+        "clip-1": {"clip": 1.0},
+        "masked": {"layout": "masked"},
+        "h+c": {"passed": "h+c"},
+        "attention": attention,
+        "batch-64": {"batch": 64},
+        "batch-32": {"batch": 32},
+        "dropout": {"dropout": 0.05},
+        "book-init": {"init": "book"},
+    }

