@@ -4,7 +4,7 @@ Claim     models trained on operands of up to 3 digits do not add longer ones
 Source    Sutskever, Vinyals & Le 2014 saw no harm in long sentences; on sums, which must be exact, the book does not look
 Command   seqgen sweep experiments.length, then python -m experiments.length
 Expected  near 0 beyond 3 digits, for all
-Time      40 minutes on 2 cores: 40 runs of 7,800 steps in four compiled programs; a minute to score them
+Time      45 minutes on 2 cores: 40 runs of 8,775 steps in four compiled programs; a minute to score them
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from experiments import addition
-from experiments.records import RUNS, members, origin, save
+from experiments.records import RUNS, members, save, sweep_record
 from seqgen import evaluation
 from seqgen.config import RunConfig
 from seqgen.runs import Run
@@ -29,8 +29,8 @@ TRAINED, LONGEST, ROWS = 3, 8, 1000
 
 
 def base() -> RunConfig:
-    """The settings of the addition sweep, but with true lengths and masks, and split by operands."""
-    return override(addition.base(), {"layout": "masked", "split": "leak-free"})
+    """The settings of the addition sweep, but with true lengths and masks."""
+    return override(addition.base(), {"layout": "masked"})
 
 
 def variants() -> Sweep:
@@ -70,7 +70,7 @@ def collect(runs: Path = RUNS) -> dict[str, Any]:
     """All variants, all seeds."""
     folder = runs / "length"
     cells = {variant: {seed: measured(run) for seed, run in seeds.items()} for variant, seeds in members(folder).items()}
-    return {**origin(folder), "cells": cells}
+    return {**sweep_record(folder), "by_digits": cells}
 
 
 def main(runs: Path = RUNS) -> None:

@@ -41,11 +41,11 @@ def members(folder: Path) -> Members:
     """All runs of a sweep. Raises `SeqgenError` where there is none, or one is not finished."""
     found: Members = {}
     paths = [path for path in folder.glob("*") if is_run(path)]
-    for path in sorted(paths, key=lambda path: (path.stat().st_ctime, int(path.name.rpartition("-")[2]))):
-        variant, _, seed = path.name.rpartition("-")
+    named = sorted((path.name.rpartition("-")[0], int(path.name.rpartition("-")[2]), path) for path in paths)
+    for variant, seed, path in named:
         if not fleet.finished(fleet.reopened(path)):
             raise SeqgenError(f"{path} is not finished: run the sweep's command again")
-        found.setdefault(variant, {})[seed] = Run(path)
+        found.setdefault(variant, {})[str(seed)] = Run(path)
     if not found:
         raise SeqgenError(f"{folder} holds no runs")
     return found

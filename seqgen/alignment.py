@@ -165,7 +165,7 @@ def _blind(model: ModuleType, cfg: Config, params: Params, batch: Batch, key: Ke
 
     tokens, looked = written(full)
     top = jax.nn.one_hot(jnp.argmax(looked, axis=-1), full.shape[1], dtype=bool)
-    noise = jnp.where(full & ~top, jax.random.uniform(key, top.shape), -1)
+    noise = jnp.where(full[None] & ~top, jax.random.uniform(key, top.shape), -1)
     other = jax.nn.one_hot(jnp.argmax(noise, axis=-1), full.shape[1], dtype=bool)
 
     def changed(hidden: Bool[Array, "T B S"]) -> Bool[Array, "B T"]:

@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 import cattrs
 from cattrs.preconf.json import make_converter
-from cattrs.strategies import configure_tagged_union
 from cattrs.v import format_exception
 
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.models import seq2seq
-from seqgen.tasks.addition import Addition
+from seqgen.tasks import TASKS
 from seqgen.tasks.dataset import Data
-from seqgen.tasks.dates import Dates
+from seqgen.tasks.task import Task
 from seqgen.training.state import HyperConfig, ScheduleName
 
 
@@ -29,8 +28,8 @@ class Training:
         steps: train for so many steps, whatever the epochs.
         schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a cosine.
         warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
-        devices: a batch is split over so many devices; of a CPU, they are its cores.
         select: the epoch that is tested and predicts: the last, or the best one on the validation split.
+        devices: a batch is split over so many devices; of a CPU, they are its cores.
 
     """
 
@@ -39,8 +38,8 @@ class Training:
     steps: int | None = None
     schedule: ScheduleName = "constant"
     warmup: float = 0.0
-    devices: int = 1
     select: Literal["last", "best"] = "last"
+    devices: int = 1
 
     def __post_init__(self) -> None:
         for name, value in (("epochs", self.epochs), ("batch", self.batch), ("steps", self.steps), ("devices", self.devices)):
@@ -72,11 +71,24 @@ class RunConfig:
 
 
 def _converter() -> cattrs.Converter:
-    """JSON and back: unknown keys and other types are refused, the task carries its name."""
+    """JSON and back: unknown keys and other types are refused, the task carries its name, by which `TASKS` has it."""
     converter = make_converter(forbid_extra_keys=True)
     for kind in (bool, int, float, str):
         converter.register_structure_hook(kind, _exactly)
-    configure_tagged_union(Addition | Dates, converter, tag_name="name", tag_generator=lambda task: task.__name__.lower())
+
+    def named(task: Task) -> dict[str, Any]:
+        return {**converter.unstructure(task, type(task)), "name": task.name}
+
+    def by_name(content: Any, kind: type) -> Task:
+        fields = dict(content)
+        name = fields.pop("name", None)
+        if name not in TASKS:
+            raise ValueError(f"no task {name!r}; there are {', '.join(TASKS)}")
+        task: Any = converter.structure(fields, TASKS[name])
+        return task
+
+    converter.register_unstructure_hook_func(lambda kind: kind is Task, named)
+    converter.register_structure_hook_func(lambda kind: kind is Task, by_name)
     return converter
 
 

@@ -92,6 +92,12 @@ class Run:
         except SeqgenError as error:
             raise SeqgenError(f"{error}; `{resuming(self.path)}` writes the last epoch's again") from error
 
+    def at(self, step: int) -> "Run":
+        """The same run with the parameters of another epoch. Raises `SeqgenError` where they were not kept."""
+        other = Run(self.path)
+        other.dataset, other.params = self.dataset, checkpoint.restore_params(self.path, abstract_params(self.config), step)[1]
+        return other
+
     def selected_step(self) -> int:
         """The step of the selected epoch. Raises `SeqgenError` while there is none."""
         steps = checkpoint.steps(self.path, "params")

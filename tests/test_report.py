@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from experiments.report import filled
-from seqgen.statistics import over_seeds, wilson
+from seqgen.statistics import over_seeds, paired, wilson
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,3 +35,25 @@ def test_wilson_is_scipys(right, total):
     np.testing.assert_allclose(wilson(right, total), (right / total, theirs.low, theirs.high), rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match="no fraction"):
         wilson(total + 1, total)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, -2.0])
+def test_paired_sign_flips_are_scipys(shift):
+    """Fails when the test has one side, leaves out the signs as they are, or compares sums of other pairs."""
+    random = np.random.default_rng(0)
+    first, second = random.normal(shift, 1, 9).tolist(), random.normal(0, 1, 9).tolist()
+    found = paired(first, second)
+    theirs = stats.permutation_test(
+        (np.subtract(first, second),), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert found.p == pytest.approx(theirs.pvalue)
+    assert found.difference == over_seeds(np.subtract(first, second).tolist())
+
+
+def test_paired_at_its_ends():
+    """Fails when equal pairs are significant, the smallest p is not 2 / 2ⁿ, or unequal lengths are cut."""
+    assert paired([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).p == 1
+    assert paired([2.0, 3.0, 4.0, 5.0], [1.0] * 4).p == 2 / 2**4
+    for first, second in (([1.0], [1.0]), ([1.0, 2.0], [1.0, 2.0, 3.0]), ([0.0] * 21, [0.0] * 21)):
+        with pytest.raises(ValueError, match="2 to 20 pairs"):
+            paired(first, second)

@@ -425,7 +425,7 @@ def test_samples_stand_beside_the_truth(attending):
 
 def test_columns_of_samples():
     """Fails when columns do not line up, an empty guess moves the mark, or lines end in blanks."""
-    text = fit.samples([("1+1", "2", ""), ("100+100", "200", "200")])
+    text = fit.columns([("1+1", "2", ""), ("100+100", "200", "200")])
     assert text == "question  truth  guess\n1+1       2             ✗\n100+100   200    200    ✓\n"
 
 

@@ -43,10 +43,10 @@ def test_names_and_fields_come_once():
 
 def test_override_changes_what_it_names_and_nothing_else():
     """Fails when a field is set at another place, an end of a path is not found, or another field changes."""
-    changed = override(BASE, {"steps": 200, "decoder.hidden": 64, "data.task.digits": 2, "outputs": ("dot",)})
+    changed = override(BASE, {"steps": 200, "decoder.hidden": 64, "data.task.digits": 2, "outputs": ("general",)})
     then, now = flat(BASE), flat(changed)
     assert {field: now[field] for field in now if now[field] != then[field]} == {
-        "training.steps": 200, "model.decoder.hidden": 64, "data.task.digits": 2, "model.decoder.outputs": ["dot"],
+        "training.steps": 200, "model.decoder.hidden": 64, "data.task.digits": 2, "model.decoder.outputs": ["general"],
     }  # fmt: skip
     assert override(BASE, {}) == BASE
 

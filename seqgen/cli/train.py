@@ -96,6 +96,7 @@ def one_of(kind: str, words: list[str], known: Collection[str]) -> str:
 def defaults(preset: RunConfig) -> Options:
     """A preset as options."""
     data = preset.data
+    assert isinstance(data.task, Addition | Dates)
     return Options(
         data.task,
         Model(**vars(preset.model)),

@@ -8,9 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.tasks.addition import Addition
 from seqgen.tasks.book import book_split, read_book_pairs, read_bytes, write_book_file
-from seqgen.tasks.dates import Dates
 from seqgen.tasks.task import Layout, Pair, Splits, Task, drop_duplicates, split_by_key
 from seqgen.tasks.vocabulary import Vocabulary
 
@@ -23,7 +21,7 @@ class Data:
     `held_out` are left out of training and validation: only the test set has them.
     """
 
-    task: Addition | Dates
+    task: Task
     draws: int = 50_000
     seed: int = 0
     layout: Literal["book", "masked"] = "masked"

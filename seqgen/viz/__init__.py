@@ -1,14 +1,20 @@
-"""Figures: attention maps and learning curves, drawn on axes that the caller gives or on a figure of their own."""
+"""Figures: attention maps, learning curves, sweeps; drawn on axes that the caller gives or on a figure of their own."""
 
 from seqgen.viz.attention import AttentionMap, attention_figure, attention_map
 from seqgen.viz.curves import learning_curve, learning_figure
 from seqgen.viz.figure import MissingGlyphWarning, save, use_fonts
+from seqgen.viz.sweeps import Panel, Published, band, curves_figure, intervals_figure
 
 __all__ = [
     "AttentionMap",
     "MissingGlyphWarning",
+    "Panel",
+    "Published",
     "attention_figure",
     "attention_map",
+    "band",
+    "curves_figure",
+    "intervals_figure",
     "learning_curve",
     "learning_figure",
     "save",

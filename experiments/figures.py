@@ -1,0 +1,80 @@
+"""results/*.json as figures: PNG and SVG beside them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.records import FOLDER, load
+from experiments.tables import CELLS, CLASSES, DATES, READERS, called
+from seqgen import viz
+from seqgen.fit import save
+from seqgen.statistics import Interval, over_seeds
+
+ADDITION = {"baseline": 10.4, "baseline-reverse": 42.8, "peeky": 78.7, "peeky-reverse": 97.8, "attention-reverse": 33.9}
+READERS_OWN = {"baseline": 8.2, "baseline-reverse": 54.2, "peeky": 81.6, "peeky-reverse": 99.1}
+"""Exact match after 25 epochs: the book's code, and its readers'."""
+
+PUBLISHED_DATES = [
+    *[("attention-reverse", epoch, value) for epoch, value in ((1, 0.0), (2, 51.6), (3, 99.9), (7, 100.0))],
+    *[("peeky-reverse", epoch, value) for epoch, value in ((4, 82.9), (5, 99.7), (7, 100.0))],
+]
+"""Exact match on the book's split: the book's code; attention before epoch 7 is a reader's."""
+
+
+def curves(name: str, cells: Sequence[str]) -> dict[str, np.ndarray]:
+    """Line -> exact match in percent, one row a seed, one column an epoch."""
+    found = load(name)["cells"]
+    return {called(cell): 100 * np.array([run["exact_match"] for run in found[cell].values()]) for cell in cells}
+
+
+def addition() -> Figure:
+    """Figures 7-22, 7-24 and 7-28 with seeds: as it is, and reversed."""
+    panels = []
+    for title, end in (("question as it is", ""), ("question reversed", "-reverse")):
+        cells = [reader + end for reader in READERS]
+        marks = [viz.Published(called(c), 25, source[c]) for source in (ADDITION, READERS_OWN) for c in cells if c in source]
+        panels.append(viz.Panel(f"addition, {title}", curves("addition", cells), marks))
+    return viz.curves_figure(panels, xlabel="epoch")
+
+
+def dates() -> Figure:
+    """Figure 8-26 with seeds, on both splits."""
+    marks = [viz.Published(called(cell), epoch, value) for cell, epoch, value in PUBLISHED_DATES]
+    panels = [
+        viz.Panel("dates, leak-free split (validation)", curves("dates", DATES)),
+        viz.Panel("dates, the book's split (test)", curves("dates-book", DATES), marks),
+    ]
+    return viz.curves_figure(panels, xlabel="epoch")
+
+
+def alignment() -> Figure:
+    """hit@1 by class of character."""
+    models = load("alignment")["models"]
+    groups: dict[str, dict[str, Interval]] = {
+        name: {label: over_seeds([seed["trained"][label]["hit"] for seed in model["seeds"].values()]) for label in CLASSES}
+        for name, model in models.items()
+    }
+    control = next(iter(models.values()))["controls"]["uniform"]
+    groups["uniform"] = {label: Interval(*[control[label]["hit"]] * 3) for label in CLASSES}
+    return viz.intervals_figure(groups, ylabel="hit@1")
+
+
+def length() -> Figure:
+    """Exact match by length, up to the training's and beyond."""
+    cells = load("length")["by_digits"]
+    lines = {
+        called(cell): np.array([[100 * right / rows for right, rows in seed.values()] for seed in cells[cell].values()])
+        for cell in CELLS
+    }
+    panel = viz.Panel("addition with masks, trained on 1 to 3 digits", lines)
+    return viz.curves_figure([panel], xlabel="digits of the longer operand")
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {"addition": addition, "dates": dates, "alignment": alignment, "length": length}
+
+
+def draw() -> None:
+    """All figures."""
+    for name, figure in FIGURES.items():
+        save(FOLDER / name, figure())

@@ -1,0 +1,306 @@
+"""results/*.json as Markdown tables, each under the name by which a page asks for it."""
+
+from collections.abc import Callable, Iterable
+from statistics import median
+
+from experiments.records import load
+from seqgen.statistics import over_seeds, paired
+
+BOOKS = {
+    "addition-baseline": ("addition, baseline", "10.4 (8.2-12.3)"),
+    "addition-baseline-reverse": ("addition, reverse", "42.8 (54.2)"),
+    "addition-peeky": ("addition, peeky", "78.7 (81.6)"),
+    "addition-peeky-reverse": ("addition, reverse + peeky", "97.8 (99.1)"),
+    "dates-attention-reverse": ("dates, reverse + attention", "100 (100)"),
+}
+"""A cell's name in the table, and what the book's own code (its readers) got."""
+
+
+def percent(values: Iterable[float]) -> str:
+    """Mean ± half the 95 % interval over seeds, in percent; of one seed, its value."""
+    values = [100 * value for value in values]
+    return f"{values[0]:.2f}" if len(values) == 1 else interval(values)
+
+
+def markdown(header: list[str], rows: Iterable[list[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def default_table() -> str:
+    """What `make train` makes, over seeds."""
+    rows = load("default")["seeds"]
+    worst = min(row["exact_match"] for row in rows.values())
+    seconds = over_seeds([row["seconds"] for row in rows.values()])
+    cells = [percent(row["exact_match"] for row in rows.values()), f"{100 * worst:.2f}",
+             f"{seconds.mean:.0f} ± {seconds.high - seconds.mean:.0f}", ", ".join(rows)]  # fmt: skip
+    return markdown(["exact match on test, %", "worst seed, %", "seconds, all in", "seeds"], [cells])
+
+
+def book_table() -> str:
+    """The book's settings on the book's files, and what the book's code and its readers got."""
+    draws, rows = load("stream")["cells"], []
+    for cell, seeds in load("book")["cells"].items():
+        name, published = BOOKS[cell]
+        epochs = len(next(iter(seeds.values())))
+        for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
+            last = [curve[epoch - 1] for curve in seeds.values()]
+            spread = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
+            drawn = f"{100 * draws[cell][epoch - 1]:.1f}" if cell in draws else ""
+            rows.append([name, f"{epoch}", percent(last), spread, f"{len(seeds)}", drawn, published])
+    header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
+    return markdown(header, rows)
+
+
+def speeds() -> tuple[str, dict[str, dict]]:
+    """The newest version of jax that was measured, and the records of all, newest first."""
+    records = load("speed")
+    newest = sorted(records, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+    return newest[0], {version: records[version] for version in newest}
+
+
+def spread(ratios: list[float]) -> str:
+    """The median over the rounds, and the lowest and highest."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def speed_table() -> str:
+    """A training step beside PyTorch's."""
+    newest, records = speeds()
+    rows = []
+    for i, row in enumerate(records[newest]["train"]):
+        name, fraction = f"{row['task']}, {row['model']}, {row['dtype']}", f"{row['fraction_of_limit']:.0%}"
+        ratios = [spread(record["train"][i]["ratios"]) for record in records.values()]
+        rows.append([name, f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", fraction, *ratios])
+    for dtype in records[newest]["geometric_mean"]:
+        ratios = [spread(record["geometric_mean"][dtype]) for record in records.values()]
+        rows.append([f"geometric mean, {dtype}", "", "", "", *ratios])
+    header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
+    table = markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
+    start = records[newest]["startup"]
+    return (
+        f"{table}\n\nA new process on jax {newest} logs its first step after {start['cold_s']:.1f} s with nothing compiled, "
+        f"{start['warm_s']:.1f} s with a warm cache."
+    )
+
+
+def decoding_table() -> str:
+    """Greedy answers to 5,000 questions."""
+    newest, records = speeds()
+    rows = []
+    for i, row in enumerate(records[newest]["decode"]):
+        times = [f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio_alone']:.0f}"]
+        ratios = [spread(record["decode"][i]["ratios"]) for record in records.values()]
+        rows.append([f"{row['task']}, {row['model']}", *times, *ratios])
+    header = ["decoding 5,000 questions", "seqgen, s", "PyTorch, s", "times one question at a time"]
+    return markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
+
+
+READERS = ("baseline", "peeky", "attention", "peeky-attention")
+
+CELLS = [f"{reader}{reverse}" for reader in READERS for reverse in ("", "-reverse")]
+"""Of the addition sweep, in the order of its table."""
+
+PUBLISHED = {
+    "baseline": "10.4 (8.2-12.3)",
+    "baseline-reverse": "42.8 (54.2)",
+    "peeky": "78.7 (81.6)",
+    "peeky-reverse": "97.8 (99.1)",
+    "attention-reverse": "33.9",
+}
+"""Addition at epoch 25: the book's code, and in brackets its readers."""
+
+
+def called(cell: str) -> str:
+    """peeky-attention-reverse as "reverse + peeky + attention"."""
+    words = cell.split("-")
+    return " + ".join(sorted(words, key=("reverse", "baseline", "peeky", "attention").index)) if words != ["baseline"] else cell
+
+
+def tests(name: str) -> dict[str, dict[str, float]]:
+    """Cell -> seed -> exact match on the test set, in percent, of a sweep's result."""
+    cells = load(name)["cells"]
+    return {cell: {seed: 100 * run["test"] for seed, run in seeds.items()} for cell, seeds in cells.items()}
+
+
+def interval(values: Iterable[float], digits: int = 2) -> str:
+    """Mean ± half the 95 % interval over seeds."""
+    found = over_seeds(list(values))
+    return f"{found.mean:.{digits}f} ± {found.high - found.mean:.{digits}f}"
+
+
+def addition_table() -> str:
+    """All eight cells at the book's settings."""
+    cells, rows = tests("addition"), []
+    for cell in CELLS:
+        last = list(cells[cell].values())
+        spread = f"{min(last):.2f} to {max(last):.2f}"
+        rows.append([called(cell), interval(last), spread, f"{len(last)}", PUBLISHED.get(cell, "")])
+    return markdown(["addition, 25 epochs", "exact match, %", "lowest to highest", "seeds", "book's code (readers)"], rows)
+
+
+def difference(name: str, cells: dict[str, dict[str, float]], more: str, less: str) -> list[str]:
+    """A row: the difference in points of two cells over the seeds that both have, and its p."""
+    seeds = [seed for seed in cells[more] if seed in cells[less]]
+    found = paired([cells[more][seed] for seed in seeds], [cells[less][seed] for seed in seeds])
+    mean, low, high = found.difference
+    return [name, f"{mean:+.2f} ({low:+.2f} to {high:+.2f})", f"{found.p:.3f}", f"{len(seeds)}"]
+
+
+DIFFERENCE = ["difference in exact match", "points (95 % interval)", "p", "seeds"]
+
+
+def addition_differences() -> str:
+    """What each improvement adds, paired by seed; with blanks as tokens, and with true lengths and masks."""
+    rows = []
+    for layout, name in (("blanks", "addition"), ("masks", "length")):
+        cells = tests(name)
+        rows += [
+            difference(f"{layout}: reverse, to {called(reader)}", cells, f"{reader}-reverse", reader) for reader in READERS
+        ]
+        rows.append(difference(f"{layout}: peeky, without reverse", cells, "peeky", "baseline"))
+        rows.append(difference(f"{layout}: peeky, with reverse", cells, "peeky-reverse", "baseline-reverse"))
+        rows.append(difference(f"{layout}: attention, without reverse", cells, "attention", "baseline"))
+        rows.append(difference(f"{layout}: attention, with reverse", cells, "attention-reverse", "baseline-reverse"))
+    return markdown(DIFFERENCE, rows)
+
+
+DATES = ("baseline-reverse", "peeky-reverse", "attention-reverse", "attention")
+
+
+def at_epoch(name: str, cell: str, epoch: int) -> str:
+    """Exact match after an epoch, on the split that the runs were watched on."""
+    return interval(100 * run["exact_match"][epoch - 1] for run in load(name)["cells"][cell].values())
+
+
+def dates_table() -> str:
+    """Both splits side by side."""
+    splits = {"leak-free": "dates", "book's": "dates-book"}
+    rows = []
+    for cell in DATES:
+        epochs = [at_epoch(name, cell, epoch) for epoch in (3, 5) for name in splits.values()]
+        rows.append([called(cell), *epochs, *(interval(tests(name)[cell].values()) for name in splits.values())])
+    times = [f"epoch {epoch}, {split}" for epoch in (3, 5) for split in splits]
+    return markdown(["dates", *times, *(f"test at epoch 10, {split}" for split in splits)], rows)
+
+
+CLASSES = ("all", "year", "day", "month", "month word", "implied-zero", "century")
+
+
+def alignment_table() -> str:
+    """Scores by class of character, over seeds, and those of the controls."""
+    rows = []
+    for name, model in load("alignment")["models"].items():
+        for kind in ("trained", "shuffled"):
+            seeds = [seed[kind] for seed in model["seeds"].values()]
+            for label in CLASSES if kind == "trained" else ("all",):
+                fields = [interval((seed[label][field] for seed in seeds), 3) for field in SCORES]
+                rows.append([f"{name}, {kind}", label, *fields])
+        for kind in ("oracle", "uniform"):
+            scores = model["controls"][kind]["all"]
+            rows.append([f"{name}, {kind}", "all", *(f"{scores[field]:.3f}" for field in SCORES)])
+    return markdown(["attention", "class", *SCORES.values()], rows)
+
+
+SCORES = {"mass": "mass on gold", "hit": "hit@1", "near": "within one", "error_rate": "AER", "entropy": "entropy, nats"}
+
+
+def blinded_table() -> str:
+    """How often the character changes that is written without a look at one position."""
+    rows = []
+    for name, model in load("alignment")["models"].items():
+        seeds = [seed["changed"] for seed in model["seeds"].values()]
+        rows.append([name, *(interval(100 * seed[kind] for seed in seeds) for kind in ("looked_at", "random"))])
+    return markdown(["character written changes, % of", "the position most looked at is hidden", "another one is hidden"], rows)
+
+
+def length_table() -> str:
+    """Exact match by the digits of the longer operand."""
+    cells, rows = load("length")["by_digits"], []
+    for cell in CELLS:
+        digits = next(iter(cells[cell].values()))
+        shares = [[100 * right / rows for right, rows in (seed[n] for seed in cells[cell].values())] for n in digits]
+        rows.append([called(cell), *(interval(share, 1) for share in shares)])
+    return markdown(["digits of the longer operand", *digits], rows)
+
+
+def formats_table() -> str:
+    """Exact match on the format that training did not have, and on the others."""
+    rows = []
+    for cell, seeds in load("formats")["cells"].items():
+        name = cell.removeprefix("without-")
+        held = [100 * seed[name][0] / seed[name][1] for seed in seeds.values()]
+        others = [
+            100 * sum(v[0] for k, v in s.items() if k != name) / sum(v[1] for k, v in s.items() if k != name)
+            for s in seeds.values()
+        ]
+        rows.append([name, interval(held), interval(others), f"{len(held)}"])
+    return markdown(["held-out format", "exact match on it, %", "on the other three, %", "seeds"], rows)
+
+
+def errors_table(cell: str) -> str:
+    """Where one cell of a sweep fails: of all rows of a kind how many are wrong, the mean over seeds."""
+    seeds, rows = list(load("errors")["cells"][cell].values()), []
+    total, asked = (sum(seed[name] for seed in seeds) / len(seeds) for name in ("wrong", "rows"))
+    for table in seeds[0].keys() - {"wrong", "rows"}:
+        for kind in sorted({kind for seed in seeds for kind in seed[table]} - {"none"}):
+            wrong, count = (sum(seed[table].get(kind, [0, 0])[i] for seed in seeds) / len(seeds) for i in (0, 1))
+            among = "" if table == "wrong places" else f"{100 * wrong / count:.1f}"
+            rows.append([table, kind, f"{wrong:.1f}", among, f"{100 * wrong / max(total, 1e-9):.1f}"])
+    rows = sorted(rows, key=lambda row: row[0])
+    rows.append(["all", "", f"{total:.1f}", f"{100 * total / asked:.1f}", "100.0"])
+    return markdown([cell, "", "wrong, mean over seeds", "% of its rows", "% of all errors"], rows)
+
+
+def search_table(name: str, chosen: str) -> str:
+    """A search's variants on its validation rows, and the chosen one on the test set."""
+    rows = []
+    for cell, seeds in load(name)["cells"].items():
+        last = [100 * run["exact_match"][-1] for run in seeds.values() if "exact_match" in run]
+        rows.append([cell, interval(last, 3) if len(last) > 1 else "broke", f"{min(last):.2f}", ", ".join(seeds)])
+    for cell, seeds in load(chosen)["cells"].items():
+        last = [100 * run["test"] for run in seeds.values()]
+        rows.append([f"**{cell}, on the test set**", interval(last, 3), f"{min(last):.2f}", ", ".join(seeds)])
+    return markdown(["variant", "exact match on validation, %", "lowest", "seeds"], rows)
+
+
+def grid_table() -> str:
+    """Many runs in one program."""
+    records = load("grid")
+    newest = max(records, key=lambda version: [int(part) for part in version.split(".")])
+    rows = []
+    for i, row in enumerate(records[newest]["rows"]):
+        ratios = [spread(record["rows"][i]["ratios"]) for record in (records[newest],)]
+        numbers = f"{row['model_steps_per_s']:.0f}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
+        rows.append([f"{row['task']}, {row['model']}", f"{row['members']}", *numbers, *ratios])
+    header = [
+        "",
+        "members",
+        "model-steps a second",
+        "of the product limit",
+        "over our own alone",
+        f"over PyTorch's, jax {newest}",
+    ]
+    return markdown(header, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "default": default_table,
+    "book": book_table,
+    "speed": speed_table,
+    "decoding": decoding_table,
+    "grid": grid_table,
+    "addition": addition_table,
+    "addition differences": addition_differences,
+    "dates": dates_table,
+    "alignment": alignment_table,
+    "blinded": blinded_table,
+    "length": length_table,
+    "formats": formats_table,
+    "errors in addition": lambda: errors_table("addition, peeky-reverse"),
+    "errors of the baseline": lambda: errors_table("addition, baseline"),
+    "errors in dates": lambda: errors_table("dates, baseline-reverse"),
+    "search addition": lambda: search_table("search_addition", "best-addition"),
+    "search dates": lambda: search_table("search_dates", "best-dates"),
+}

@@ -1,0 +1,93 @@
+"""Figures of sweeps: curves with bands over seeds, and points with intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from seqgen.statistics import Interval, over_seeds
+from seqgen.viz.figure import STYLE, use_fonts
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
+"""Okabe and Ito 2008: told apart by colour-blind readers."""
+
+PANEL = (4.6, 3.4)  # inches
+
+
+class Published(NamedTuple):
+    """A value that others report: at which x, and of which line."""
+
+    line: str
+    x: float
+    value: float
+
+
+class Panel(NamedTuple):
+    """One set of axes: a title, and for each line its values, one row a seed, in percent."""
+
+    title: str
+    lines: Mapping[str, Float[np.ndarray, "seeds X"]]
+    published: Sequence[Published] = ()
+    first: int = 1
+    """The x of the first value."""
+
+
+def band(
+    ax: Axes, x: Sequence[float], runs: Float[np.ndarray, "seeds X"], *, label: str, color: str, dashed: bool = False
+) -> None:
+    """Draws the mean over seeds as a line, and its 95 % interval as a band within 0 to 100; of one seed, its line."""
+    ax.plot(x, runs.mean(axis=0), label=label, color=color, linewidth=1.6, linestyle="--" if dashed else "-")
+    if len(runs) > 1:
+        ends = np.array([over_seeds(column.tolist())[1:] for column in runs.T]).T
+        ax.fill_between(x, *np.clip(ends, 0, 100), color=color, alpha=0.18, linewidth=0)
+
+
+def curves_figure(panels: Sequence[Panel], *, xlabel: str, ylabel: str = "exact match (%)") -> Figure:
+    """Panels side by side, each line a colour; what others published as open marks of the line's colour."""
+    with matplotlib.rc_context(STYLE):
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.04)
+        figure = Figure(figsize=(PANEL[0] * len(panels), PANEL[1]), layout=layout, facecolor="white")
+        for ax, panel in zip(np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels, strict=True):
+            _curves(ax, panel)
+            ax.set(xlabel=xlabel, ylim=(0, 100))
+            ax.set_title(panel.title, loc="left", fontsize=10)
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+            ax.grid(axis="y", color="0.9", linewidth=0.7)
+            ax.legend(fontsize=8, handlelength=1.6)
+        figure.axes[0].set_ylabel(ylabel)
+        use_fonts(figure)
+    return figure
+
+
+def _curves(ax: Axes, panel: Panel) -> None:
+    colors = dict(zip(panel.lines, COLORS, strict=False))
+    for label, runs in panel.lines.items():
+        band(ax, range(panel.first, panel.first + runs.shape[1]), runs, label=label, color=colors[label])
+    for i, mark in enumerate(panel.published):
+        name = "published" if i == 0 else None
+        ax.plot(mark.x, mark.value, "D", color=colors[mark.line], fillstyle="none", markersize=5, label=name, clip_on=False)
+
+
+def intervals_figure(groups: Mapping[str, Mapping[str, Interval]], *, ylabel: str) -> Figure:
+    """For each group (a colour) a point with its interval in each category, the categories along x in their first order."""
+    with matplotlib.rc_context(STYLE):
+        categories = list(dict.fromkeys(name for group in groups.values() for name in group))
+        figure = Figure(figsize=(1.6 + 0.95 * len(categories), PANEL[1]), layout="constrained", facecolor="white")
+        ax = figure.subplots()
+        for i, (name, group) in enumerate(groups.items()):
+            x = [categories.index(category) + 0.16 * (i - (len(groups) - 1) / 2) for category in group]
+            means = np.array([interval.mean for interval in group.values()])
+            ends = np.array([[interval.mean - interval.low, interval.high - interval.mean] for interval in group.values()]).T
+            ax.errorbar(x, means, ends, fmt="o", color=COLORS[i], markersize=4.5, capsize=2, linewidth=1.2, label=name)
+        ax.set_xticks(range(len(categories)), categories)
+        ax.set(ylabel=ylabel, ylim=(0, 1.03))
+        ax.grid(axis="y", color="0.9", linewidth=0.7)
+        ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        use_fonts(figure)
+    return figure
