@@ -49,7 +49,7 @@ format: $(READY) ## mend what ruff can mend
 types: $(READY) ## types, by ty
 	$(BIN)/ty check --python $(VENV)
 
-figures: $(READY) ## the READMEs' tables, from experiments/results/
+figures: $(READY) ## runs/ -> experiments/results/ -> the READMEs' tables, and figures
 	$(BIN)/python -m experiments.report
 
 bench: $(READY) ## our speed beside PyTorch's

@@ -3,7 +3,7 @@
 Claim     trained attention is on the right digit of year, day and numeric month for at least 95 % of them, and within the
           month's word, or one character of it, for most; what it looks at decides what is written
 Source    Deep Learning from Scratch 2, figure 8-27, which shows maps of a few dates
-Command   seqgen sweep experiments.dates, seqgen sweep experiments.alignment, then python -m experiments.alignment
+Command   seqgen sweep experiments.dates, seqgen sweep experiments.alignment, then python -m experiments.report alignment
 Expected  hit@1 near 0.99 on year and day, 1.0 on numeric month, 0.9 within month words
 Time      20 minutes for the sweep, 5 to score 15 runs, on 2 cores
 """
@@ -13,10 +13,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments import dates
-from experiments.records import RUNS, members, origin, save
+from experiments.records import members, origin
 from seqgen import alignment, presets
 from seqgen.config import RunConfig
 from seqgen.runs import Run
@@ -75,25 +74,11 @@ def as_json(scores: dict[str, alignment.Score]) -> dict[str, dict[str, float]]:
     return {name: {field: round(value, 6) for field, value in score._asdict().items()} for name, score in scores.items()}
 
 
-def collect(runs: Path = RUNS) -> dict[str, Any]:
+def collect(runs: Path) -> dict[str, Any]:
     """All models, all seeds."""
     models: dict[str, Any] = {}
     for name, (sweep, variant) in MODELS.items():
         found = members(runs / sweep)[variant]
         seeds = {seed: measured(run) for seed, run in found.items()}
         models[name] = {"seeds": seeds, "controls": controls(next(iter(found.values())))}
-    return {**origin(runs / "alignment"), "command": "python -m experiments.alignment", "models": models}
-
-
-def main(runs: Path = RUNS) -> None:
-    """Score the runs of both sweeps and write results/alignment.json.
-
-    Args:
-        runs: the folder of runs.
-
-    """
-    save("alignment", collect(runs))
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+    return {**origin(runs / "alignment"), "command": "python -m experiments.report alignment", "models": models}

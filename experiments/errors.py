@@ -1,7 +1,7 @@
 """Where the trained models of both sweeps fail.
 
 Claim     sums fail where a carry runs far, in the places that it reaches; dates fail in one format more than in others
-Command   seqgen sweep experiments.addition, seqgen sweep experiments.dates, then python -m experiments.errors
+Command   seqgen sweep experiments.addition, seqgen sweep experiments.dates, then python -m experiments.report errors
 Expected  every table's counts add up to the total error
 Time      3 minutes on 2 cores
 """
@@ -10,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from experiments.records import RUNS, members, origin, save
+from experiments.records import members, origin
 from seqgen.runs import Run
 from seqgen.tasks.task import Pair
 
@@ -77,25 +75,11 @@ def measured(run: Run) -> dict[str, Any]:
     return found
 
 
-def collect(runs: Path = RUNS) -> dict[str, Any]:
+def collect(runs: Path) -> dict[str, Any]:
     """Both sweeps: cell -> seed -> tables."""
     cells = {
         f"{sweep}, {variant}": {seed: measured(run) for seed, run in seeds.items()}
         for sweep in ("addition", "dates")
         for variant, seeds in members(runs / sweep).items()
     }
-    return {**origin(runs / "addition"), "command": "python -m experiments.errors", "cells": cells}
-
-
-def main(runs: Path = RUNS) -> None:
-    """Read the runs of both sweeps and write results/errors.json.
-
-    Args:
-        runs: the folder of runs.
-
-    """
-    save("errors", collect(runs))
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+    return {**origin(runs / "addition"), "command": "python -m experiments.report errors", "cells": cells}

@@ -1,7 +1,7 @@
 """Dates in a format that training never showed.
 
 Claim     a model that reads three ways of writing a date does not read the fourth
-Command   seqgen sweep experiments.formats, then python -m experiments.formats
+Command   seqgen sweep experiments.formats, then python -m experiments.report formats
 Expected  near 100 % on the formats of training; near 0 for the held-out one, more where another format is like it
 Time      10 minutes on 2 cores: 20 runs of four epochs
 """
@@ -9,9 +9,7 @@ Time      10 minutes on 2 cores: 20 runs of four epochs
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from experiments.records import RUNS, members, origin, save
+from experiments.records import members, origin
 from seqgen import presets
 from seqgen.config import RunConfig
 from seqgen.runs import Run
@@ -42,22 +40,8 @@ def measured(run: Run) -> dict[str, list[int]]:
     return found
 
 
-def collect(runs: Path = RUNS) -> dict[str, Any]:
+def collect(runs: Path) -> dict[str, Any]:
     """All held-out formats, all seeds."""
     folder = runs / "formats"
     cells = {variant: {seed: measured(run) for seed, run in seeds.items()} for variant, seeds in members(folder).items()}
     return {**origin(folder), "cells": cells}
-
-
-def main(runs: Path = RUNS) -> None:
-    """Score the runs of the sweep and write results/formats.json.
-
-    Args:
-        runs: the folder of runs.
-
-    """
-    save("formats", collect(runs))
-
-
-if __name__ == "__main__":
-    tyro.cli(main)

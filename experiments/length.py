@@ -2,7 +2,7 @@
 
 Claim     models trained on operands of up to 3 digits do not add longer ones
 Source    Sutskever, Vinyals & Le 2014 saw no harm in long sentences; on sums, which must be exact, the book does not look
-Command   seqgen sweep experiments.length, then python -m experiments.length
+Command   seqgen sweep experiments.length, then python -m experiments.report length
 Expected  near 0 beyond 3 digits, for all
 Time      45 minutes on 2 cores: 40 runs of 8,775 steps in four compiled programs; a minute to score them
 """
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from experiments import addition
-from experiments.records import RUNS, members, save, sweep_record
+from experiments.records import members, sweep_record
 from seqgen import evaluation
 from seqgen.config import RunConfig
 from seqgen.runs import Run
@@ -66,22 +65,8 @@ def measured(run: Run) -> dict[str, list[int]]:
     return {str(digits): [int(sum(next(right) for _ in pairs)), len(pairs)] for digits, pairs in asked.items()}
 
 
-def collect(runs: Path = RUNS) -> dict[str, Any]:
+def collect(runs: Path) -> dict[str, Any]:
     """All variants, all seeds."""
     folder = runs / "length"
     cells = {variant: {seed: measured(run) for seed, run in seeds.items()} for variant, seeds in members(folder).items()}
     return {**sweep_record(folder), "by_digits": cells}
-
-
-def main(runs: Path = RUNS) -> None:
-    """Score the runs of the sweep and write results/length.json.
-
-    Args:
-        runs: the folder of runs.
-
-    """
-    save("length", collect(runs))
-
-
-if __name__ == "__main__":
-    tyro.cli(main)

@@ -1,10 +1,9 @@
 """Runs -> results/*.json -> the tables in the READMEs, between `<!-- NAME -->` and `<!-- /NAME -->`, and the figures.
 
-Command   make figures                                    (tables and figures from the JSON that is there)
-          python -m experiments.report --collect          (before that, the JSON from finished runs in runs/)
+Command   make figures      (python -m experiments.report; names after it say which JSON to read from runs/, else all are)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,20 +21,20 @@ SWEEPS = ("addition", "dates", "dates-book", "search_addition", "best-addition",
 """Sweeps whose curves are results, by their folders in runs/."""
 
 COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    **{name: lambda runs, name=name: sweep_record(runs / name) for name in SWEEPS},
     "alignment": alignment.collect,
     "length": length.collect,
     "formats": formats.collect,
     "errors": errors.collect,
 }
-"""Results that are more than curves."""
+"""A result's name -> what reads it from a folder of runs."""
 
 
-def collect(runs: Path) -> None:
-    """Every JSON whose runs are there and finished; the others stay as they are."""
-    readers = {name: lambda runs, name=name: sweep_record(runs / name) for name in SWEEPS} | COLLECTORS
-    for name, reader in readers.items():
+def collect(names: Iterable[str], runs: Path) -> None:
+    """Each JSON whose runs are there and finished; the others stay as they are."""
+    for name in names:
         try:
-            save(name, reader(runs))
+            save(name, COLLECTORS[name](runs))
             print(f"{name}: read from {runs}")
         except SeqgenError as error:
             print(f"{name}: left as it is, since {error}")
@@ -51,18 +50,15 @@ def filled(page: str) -> str:
     return page
 
 
-def main(
-    collect_: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="collect")] = False, runs: Path = RUNS
-) -> None:
-    """Write the tables and figures of all results.
+def main(names: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(COLLECTORS), /, runs: Path = RUNS) -> None:
+    """Read finished runs, write the tables and figures of all results.
 
     Args:
-        collect_: first read the finished runs.
+        names: which results to read from runs.
         runs: the folder of runs.
 
     """
-    if collect_:
-        collect(runs)
+    collect(names, runs)
     for path in PAGES:
         write(path, filled(path.read_text(encoding="utf-8")))
     figures.draw()

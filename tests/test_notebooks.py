@@ -19,7 +19,9 @@ def test_there_are_notebooks():
 def test_pairs_are_one(name):
     """Fails when one of a pair was changed without the other, or outputs were committed."""
     script, notebook = jupytext.read(FOLDER / f"{name}.py"), jupytext.read(FOLDER / f"{name}.ipynb")
-    assert [(cell.cell_type, cell.source) for cell in script.cells] == [(cell.cell_type, cell.source) for cell in notebook.cells]
+    assert [(cell.cell_type, cell.source) for cell in script.cells] == [
+        (cell.cell_type, cell.source) for cell in notebook.cells
+    ]
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 

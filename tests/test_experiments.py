@@ -1,0 +1,172 @@
+"""The experiments ask what they say they ask, and their breakdowns add up."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import alignment, errors, formats, length, records
+from seqgen.cli import main
+from seqgen.cli.sweep import selected
+from seqgen.config import flat
+from seqgen.errors import SeqgenError
+from seqgen.groups import grouped, plan
+from seqgen.runs import open_run
+
+SWEEPS = {  # cells, seeds, groups, model-steps
+    "addition": (8, 10, 4, 702_000),
+    "dates": (4, 5, 3, 70_200),
+    "alignment": (1, 5, 1, 17_550),
+    "length": (8, 5, 4, 351_000),
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_is_as_large_as_it_says(name, tmp_path):
+    """Fails when a cell is lost, cells of one shape compile apart, or the rows no longer make 351 steps an epoch."""
+    experiment = importlib.import_module(f"experiments.{name}")
+    groups = grouped(plan(selected(experiment, (), {}), list(experiment.SEEDS), tmp_path))
+    steps = sum(group.steps * len(group.members) for group in groups)
+    assert (len(experiment.variants()), len(experiment.SEEDS), len(groups), steps) == SWEEPS[name]
+
+
+def test_cells_of_addition_differ_in_what_they_are_named_for(tmp_path):
+    """Fails when a cell reverses without its name, or its readers are another's."""
+    experiment = importlib.import_module("experiments.addition")
+    for name, config in selected(experiment, (), {}).items():
+        fields = flat(config)
+        assert fields["data.reverse"] == name.endswith("reverse")
+        assert ("summary" in fields["model.decoder.inputs"]) == ("peeky" in name)
+        assert ("dot" in fields["model.decoder.outputs"]) == ("attention" in name)
+
+
+@pytest.mark.parametrize("name", ["search_addition", "search_dates"])
+def test_a_search_stays_within_its_bounds(name, tmp_path):
+    """Fails when a variant has more parameters or epochs than are allowed, or is scored on test rows."""
+    experiment = importlib.import_module(f"experiments.{name}")
+    assert min(experiment.SEEDS) >= 100
+    for group in grouped(plan(selected(experiment, (), {}), [100], tmp_path)):
+        assert group.parameters <= 220_000
+        assert group.config.training.epochs <= 25
+        assert group.held_out == "validation"
+
+
+@pytest.mark.parametrize(
+    ("question", "chain"),
+    [
+        ("123+456", 0),
+        ("5+5", 1),
+        ("95+5", 2),
+        ("999+1", 3),
+        ("1+999", 3),
+        ("505+505", 1),
+        ("0+0", 0),
+        ("45+46", 1),
+        ("950+55", 2),
+    ],
+)
+def test_carry_chains(question, chain):
+    """Fails when a carry that arises apart from another counts with it, or one that only passes on does not count."""
+    a, b = map(int, question.split("+"))
+    assert errors.carry_chain((question, str(a + b)), "") == str(chain)
+
+
+@pytest.mark.parametrize(
+    ("answer", "guess", "row"),
+    [
+        ("425", "425", "none"),
+        ("425", "426", "units"),
+        ("425", "515", "tens + hundreds"),
+        ("1425", "425", "length"),
+        ("5", "", "length"),
+    ],
+)
+def test_wrong_places(answer, guess, row):
+    """Fails when places are counted from the left, or a guess of another length is compared place by place."""
+    assert errors.places(("", answer), guess) == row
+
+
+def test_errors_add_up(attention_run):
+    """Fails when a question falls into no row of a table, or into two."""
+    run = open_run(attention_run)
+    found = errors.measured(run)
+    scores = run.evaluate()
+    assert (found["rows"], found["wrong"]) == (scores.examples, round((1 - scores.exact_match) * scores.examples))
+    assert found["wrong"] > 0
+    for name in ("longest carry chain", "wrong places", "operands' digits"):
+        assert np.sum(list(found[name].values()), axis=0).tolist() == [found["wrong"], found["rows"]]
+
+
+def test_longer_sums(attention_run, monkeypatch):
+    """Fails when a length's score counts another's rows, a sum is wrong, or a training row is asked."""
+    run = open_run(attention_run)
+    monkeypatch.setattr(length, "TRAINED", 2)
+    monkeypatch.setattr(length, "ROWS", 50)
+    asked = length.questions(run)
+    assert [len(asked[digits]) for digits in range(3, 9)] == [50] * 6
+    for digits, pairs in asked.items():
+        for question, answer in pairs:
+            a, b = question.split("+")
+            assert max(len(a), len(b)) == digits
+            assert answer == str(int(a) + int(b))
+    found = length.measured(run)
+    assert sum(rows for right, rows in found.values()) == sum(map(len, asked.values()))
+    right = sum(found[str(digits)][0] for digits in (1, 2))
+    assert right == round(run.evaluate().exact_match * len(run.pairs("test")))
+    assert not {pair for pairs in asked.values() for pair in pairs} & set(run.pairs("train"))
+
+
+def test_alignment_of_a_run(attention_run):
+    """Fails when the shuffled attention is the trained one, or controls are of another split."""
+    run = open_run(attention_run)
+    found, fixed = alignment.measured(run), alignment.controls(run)
+    assert found["trained"]["column"]["positions"] == found["shuffled"]["column"]["positions"]
+    assert found["trained"]["column"]["entropy"] == pytest.approx(found["shuffled"]["column"]["entropy"], abs=1e-5)
+    assert fixed["oracle"]["all"]["hit"] == 1
+    assert fixed["uniform"]["column"]["mass"] == pytest.approx(fixed["uniform_by_formula"]["column"], abs=1e-5)
+
+
+def test_a_held_out_format_and_its_record(tmp_path, monkeypatch):
+    """Fails when training rows are in the held-out format, its test rows count with the others, or a record loses a seed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    small = ["--set", "draws=2000", "--set", "steps=3", "--seeds", "0:2", "--only", "without-short", "without-full"]
+    assert main(["sweep", "experiments.formats", "--runs", str(tmp_path), *small]) == 0
+    run = open_run(tmp_path / "formats" / "without-short-1")
+    formats_of = {
+        split: {run.dataset.task.format(question) for question, _ in run.pairs(split)} for split in ("train", "validation")
+    }
+    assert formats_of == {"train": {"medium", "long", "full"}, "validation": {"medium", "long", "full"}}
+    counts = formats.measured(run)
+    assert sum(rows for _, rows in counts.values()) == len(run.pairs("test"))
+    assert min(rows for _, rows in counts.values()) > 0
+    record = formats.collect(tmp_path)
+    assert {name: list(seeds) for name, seeds in record["cells"].items()} == {
+        "without-full": ["0", "1"],
+        "without-short": ["0", "1"],
+    }
+    curves = records.sweep_record(tmp_path / "formats")["cells"]["without-short"]["1"]
+    assert (curves["split"], len(curves["exact_match"]), curves["test_examples"]) == ("validation", 1, len(run.pairs("test")))
+
+
+def test_a_record_of_unfinished_runs_is_refused(attention_run, tmp_path):
+    """Fails when a table is made from half a sweep."""
+    with pytest.raises(SeqgenError, match="holds no runs"):
+        records.members(tmp_path)
+    run = tmp_path / "baseline-0"
+    run.mkdir()
+    for name in ("config.json", "vocabulary.json", "versions.json"):
+        (run / name).write_text((attention_run / name).read_text())
+    with pytest.raises(SeqgenError, match="baseline-0 is not finished"):
+        records.members(tmp_path)
+
+
+def test_results_name_their_machine():
+    """Fails when a result is committed without its command, versions or machine, or with a path of somebody's machine."""
+    for path in sorted(records.FOLDER.glob("*.json")):
+        record = json.loads(path.read_text())
+        for each in [record] if "command" in record else list(record.values()):
+            assert {"command", "machine", "versions"} <= each.keys(), path
+        assert "/work/" not in path.read_text()
+        assert "/tmp/" not in path.read_text()
