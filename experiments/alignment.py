@@ -42,17 +42,19 @@ def variants() -> Sweep:
 
 
 def measured(run: Run) -> dict[str, Any]:
-    """One run's scores by class, those of its attention shuffled, and how often a character changes once it cannot look."""
+    """One run's scores by class and by place in the answer, those of its attention shuffled, and what changes blinded."""
     batch, (pairs, layout) = run.batch("test"), (run.pairs("test"), run.layout)
     weights = alignment.forced_attention(run.model, run.config.model, run.params, batch, layout)
     gold = alignment.gold_of(run.dataset.task, pairs, layout, weights.shape[1:])
     mixed = alignment.shuffled(weights, gold, np.random.default_rng(run.config.seed))
     changed = alignment.blinded(run.model, run.config.model, run.params, batch, jax.random.key(run.config.seed))
-    own = alignment.own_gold(gold).any(axis=2)
+    own = alignment.own_gold(gold)
+    places = [alignment.score(weights[:, [t]], own[:, [t]], gold.valid) for t in range(own.shape[1]) if own[:, t].any()]
     return {
         "trained": as_json(alignment.scores(weights, gold)),
         "shuffled": as_json(alignment.scores(mixed, gold)),
-        "changed": {name: float(values[own].mean()) for name, values in changed._asdict().items()},
+        "hit_by_place": [round(place.hit, 6) for place in places],
+        "changed": {name: round(float(values[own.any(axis=2)].mean()), 6) for name, values in changed._asdict().items()},
     }
 
 

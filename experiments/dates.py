@@ -3,7 +3,7 @@
 Claim     attention solves date conversion where a fixed vector does not, or later; it does not need the reversal
 Source    Deep Learning from Scratch 2, figure 8-26
 Command   seqgen sweep experiments.dates --seeds 0:5                           (no test day stands in the training set)
-          seqgen sweep experiments.dates --seeds 0:5 --split book --data FILE --set draws=50000 --name dates-book
+          seqgen sweep experiments.dates --seeds 0:5 --split book --data FILE --name dates-book
 Expected  attention and peeky 100 % by epoch 10
 Time      70 to 80 minutes on 2 cores for each split: 20 runs of 3,510 steps in three compiled programs
 """

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,10 @@ def sweep_record(folder: Path) -> dict[str, Any]:
 
 
 def origin(folder: Path) -> dict[str, Any]:
-    """The command that made a sweep, and the versions that its runs were made with."""
+    """The command that made a sweep, without the folders of its files, and the versions that its runs were made with."""
     made = json.loads(next(folder.glob("*/versions.json")).read_text())
-    return provenance(json.loads((folder / "sweep.json").read_text())["command"], made)
+    words = shlex.split(json.loads((folder / "sweep.json").read_text())["command"])
+    return provenance(shlex.join(Path(word).name if word.startswith("/") else word for word in words), made)
 
 
 def curve(run: Run) -> dict[str, Any]:

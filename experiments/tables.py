@@ -215,6 +215,15 @@ def blinded_table() -> str:
     return markdown(["character written changes, % of", "the position most looked at is hidden", "another one is hidden"], rows)
 
 
+def places_table() -> str:
+    """hit@1 by place in the answer."""
+    rows = []
+    for name, model in load("alignment")["models"].items():
+        seeds = [seed["hit_by_place"] for seed in model["seeds"].values()]
+        rows.append([name, *(interval(place) for place in zip(*seeds, strict=True))])
+    return markdown(["hit@1 on", "Y", "Y", "Y", "Y", "M", "M", "D", "D"], rows)
+
+
 def length_table() -> str:
     """Exact match by the digits of the longer operand."""
     cells, rows = load("length")["by_digits"], []
@@ -295,6 +304,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "addition differences": addition_differences,
     "dates": dates_table,
     "alignment": alignment_table,
+    "places": places_table,
     "blinded": blinded_table,
     "length": length_table,
     "formats": formats_table,

@@ -19,7 +19,7 @@ import numpy as np
 
 from seqgen import evaluation
 from seqgen.config import flat
-from seqgen.errors import UsageError
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.files import alone, write
 from seqgen.fit import samples, scored, tested
 from seqgen.groups import Group, Planned, Program, compile_fitting, fresh_totals, grouped
@@ -131,6 +131,8 @@ def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, ca
     """
     group, program = job.group, job.program
     runs = [Run(member.path) if is_run(member.path) else furnish(*member) for member in members]
+    for run, member in zip(runs, members, strict=True):
+        run.dataset = member.dataset
     kept = gathering(folder, members)
     with ExitStack() as stack:
         for run in runs:
@@ -204,8 +206,9 @@ class Fleet:
 
     def told(self) -> str:
         """Who trains, and how far."""
-        sums = self.host(self.totals).sums
-        loss = np.mean(sums["loss"] / np.maximum(sums["tokens"], 1))
+        totals = self.host(self.totals)
+        losses = (totals.sums["loss"] / np.maximum(totals.sums["tokens"], 1))[totals.broken == NEVER]
+        loss = losses.mean() if losses.size else float("nan")
         more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
         return f"{self.runs[0].path.name}{more} · epoch {self.step / self.group.source.steps:.1f} · loss {loss:.4f}"
 
@@ -262,9 +265,13 @@ def sweep(
     Raises `UsageError` where a run of a member's name was made with other settings, `SeqgenError` where another process is
     at work or a group does not fit in memory, `Stopped` after a signal.
     """
-    write(folder / "sweep.json", json.dumps({"command": again}) + "\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SeqgenError(f"cannot make {folder}: {error.strerror}") from error
     with alone(folder), signals() as caught:
         waiting = jobs(planned, folder, layout, at_once)
+        write(folder / "sweep.json", json.dumps({"command": again}) + "\n")
         report.begin(sum(steps_left(job, chunk, folder) for job in waiting for chunk in job.chunks))
         for job in waiting:
             for members in job.chunks:

@@ -94,6 +94,8 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
 
     planned = []
     for name, config in variants.items():
+        if not name or Path(name).name != name:
+            raise UsageError(f"variant {name!r} cannot be called so: its runs are folders of that name")
         if config.training.select != "last":
             raise UsageError(f"{name}: a sweep keeps the last epoch's weights alone, so select must be 'last'")
         if config.training.devices > 1:
