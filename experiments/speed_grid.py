@@ -23,15 +23,17 @@ from seqgen.training.state import HyperConfig, adam, create
 from seqgen.types import Member
 from seqgen.versions import cores
 
-MEMBERS = (1, 2, 4, 8, 16)
+GRIDS: list[tuple[int, grid.LayoutName]] = [*((members, "map") for members in (1, 2, 4, 8, 16)), (4, "vmap"), (16, "vmap")]
+"""Members, and how those of a device go: in turns or abreast."""
+
 STEPS = {"addition": 320, "dates": 32}
 """Model-steps a turn, which take about two seconds on 2 cores."""
 
 
-def our_grid(task: str, variant: str, members: int, steps: int) -> Callable[[], None]:
+def our_grid(task: str, variant: str, members: int, layout: grid.LayoutName, steps: int) -> Callable[[], None]:
     """`steps` training steps of each member: one chunk, lifted."""
     cfg, source, optimizer = speed.config(task, variant), Epochs(steps * speed.BATCH, speed.BATCH), adam("constant", 0.0, 1)
-    mesh, layout = grid.mesh_for(members), grid.default_layout()
+    mesh = grid.mesh_for(members)
     each, shared = grid.each_on(mesh), grid.shared_on(mesh)
     lift = partial(grid.over_members, layout=layout, mesh=mesh)
     chunk = grid.while_finite(partial(run_chunk, teacher_forced(seq2seq, cfg), optimizer, source))
@@ -58,28 +60,27 @@ def our_grid(task: str, variant: str, members: int, steps: int) -> Callable[[], 
 def rows(task: str, variant: str, repeats: int) -> list[dict]:
     """One row a number of members: model-steps a second, and the ratios to one run after another."""
     budget = STEPS[task]
-    steps = {f"{members}": max(budget // members, 2) for members in MEMBERS}
-    contestants: dict[str, Callable] = {name: our_grid(task, variant, int(name), n) for name, n in steps.items()}
+    grids = {f"{members} {layout}": (members, layout, max(budget // members, 2)) for members, layout in GRIDS}
+    contestants: dict[str, Callable] = {name: our_grid(task, variant, *grid) for name, grid in grids.items()}
     contestants["alone"] = speed.our_training(task, variant, "float32", budget)
     contestants["torch"] = speed.their_training(task, variant, "float32", budget)
     times = speed.turns(contestants | speed.products("float32"), repeats)
     large = min(statistics.median(times[name]) for name in ("jax product", "torch product"))
     limit = large * speed.operations(task, variant) / (2 * speed.LARGE**3)
-
-    def a_step(name: str) -> list[float]:
-        return [seconds / (int(name) * steps[name] if name in steps else budget) for seconds in times[name]]
-
+    counts = {name: members * steps for name, (members, _, steps) in grids.items()}
+    a_step = {name: [seconds / counts.get(name, budget) for seconds in times[name]] for name in contestants}
     return [
         {
             "task": task,
             "model": variant,
             "members": members,
-            "model_steps_per_s": 1 / statistics.median(a_step(name)),
-            "ratio": speed.ratio(a_step("torch"), a_step(name)),
-            "ratio_alone": speed.ratio(a_step("alone"), a_step(name)),
-            "fraction_of_limit": limit / statistics.median(a_step(name)),
+            "layout": layout,
+            "model_steps_per_s": 1 / statistics.median(a_step[name]),
+            "ratio": speed.ratio(a_step["torch"], a_step[name]),
+            "ratio_alone": speed.ratio(a_step["alone"], a_step[name]),
+            "fraction_of_limit": limit / statistics.median(a_step[name]),
         }
-        for members, name in ((members, str(members)) for members in MEMBERS)
+        for name, (members, layout, _) in grids.items()
     ]
 
 

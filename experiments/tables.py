@@ -53,9 +53,9 @@ def book_table() -> str:
     return markdown(header, rows)
 
 
-def speeds() -> tuple[str, dict[str, dict]]:
+def versions_of(name: str) -> tuple[str, dict[str, dict]]:
     """The newest version of jax that was measured, and the records of all, newest first."""
-    records = load("speed")
+    records = load(name)
     newest = sorted(records, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
     return newest[0], {version: records[version] for version in newest}
 
@@ -67,7 +67,7 @@ def spread(ratios: list[float]) -> str:
 
 def speed_table() -> str:
     """A training step beside PyTorch's."""
-    newest, records = speeds()
+    newest, records = versions_of("speed")
     rows = []
     for i, row in enumerate(records[newest]["train"]):
         name, fraction = f"{row['task']}, {row['model']}, {row['dtype']}", f"{row['fraction_of_limit']:.0%}"
@@ -87,7 +87,7 @@ def speed_table() -> str:
 
 def decoding_table() -> str:
     """Greedy answers to 5,000 questions."""
-    newest, records = speeds()
+    newest, records = versions_of("speed")
     rows = []
     for i, row in enumerate(records[newest]["decode"]):
         times = [f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio_alone']:.0f}"]
@@ -276,22 +276,14 @@ def search_table(name: str, chosen: str) -> str:
 
 def grid_table() -> str:
     """Many runs in one program."""
-    records = load("grid")
-    newest = max(records, key=lambda version: [int(part) for part in version.split(".")])
+    newest, records = versions_of("grid")
     rows = []
     for i, row in enumerate(records[newest]["rows"]):
-        ratios = [spread(record["rows"][i]["ratios"]) for record in (records[newest],)]
         numbers = f"{row['model_steps_per_s']:.0f}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
-        rows.append([f"{row['task']}, {row['model']}", f"{row['members']}", *numbers, *ratios])
-    header = [
-        "",
-        "members",
-        "model-steps a second",
-        "of the product limit",
-        "over our own alone",
-        f"over PyTorch's, jax {newest}",
-    ]
-    return markdown(header, rows)
+        ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
+        rows.append([f"{row['task']}, {row['model']}", f"{row['members']}, {row['layout']}", *numbers, *ratios])
+    header = ["", "members", "model-steps a second", "of the product limit", "over our own alone"]
+    return markdown([*header, *(f"over PyTorch's, jax {version}" for version in records)], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
