@@ -69,6 +69,24 @@ def jobs(planned: Sequence[Planned], folder: Path, layout: LayoutName, at_once: 
     return found
 
 
+def summary(jobs: Sequence[Job], members: int) -> list[str]:
+    """What would be trained, group by group."""
+    waiting = sum(len(chunk) for job in jobs for chunk in job.chunks)
+    steps = sum(job.group.steps * len(job.group.members) for job in jobs)
+    lines = [
+        f"{members} members, {waiting} of them to train, {steps:,} model-steps; {len(jobs)} groups, {len(jobs)} compilations"
+    ]
+    for number, (group, program, _) in enumerate(jobs, start=1):
+        names = list(dict.fromkeys(member.path.name.rpartition("-")[0] for member in group.members))
+        at_once = f"{min(program.count, len(group.members))} at a time on {program.mesh.size} devices"
+        lines += [
+            f"group {number}: {', '.join(names)}",
+            f"  {len(group.members)} members of {group.parameters:,} parameters, {group.steps:,} steps each",
+            f"  {at_once}; {program.bytes / 1e6:,.0f} MB predicted, {grid.available_bytes() / 1e6:,.0f} MB free",
+        ]
+    return lines
+
+
 def made(member: Planned) -> bool:
     """Whether a member has its directory. Raises `UsageError` where what stands there was made with other settings."""
     if not is_run(member.path):
@@ -272,6 +290,8 @@ def sweep(
     with alone(folder), signals() as caught:
         waiting = jobs(planned, folder, layout, at_once)
         write(folder / "sweep.json", json.dumps({"command": again}) + "\n")
+        for line in summary(waiting, len(planned)):
+            report.note(line)
         report.begin(sum(steps_left(job, chunk, folder) for job in waiting for chunk in job.chunks))
         for job in waiting:
             for members in job.chunks:

@@ -70,7 +70,7 @@ def command(
     terminal = SweepTerminal()
     with terminal, stoppable(again()):
         if dry_run:
-            describe(fleet.jobs(planned, folder, how, chunk), len(planned))
+            print("\n".join(fleet.summary(fleet.jobs(planned, folder, how, chunk), len(planned))))
             return
         fleet.sweep(planned, folder, how, chunk, terminal, again())
     print(folder)
@@ -135,17 +135,3 @@ def numbers(words: str) -> list[int]:
     if not found or len(set(found)) < len(found):
         raise UsageError(f"--seeds must be like 0:10 or 0,3,7, not {words!r}")
     return found
-
-
-def describe(jobs: list[fleet.Job], members: int) -> None:
-    """What would be trained, group by group."""
-    waiting = sum(len(chunk) for job in jobs for chunk in job.chunks)
-    steps = sum(job.group.steps * len(job.group.members) for job in jobs)
-    print(f"{members} members, {waiting} of them to train, {steps:,} model-steps; {len(jobs)} groups, {len(jobs)} compilations")
-    for number, job in enumerate(jobs, start=1):
-        group, program = job.group, job.program
-        names = list(dict.fromkeys(member.path.name.rpartition("-")[0] for member in group.members))
-        print(f"group {number}: {', '.join(names)}")
-        print(f"  {len(group.members)} members of {group.parameters:,} parameters, {group.steps:,} steps each")
-        at_once = f"{min(program.count, len(group.members))} at a time on {program.mesh.size} devices"
-        print(f"  {at_once}; {program.bytes / 1e6:,.0f} MB predicted, {grid.available_bytes() / 1e6:,.0f} MB free")
