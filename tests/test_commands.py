@@ -320,7 +320,9 @@ def test_evaluate(seq, attention_run):
     code, out, err = seq("evaluate", attention_run)
     assert (code, err) == (0, "")
     rows = dict(re.split(r" {2,}", line) for line in out.splitlines())
-    assert list(rows) == ["split", "exact match", "token accuracy", "loss", "examples"]
+    assert list(rows) == ["split", "exact match", "95% interval", "token accuracy", "loss", "examples"]
+    low, high = (float(end.rstrip("%")) / 100 for end in rows["95% interval"].split(" to "))
+    assert low <= scores["exact_match"] <= high < 1
     assert rows["exact match"] == f"{scores['exact_match']:.2%}"
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.report import filled
+from experiments.report import PAGES, filled
 from seqgen.statistics import over_seeds, paired, wilson
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_tables_are_generated(page):
     """Fails when a result was committed without `make figures`, or a number in a table was written by hand."""
     text = (ROOT / page).read_text(encoding="utf-8")
