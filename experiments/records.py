@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ def provenance(command: str, made: dict[str, Any] | None = None) -> dict[str, An
 
 
 def save(name: str, record: dict[str, Any]) -> None:
-    """Write results/<name>.json."""
-    write(FOLDER / f"{name}.json", json.dumps(record, indent=1) + "\n")
+    """Write results/<name>.json, a list of numbers on one line."""
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda found: " ".join(found[0].split()), json.dumps(record, indent=1))
+    write(FOLDER / f"{name}.json", text + "\n")
 
 
 def load(name: str) -> dict[str, Any]:

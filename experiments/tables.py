@@ -114,8 +114,8 @@ PUBLISHED = {
 
 def called(cell: str) -> str:
     """peeky-attention-reverse as "reverse + peeky + attention"."""
-    words = cell.split("-")
-    return " + ".join(sorted(words, key=("reverse", "baseline", "peeky", "attention").index)) if words != ["baseline"] else cell
+    words = [word for word in ("reverse", "peeky", "attention") if word in cell.split("-")]
+    return " + ".join(words) or cell
 
 
 def tests(name: str) -> dict[str, dict[str, float]]:

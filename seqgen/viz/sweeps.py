@@ -17,7 +17,7 @@ from seqgen.viz.figure import STYLE, use_fonts
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
 """Okabe and Ito 2008: told apart by colour-blind readers."""
 
-PANEL = (4.6, 3.4)  # inches
+PANEL = (4.8, 3.9)  # inches
 
 
 class Published(NamedTuple):
@@ -59,7 +59,7 @@ def curves_figure(panels: Sequence[Panel], *, xlabel: str, ylabel: str = "exact 
             ax.set_title(panel.title, loc="left", fontsize=10)
             ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
             ax.grid(axis="y", color="0.9", linewidth=0.7)
-            ax.legend(fontsize=8, handlelength=1.6)
+            ax.legend(fontsize=8, handlelength=1.6, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
         figure.axes[0].set_ylabel(ylabel)
         use_fonts(figure)
     return figure
@@ -69,9 +69,10 @@ def _curves(ax: Axes, panel: Panel) -> None:
     colors = dict(zip(panel.lines, COLORS, strict=False))
     for label, runs in panel.lines.items():
         band(ax, range(panel.first, panel.first + runs.shape[1]), runs, label=label, color=colors[label])
-    for i, mark in enumerate(panel.published):
-        name = "published" if i == 0 else None
-        ax.plot(mark.x, mark.value, "D", color=colors[mark.line], fillstyle="none", markersize=5, label=name, clip_on=False)
+    for mark in panel.published:
+        ax.plot(mark.x, mark.value, "D", color=colors[mark.line], fillstyle="none", markersize=5, clip_on=False)
+    if panel.published:
+        ax.plot([], [], "D", color="0.3", fillstyle="none", markersize=5, label="published")
 
 
 def intervals_figure(groups: Mapping[str, Mapping[str, Interval]], *, ylabel: str) -> Figure:
