@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 root = Path.cwd() if Path("experiments").is_dir() else Path("..")
-small = ["--set", "digits=2", "--set", "draws=4000", "--set", "epochs=20", "--set", "lr=0.005"]
+small = ["--set", "digits=2", "--set", "draws=4000", "--set", "epochs=12", "--set", "lr=0.005"]
 command = ["sweep", "experiments.addition", "--only", "baseline", "baseline-reverse", "--seeds", "0:4", *small]
 done = subprocess.run(
     [sys.executable, "-m", "seqgen", *command, "--name", "notebook-addition"],

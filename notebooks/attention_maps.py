@@ -48,11 +48,12 @@ viz.attention_figure(maps(run, questions, gold=True))
 # %% [markdown]
 # ## Epoch by epoch
 #
-# Every epoch's weights are kept. The same question, asked after each of them:
+# Every epoch's weights are kept. One question, asked after each of them:
 
 # %%
 from seqgen.training import checkpoint
 
+question = "sep 25, 1984"
 epochs = [run.at(step) for step in checkpoint.steps(run.path, "params")]
 drawn = [seen._replace(title=f"epoch {n}") for n, epoch in enumerate(epochs, start=1) for seen in maps(epoch, [question])]
 viz.attention_figure(drawn)
@@ -75,4 +76,4 @@ for name, score in scores.items():
 
 # %%
 assert run.evaluate().exact_match > 0.99
-assert scores["all"].near > 5 * chance["all"].near
+assert scores["all"].mass > 4 * chance["all"].mass
