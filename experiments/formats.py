@@ -1,6 +1,7 @@
 """Dates in a format that training never showed.
 
 Claim     a model that reads three ways of writing a date does not read the fourth
+Source    none: the book has every format in training
 Command   seqgen sweep experiments.formats, then python -m experiments.report formats
 Expected  near 100 % on the formats of training; near 0 for the held-out one, more where another format is like it
 Time      10 minutes on 2 cores: 20 runs of four epochs
@@ -9,7 +10,7 @@ Time      10 minutes on 2 cores: 20 runs of four epochs
 from pathlib import Path
 from typing import Any
 
-from experiments.records import members, origin
+from experiments.records import each, origin
 from seqgen import presets
 from seqgen.config import RunConfig
 from seqgen.runs import Run
@@ -42,6 +43,4 @@ def measured(run: Run) -> dict[str, list[int]]:
 
 def collect(runs: Path) -> dict[str, Any]:
     """All held-out formats, all seeds."""
-    folder = runs / "formats"
-    cells = {variant: {seed: measured(run) for seed, run in seeds.items()} for variant, seeds in members(folder).items()}
-    return {**origin(folder), "cells": cells}
+    return {**origin(runs / "formats"), "cells": each(runs / "formats", measured)}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments import addition
-from experiments.records import members, sweep_record
+from experiments.records import each, sweep_record
 from seqgen import evaluation
 from seqgen.config import RunConfig
 from seqgen.runs import Run
@@ -67,6 +67,4 @@ def measured(run: Run) -> dict[str, list[int]]:
 
 def collect(runs: Path) -> dict[str, Any]:
     """All variants, all seeds."""
-    folder = runs / "length"
-    cells = {variant: {seed: measured(run) for seed, run in seeds.items()} for variant, seeds in members(folder).items()}
-    return {**sweep_record(folder), "by_digits": cells}
+    return {**sweep_record(runs / "length"), "by_digits": each(runs / "length", measured)}

@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,39 @@ def load(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
+def exists(name: str) -> bool:
+    """Whether there is a results/<name>.json."""
+    return (FOLDER / f"{name}.json").exists()
+
+
 Members = dict[str, dict[str, Run]]
 """Variant -> seed -> run."""
 
 
 def members(folder: Path) -> Members:
-    """All runs of a sweep. Raises `SeqgenError` where there is none, or one is not finished."""
+    """All runs that a sweep was asked for. Raises `SeqgenError` where it is none, or one of them is not finished."""
     found: Members = {}
-    paths = [path for path in folder.glob("*") if is_run(path)]
-    named = sorted((path.name.rpartition("-")[0], int(path.name.rpartition("-")[2]), path) for path in paths)
-    for variant, seed, path in named:
-        if not fleet.finished(fleet.reopened(path)):
+    names = fleet.recorded(folder)["members"]
+    if not names:
+        raise SeqgenError(f"{folder} holds no sweep: it has no sweep.json")
+    for name in names:
+        path = folder / name
+        if not is_run(path) or not fleet.finished(member := fleet.reopened(path)):
             raise SeqgenError(f"{path} is not finished: run the sweep's command again")
-        found.setdefault(variant, {})[str(seed)] = Run(path)
-    if not found:
-        raise SeqgenError(f"{folder} holds no runs")
+        variant, _, seed = name.rpartition("-")
+        run = Run(path)
+        run.dataset = member.dataset
+        found.setdefault(variant, {})[seed] = run
     return found
+
+
+def each(folder: Path, measured: Callable[[Run], Any]) -> dict[str, Any]:
+    """Variant -> seed -> what is measured of a run that did not break off."""
+    cells = members(folder).items()
+    return {
+        variant: {seed: measured(run) for seed, run in seeds.items() if log.broken(run.path) is None}
+        for variant, seeds in cells
+    }
 
 
 def sweep_record(folder: Path) -> dict[str, Any]:
@@ -61,17 +79,23 @@ def sweep_record(folder: Path) -> dict[str, Any]:
 
 
 def origin(folder: Path) -> dict[str, Any]:
-    """The command that made a sweep, without the folders of its files, and the versions that its runs were made with."""
-    made = json.loads(next(folder.glob("*/versions.json")).read_text())
-    words = shlex.split(json.loads((folder / "sweep.json").read_text())["command"])
-    return provenance(shlex.join(Path(word).name if word.startswith("/") else word for word in words), made)
+    """The command that made a sweep, without the folders of its files, and the versions that its runs were made with.
+
+    Raises `SeqgenError` where they were made with different ones: their mean would be of two things.
+    """
+    sweep = fleet.recorded(folder)
+    made = [json.loads((folder / name / "versions.json").read_text()) for name in sweep["members"]]
+    for name, one in zip(sweep["members"], made, strict=True):
+        if one != made[0]:
+            raise SeqgenError(f"{folder}: {name} was made with other versions than {sweep['members'][0]}")
+    words = shlex.split(sweep["command"])
+    return provenance(shlex.join(Path(word).name if word.startswith("/") else word for word in words), made[0])
 
 
 def curve(run: Run) -> dict[str, Any]:
     """One run in numbers; of one that broke, the step."""
-    for event in log.read(run.path):
-        if event["event"] == "broken":
-            return {"broken": event["step"]}
+    if (step := log.broken(run.path)) is not None:
+        return {"broken": step}
     epochs, test = log.epochs(run.path), tested(run)
     assert test is not None  # it is finished
     return {

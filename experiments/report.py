@@ -3,6 +3,7 @@
 Command   make figures      (python -m experiments.report; names after it say which JSON to read from runs/, else all are)
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +37,7 @@ def collect(names: Iterable[str], runs: Path) -> None:
         try:
             save(name, COLLECTORS[name](runs))
             print(f"{name}: read from {runs}")
-        except SeqgenError as error:
+        except (SeqgenError, OSError, ValueError) as error:  # OSError, ValueError: a versions.json that is gone or damaged
             print(f"{name}: left as it is, since {error}")
 
 
@@ -58,6 +59,8 @@ def main(names: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(COLLECT
         runs: the folder of runs.
 
     """
+    if unknown := [name for name in names if name not in COLLECTORS]:
+        sys.exit(f"no result {unknown[0]!r}; there are {', '.join(COLLECTORS)}")
     collect(names, runs)
     for path in PAGES:
         write(path, filled(path.read_text(encoding="utf-8")))

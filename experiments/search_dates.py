@@ -1,6 +1,7 @@
 """A recipe for leak-free dates that never errs: 100.0 % of the test questions, for every seed.
 
 Claim     attention over true lengths, reversed, answers every question of the test set in each of five seeds
+Source    none: the book trains for ten epochs at one setting
 Command   seqgen sweep experiments.search_dates --seeds 100:103                         (scored on the validation split)
           seqgen sweep experiments.search_dates --only CHOSEN --seeds 0:5 --name best-dates
 Expected  what `make train` trains is enough

@@ -39,14 +39,13 @@ def our_grid(task: str, variant: str, members: int, layout: grid.LayoutName, ste
     chunk = grid.while_finite(partial(run_chunk, teacher_forced(seq2seq, cfg), optimizer, source))
     lifted = jax.jit(lift(chunk), in_shardings=(shared, *[each] * 4), out_shardings=each, donate_argnums=(3, 4))
 
-    hyper = jax.tree.map(lambda leaf: jnp.full(members, leaf), HyperConfig().traced())
-    lanes = grid.Lane(
-        Member(jax.vmap(jax.random.key)(jnp.arange(members)), hyper), jnp.zeros(members, int), jnp.ones(members, bool)
-    )
-    lanes = jax.device_put(lanes, each)
+    count = -(-members // mesh.size) * mesh.size
+    hyper = jax.tree.map(lambda leaf: jnp.full(count, leaf), HyperConfig().traced())
+    keys = jax.vmap(jax.random.key)(jnp.arange(count))
+    lanes = jax.device_put(grid.Lane(Member(keys, hyper), jnp.zeros(count, int), jnp.arange(count) < members), each)
     state = jax.jit(lift(lambda _, lane: create(partial(seq2seq.init, cfg), optimizer, lane.member)))((), lanes)
     items = jax.jit(lift(lambda step, lane: source.plan(lane.member, step, steps)))(jnp.int32(0), lanes)
-    totals = jax.tree.map(lambda leaf: jnp.full(members, leaf), zero_totals(SUMS))
+    totals = jax.tree.map(lambda leaf: jnp.full(count, leaf), zero_totals(SUMS))
     given = jax.device_put(speed.examples(task, steps * speed.BATCH), shared), np.array([0, steps], np.int32)
     carry = [state, jax.device_put(totals, each)]
 

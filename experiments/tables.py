@@ -7,13 +7,13 @@ from experiments.records import load
 from seqgen.statistics import over_seeds, paired
 
 BOOKS = {
-    "addition-baseline": ("addition, baseline", "10.4 (8.2-12.3)"),
-    "addition-baseline-reverse": ("addition, reverse", "42.8 (54.2)"),
-    "addition-peeky": ("addition, peeky", "78.7 (81.6)"),
-    "addition-peeky-reverse": ("addition, reverse + peeky", "97.8 (99.1)"),
-    "dates-attention-reverse": ("dates, reverse + attention", "100 (100)"),
+    "addition-baseline": ("addition, baseline", "baseline"),
+    "addition-baseline-reverse": ("addition, reverse", "baseline-reverse"),
+    "addition-peeky": ("addition, peeky", "peeky"),
+    "addition-peeky-reverse": ("addition, reverse + peeky", "peeky-reverse"),
+    "dates-attention-reverse": ("dates, reverse + attention", ""),
 }
-"""A cell's name in the table, and what the book's own code (its readers) got."""
+"""A cell's name in the book's table, and in `PUBLISHED`."""
 
 
 def percent(values: Iterable[float]) -> str:
@@ -42,13 +42,13 @@ def book_table() -> str:
     """The book's settings on the book's files, and what the book's code and its readers got."""
     draws, rows = load("stream")["cells"], []
     for cell, seeds in load("book")["cells"].items():
-        name, published = BOOKS[cell]
+        name, own = BOOKS[cell]
         epochs = len(next(iter(seeds.values())))
         for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
             last = [curve[epoch - 1] for curve in seeds.values()]
             spread = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
             drawn = f"{100 * draws[cell][epoch - 1]:.1f}" if cell in draws else ""
-            rows.append([name, f"{epoch}", percent(last), spread, f"{len(seeds)}", drawn, published])
+            rows.append([name, f"{epoch}", percent(last), spread, f"{len(seeds)}", drawn, published(own) or "100 (100)"])
     header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
     return markdown(header, rows)
 
@@ -102,14 +102,22 @@ READERS = ("baseline", "peeky", "attention", "peeky-attention")
 CELLS = [f"{reader}{reverse}" for reader in READERS for reverse in ("", "-reverse")]
 """Of the addition sweep, in the order of its table."""
 
-PUBLISHED = {
-    "baseline": "10.4 (8.2-12.3)",
-    "baseline-reverse": "42.8 (54.2)",
-    "peeky": "78.7 (81.6)",
-    "peeky-reverse": "97.8 (99.1)",
-    "attention-reverse": "33.9",
+PUBLISHED: dict[str, tuple[float, list[float]]] = {
+    "baseline": (10.4, [8.2, 12.3]),
+    "baseline-reverse": (42.8, [54.2]),
+    "peeky": (78.7, [81.6]),
+    "peeky-reverse": (97.8, [99.1]),
+    "attention-reverse": (33.9, []),
 }
-"""Addition at epoch 25: the book's code, and in brackets its readers."""
+"""Addition at epoch 25, exact match in percent: the book's code, and the lowest and highest of its readers."""
+
+
+def published(cell: str) -> str:
+    """10.4 (8.2-12.3)."""
+    if cell not in PUBLISHED:
+        return ""
+    own, others = PUBLISHED[cell]
+    return f"{own}" + f" ({'-'.join(map(str, others))})" * bool(others)
 
 
 def called(cell: str) -> str:
@@ -119,9 +127,9 @@ def called(cell: str) -> str:
 
 
 def tests(name: str) -> dict[str, dict[str, float]]:
-    """Cell -> seed -> exact match on the test set, in percent, of a sweep's result."""
+    """Cell -> seed -> exact match on the test set, in percent, of the runs of a sweep that did not break off."""
     cells = load(name)["cells"]
-    return {cell: {seed: 100 * run["test"] for seed, run in seeds.items()} for cell, seeds in cells.items()}
+    return {cell: {seed: 100 * run["test"] for seed, run in seeds.items() if "test" in run} for cell, seeds in cells.items()}
 
 
 def interval(values: Iterable[float], digits: int = 2) -> str:
@@ -136,7 +144,7 @@ def addition_table() -> str:
     for cell in CELLS:
         last = list(cells[cell].values())
         spread = f"{min(last):.2f} to {max(last):.2f}"
-        rows.append([called(cell), interval(last), spread, f"{len(last)}", PUBLISHED.get(cell, "")])
+        rows.append([called(cell), interval(last), spread, f"{len(last)}", published(cell)])
     return markdown(["addition, 25 epochs", "exact match, %", "lowest to highest", "seeds", "book's code (readers)"], rows)
 
 
@@ -163,6 +171,7 @@ def addition_differences() -> str:
         rows.append(difference(f"{layout}: peeky, with reverse", cells, "peeky-reverse", "baseline-reverse"))
         rows.append(difference(f"{layout}: attention, without reverse", cells, "attention", "baseline"))
         rows.append(difference(f"{layout}: attention, with reverse", cells, "attention-reverse", "baseline-reverse"))
+        rows.append(difference(f"{layout}: attention, beside both", cells, "peeky-attention-reverse", "peeky-reverse"))
     return markdown(DIFFERENCE, rows)
 
 
@@ -226,12 +235,13 @@ def places_table() -> str:
 
 def length_table() -> str:
     """Exact match by the digits of the longer operand."""
-    cells, rows = load("length")["by_digits"], []
+    cells = load("length")["by_digits"]
+    asked = {digits: counts[1] for digits, counts in next(iter(cells[CELLS[0]].values())).items()}
+    rows = [["questions", *(f"{count:,}" for count in asked.values())]]
     for cell in CELLS:
-        digits = next(iter(cells[cell].values()))
-        shares = [[100 * right / rows for right, rows in (seed[n] for seed in cells[cell].values())] for n in digits]
+        shares = [[100 * right / count for right, count in (seed[n] for seed in cells[cell].values())] for n in asked]
         rows.append([called(cell), *(interval(share, 1) for share in shares)])
-    return markdown(["digits of the longer operand", *digits], rows)
+    return markdown(["digits of the longer operand", *asked], rows)
 
 
 def formats_table() -> str:
@@ -267,9 +277,11 @@ def search_table(name: str, chosen: str) -> str:
     rows = []
     for cell, seeds in load(name)["cells"].items():
         last = [100 * run["exact_match"][-1] for run in seeds.values() if "exact_match" in run]
-        rows.append([cell, interval(last, 3) if len(last) > 1 else "broke", f"{min(last):.2f}", ", ".join(seeds)])
-    for cell, seeds in load(chosen)["cells"].items():
-        last = [100 * run["test"] for run in seeds.values()]
+        whole = len(last) == len(seeds)
+        said = [interval(last, 3), f"{min(last):.2f}"] if whole else [f"{len(seeds) - len(last)} of {len(seeds)} broke off", ""]
+        rows.append([cell, *said, ", ".join(seeds)])
+    for cell, seeds in tests(chosen).items():
+        last = list(seeds.values())
         rows.append([f"**{cell}, on the test set**", interval(last, 3), f"{min(last):.2f}", ", ".join(seeds)])
     return markdown(["variant", "exact match on validation, %", "lowest", "seeds"], rows)
 

@@ -17,17 +17,16 @@
 # %%
 from dataclasses import replace
 
-import seqgen
 from seqgen import presets, viz
 from seqgen.cli.terminal import run_to_end
 from seqgen.fit import maps
-from seqgen.runs import create, is_run, locate
+from seqgen.runs import create, is_run, locate, open_run
 
 NAME = "notebook-dates-attention"
-if not is_run(locate(NAME)):  # half a minute on 2 cores
-    config = presets.preset("dates", "attention")
-    run_to_end(create(replace(config, training=replace(config.training, epochs=3)), NAME))
-run = seqgen.load(NAME)
+config = presets.preset("dates", "attention")
+config = replace(config, training=replace(config.training, epochs=3))
+run = open_run(NAME) if is_run(locate(NAME)) else create(config, NAME)
+run_to_end(run)  # half a minute on 2 cores, once
 
 # %% [markdown]
 # Type a date: any day, in one of the four formats.

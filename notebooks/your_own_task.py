@@ -50,21 +50,20 @@ TASKS["backwards"] = Backwards
 # Any model trains on it: here attention, with 64 hidden units.
 
 # %%
-import seqgen
 from seqgen import presets, viz
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig, Training
 from seqgen.fit import maps
-from seqgen.runs import create, is_run, locate
+from seqgen.runs import create, is_run, locate, open_run
 from seqgen.tasks.dataset import Data
 from seqgen.training.state import HyperConfig
 
 NAME = "notebook-backwards"
-if not is_run(locate(NAME)):  # twenty seconds on 2 cores
-    model = presets.model("attention", embedding=16, hidden=64, init="modern")
-    training = Training(epochs=8, schedule="cosine", warmup=0.05)
-    run_to_end(create(RunConfig(Data(Backwards(), draws=20_000), model, training, HyperConfig(lr=8e-3)), NAME))
-run = seqgen.load(NAME)
+model = presets.model("attention", embedding=16, hidden=64, init="modern")
+training = Training(epochs=8, schedule="cosine", warmup=0.05)
+config = RunConfig(Data(Backwards(), draws=20_000), model, training, HyperConfig(lr=8e-3))
+run = open_run(NAME) if is_run(locate(NAME)) else create(config, NAME)
+run_to_end(run)  # twenty seconds on 2 cores, once
 run.predict(["abcdef", "gab"])
 
 # %%

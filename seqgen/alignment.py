@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from seqgen.evaluation import blocking, blocks
 from seqgen.nn.recurrence import unroll
 from seqgen.tasks.task import Layout, Pair, Task, gold_targets, reading_order
-from seqgen.types import Batch, Config, Params
+from seqgen.types import Batch, Carry, Config, Memory, Out, Params
 
 Weights = Float[np.ndarray, "N T S"]
 
@@ -139,9 +139,9 @@ class Changed(NamedTuple):
 
 
 def blinded(model: ModuleType, cfg: Config, params: Params, batch: Batch, key: Key[Array, ""]) -> Changed:
-    """Hide from attention, for each target position in turn, the source position that got most of it, or another at random.
+    """Hide from attention, at each target position, the source position that got most of it, or another one at random.
 
-    The encoder still reads the whole source: what is cut is the look, not the character.
+    Positions before saw all, and the encoder has read the whole source: what is cut is one look, not the character.
     """
     rows, (count, block) = len(batch.source), blocking(*batch.source.shape)
     keys = jax.random.split(key, count)
@@ -155,21 +155,27 @@ def _blind_blocks(model: ModuleType, cfg: Config, params: Params, batches: Batch
 
 
 def _blind(model: ModuleType, cfg: Config, params: Params, batch: Batch, key: Key[Array, ""]) -> Changed:
+    """Each step is taken three times: with open eyes, which goes on, and twice with one position hidden."""
     start = model.start(cfg, params, batch.source, batch.length)
     full = jnp.ones(batch.source.shape, bool) if start.memory.mask is None else start.memory.mask
-    step, inputs = partial(model.step, cfg, params), jnp.asarray(batch.inputs).T
+    noise = jax.random.uniform(key, (batch.inputs.shape[1], *full.shape))
 
-    def written(mask: Bool[Array, "B S"]) -> tuple[Int[Array, "T B"], Float[Array, "T B S"]]:
-        _, out = unroll(step, start.memory._replace(mask=mask), start.carry, inputs)
-        return jnp.argmax(out.logits, axis=-1), out.aux["attention"].mean(axis=2)
+    def look(memory: Memory, carry: Carry, item: tuple[Int[Array, " B"], Float[Array, "B S"]]) -> tuple[Carry, Changed]:
+        token, chance = item
 
-    tokens, looked = written(full)
-    top = jax.nn.one_hot(jnp.argmax(looked, axis=-1), full.shape[1], dtype=bool)
-    noise = jnp.where(full[None] & ~top, jax.random.uniform(key, top.shape), -1)
-    other = jax.nn.one_hot(jnp.argmax(noise, axis=-1), full.shape[1], dtype=bool)
+        def write(mask: Bool[Array, "B S"]) -> tuple[Carry, Out]:
+            return model.step(cfg, params, memory._replace(mask=mask), carry, token)
 
-    def changed(hidden: Bool[Array, "T B S"]) -> Bool[Array, "B T"]:
-        times = jnp.arange(len(hidden))
-        return jax.lax.map(lambda t: written(full & ~hidden[t])[0][t] != tokens[t], times).T
+        def changes(weights: Float[Array, "B S"]) -> Bool[Array, " B"]:
+            _, blind = write(full & ~hot(weights))
+            return jnp.argmax(blind.logits, axis=-1) != jnp.argmax(out.logits, axis=-1)
 
-    return Changed(changed(top), changed(other))
+        def hot(weights: Float[Array, "B S"]) -> Bool[Array, "B S"]:
+            return jax.nn.one_hot(jnp.argmax(weights, axis=-1), full.shape[1], dtype=bool)
+
+        carry_on, out = write(full)
+        looked = out.aux["attention"].mean(axis=1)
+        return carry_on, Changed(changes(looked), changes(jnp.where(full & ~hot(looked), chance, -1)))
+
+    _, changed = unroll(look, start.memory, start.carry, (jnp.asarray(batch.inputs).T, noise))
+    return jax.tree.map(jnp.transpose, changed)

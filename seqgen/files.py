@@ -30,9 +30,12 @@ def write(path: Path, content: str | bytes) -> None:
 def alone(folder: Path) -> Generator[None]:
     """Keep other processes that ask for it out of `folder`, until this one leaves or is killed.
 
-    Raises `SeqgenError` if another is in.
+    Raises `SeqgenError` if another is in, or the folder cannot be opened.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise SeqgenError(f"cannot open {folder}: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Int
 from matplotlib.figure import Figure
 
 from seqgen import evaluation, viz
+from seqgen.config import Training
 from seqgen.errors import UsageError
 from seqgen.files import alone, write
 from seqgen.runs import Run, Split
@@ -53,9 +55,7 @@ def build(run: Run, held_out: Split) -> loop.Program:
     steps = config.training.length(source.steps)
     optimizer = adam(config.training.schedule, config.training.warmup, steps)
     member = Member(jax.random.key(config.seed), config.hyper.traced())
-    mesh = grid.mesh_for(config.training.devices)
-    if mesh.size < config.training.devices:
-        raise UsageError(f"--devices {config.training.devices} are more than the {mesh.size} that jax has here")
+    mesh = mesh_of(config.training)
     whole, rows = grid.shared_on(mesh), grid.rows_on(mesh)
     data, member = jax.device_put((batch, member), whole)
     init = jax.jit(lambda member: create(partial(model.init, config.model), optimizer, member), out_shardings=whole)
@@ -77,6 +77,14 @@ def build(run: Run, held_out: Split) -> loop.Program:
         epoch_steps=source.steps,
         batch=config.training.batch,
     )
+
+
+def mesh_of(training: Training) -> Mesh:
+    """The devices over which batches are split. Raises `UsageError` where jax has fewer."""
+    mesh = grid.mesh_for(training.devices)
+    if mesh.size < training.devices:
+        raise UsageError(f"--devices {training.devices} is more than the {mesh.size} that jax has here")
+    return mesh
 
 
 def evaluate(run: Run, split: Split, params: Params, step: int, epoch: float) -> tuple[log.Event, str]:

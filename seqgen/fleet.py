@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ class Report(Protocol):
 
 
 class Job(NamedTuple):
-    """A group with its program, and its members in the chunks that train together, begun ones first."""
+    """A group with its program, and its members in the chunks that train together."""
 
     group: Group
     program: Program
@@ -52,30 +52,29 @@ class Job(NamedTuple):
 
 
 def jobs(planned: Sequence[Planned], folder: Path, layout: LayoutName, at_once: int | None) -> list[Job]:
-    """What is still to be done, compiled. Raises what `made` and `compile_fitting` raise; nothing is written."""
+    """What is still to be done, compiled, with what was begun first. Raises what `made` and `compile_fitting` raise.
+
+    Nothing is written. A chunk that was begun goes on as it was, however many train at a time now.
+    """
     done = {member.path for member in planned if made(member) and finished(member)}
     begun = interrupted(folder, planned)
-    known = {member.path: member for member in [*planned, *(member for chunk in begun for member in chunk)]}
     held = {member.path for chunk in begun for member in chunk}
-    waiting = [member for path, member in known.items() if path in held or path not in done]
-    found = []
-    for group in grouped(waiting):
-        paths = {member.path for member in group.members}
-        chunks = [chunk for chunk in begun if chunk[0].path in paths]
-        program = compile_fitting(group, layout, at_once, max(map(len, chunks), default=1))
-        rest = [member for member in group.members if member.path not in held]
-        chunks += [rest[i : i + program.count] for i in range(0, len(rest), program.count)]
-        found.append(Job(group, program, chunks))
+    found = [Job(group := Group(chunk), compile_fitting(group, layout, len(chunk)), [chunk]) for chunk in begun]
+    for group in grouped([member for member in planned if member.path not in held | done]):
+        program = compile_fitting(group, layout, at_once)
+        rows = range(0, len(group.members), program.count)
+        found.append(Job(group, program, [group.members[i : i + program.count] for i in rows]))
     return found
+
+
+BOOKS = ", as the book does: its split has no validation rows"
 
 
 def summary(jobs: Sequence[Job], members: int) -> list[str]:
     """What would be trained, group by group."""
-    waiting = sum(len(chunk) for job in jobs for chunk in job.chunks)
+    waiting = sum(len(job.group.members) for job in jobs)
     steps = sum(job.group.steps * len(job.group.members) for job in jobs)
-    lines = [
-        f"{members} members, {waiting} of them to train, {steps:,} model-steps; {len(jobs)} groups, {len(jobs)} compilations"
-    ]
+    lines = [f"{waiting} members to train of {members}: {steps:,} model-steps, {len(jobs)} groups, {len(jobs)} compilations"]
     for number, (group, program, _) in enumerate(jobs, start=1):
         names = list(dict.fromkeys(member.path.name.rpartition("-")[0] for member in group.members))
         at_once = f"{min(program.count, len(group.members))} at a time on {program.mesh.size} devices"
@@ -83,6 +82,7 @@ def summary(jobs: Sequence[Job], members: int) -> list[str]:
             f"group {number}: {', '.join(names)}",
             f"  {len(group.members)} members of {group.parameters:,} parameters, {group.steps:,} steps each",
             f"  {at_once}; {program.bytes / 1e6:,.0f} MB predicted, {grid.available_bytes() / 1e6:,.0f} MB free",
+            f"  scored at every epoch on the {group.held_out} split" + BOOKS * (group.held_out == "test"),
         ]
     return lines
 
@@ -102,17 +102,14 @@ def made(member: Planned) -> bool:
 def finished(member: Planned) -> bool:
     """Whether a member has its last weights and its test, or has broken off for good."""
     run, steps = Run(member.path), Group([member]).steps
-    return broken(run) or (checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None)
-
-
-def broken(run: Run) -> bool:
-    """Whether a member's loss became non-finite."""
-    return any(event["event"] == "broken" for event in log.read(run.path))
+    return log.broken(run.path) is not None or (
+        checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None
+    )
 
 
 def gathering(folder: Path, members: Sequence[Planned]) -> Path:
     """Where the stacked state of some members is kept."""
-    names = " ".join(member.path.name for member in members)
+    names = json.dumps([member.path.name for member in members])
     return folder / ".groups" / hashlib.sha256(names.encode()).hexdigest()[:12]
 
 
@@ -147,19 +144,28 @@ def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, ca
 
     Where chunks of steps end depends on the clock, but nothing else does. Raises `Stopped` after a signal.
     """
-    group, program = job.group, job.program
+    kept = gathering(folder, members)
+    if not all(is_run(member.path) for member in members):
+        forget(kept)  # a member whose directory is gone begins anew, and so do those that trained with it
     runs = [Run(member.path) if is_run(member.path) else furnish(*member) for member in members]
     for run, member in zip(runs, members, strict=True):
         run.dataset = member.dataset
-    kept = gathering(folder, members)
+    if changes := [f"{run.path}: {change}" for run in runs for change in run.changes()]:
+        report.note(f"made elsewhere ({changes[0]}): the result need not be the same to the bit")
     with ExitStack() as stack:
         for run in runs:
             stack.enter_context(alone(run.path))
         write(kept / "members.json", json.dumps([member.path.name for member in members]))
-        fleet = Fleet(group, program, members, runs, kept, report)
+        fleet = Fleet(job.group, job.program, members, runs, kept, report)
         fleet.train(caught, again)
         fleet.finish()
-    shutil.rmtree(kept)
+    forget(kept)
+
+
+def forget(kept: Path) -> None:
+    """Drop a stacked state; its members first, so that what a kill leaves of it belongs to nobody."""
+    (kept / "members.json").unlink(missing_ok=True)
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 class Fleet:
@@ -171,20 +177,23 @@ class Fleet:
         self.lanes = jax.device_put(group.lanes(members, program.count), self.each)
         self.which = [list(group.datasets).index(member.config.data) for member in members]
         self.data = jax.device_put(group.train_data, shared)
-        self.held_out = list(group.batches(group.held_out).values())
-        self.blocks = jax.device_put(group.blocks(group.batches(group.held_out)), shared)
+        self.blocks = jax.device_put(group.blocks(group.held_out_rows), shared)
         self.step, self.state, self.totals = self.restored()
 
     def restored(self) -> tuple[int, TrainState, Totals]:
         """The newest good stacked state, or a new start; the members' logs are cut back to its step."""
-        fresh = self.program.create((), self.lanes), fresh_totals(self.program.count)
-        step, tree = 0, fresh
+        step, tree = 0, None
         if checkpoint.numbered(self.kept, "state"):
-            like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(self.runs), *leaf.shape[1:]), leaf.dtype), fresh)
-            step, loaded, skipped = checkpoint.restore_state(self.kept, like)
+            like = jax.tree.map(lambda leaf: np.empty((len(self.runs), *leaf.shape[1:]), leaf.dtype), self.program.like)
+            try:
+                step, loaded, skipped = checkpoint.restore_state(self.kept, like)
+                tree = grid.padded(loaded, self.program.count)
+            except SeqgenError as error:
+                skipped = [f"all, and these members begin anew: {error}"]
             for line in skipped:
                 self.report.note(f"skipped a checkpoint: {line}")
-            tree = grid.padded(loaded, self.program.count)
+        if tree is None:
+            tree = self.program.create((), self.lanes), fresh_totals(self.program.count)
         for run in self.runs:
             log.cut(run.path, step)
         return step, *jax.device_put(tree, self.each)
@@ -242,7 +251,7 @@ class Fleet:
     def finish_epoch(self, rate: float) -> None:
         """Evaluate the held-out split; each member's log gets its lines, one that broke is marked."""
         split, totals = self.group.held_out, self.host(self.totals)
-        scores, finite = self.evaluate(self.blocks, self.held_out)
+        scores, finite = self.evaluate(self.blocks, list(self.group.held_out_rows.values()))
         stopped = fresh_totals(self.program.count).broken
         for i, (run, (score, _)) in enumerate(zip(self.runs, scores, strict=True)):
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], totals)
@@ -251,7 +260,7 @@ class Fleet:
             if at == NEVER:
                 log.append(run.path, training_event(self.step, self.group.source.steps, mine, rate))
                 log.append(run.path, scored(split, self.step, self.step / self.group.source.steps, score))
-            elif not broken(run):
+            elif log.broken(run.path) is None:
                 log.append(run.path, {"event": "broken", "step": at})
                 self.report.note(f"{run.path}: not finite at step {at}; the others go on")
         self.totals = jax.device_put(fresh_totals(self.program.count)._replace(broken=stopped), self.each)
@@ -264,7 +273,7 @@ class Fleet:
             jax.device_put(group.blocks(batches), grid.shared_on(self.program.mesh)), list(batches.values())
         )
         for i, (run, (score, tokens)) in enumerate(zip(self.runs, scores, strict=True)):
-            if broken(run):
+            if log.broken(run.path) is not None:
                 continue
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], (state, totals))
             checkpoint.save_params(run.path, self.step, mine[0].params)
@@ -289,7 +298,7 @@ def sweep(
         raise SeqgenError(f"cannot make {folder}: {error.strerror}") from error
     with alone(folder), signals() as caught:
         waiting = jobs(planned, folder, layout, at_once)
-        write(folder / "sweep.json", json.dumps({"command": again}) + "\n")
+        record(folder, planned, again)
         for line in summary(waiting, len(planned)):
             report.note(line)
         report.begin(sum(steps_left(job, chunk, folder) for job in waiting for chunk in job.chunks))
@@ -299,6 +308,23 @@ def sweep(
                     raise Stopped(caught[0], again)
                 train(job, members, folder, report, caught, again)
         shutil.rmtree(folder / ".groups", ignore_errors=True)
+
+
+def record(folder: Path, planned: Sequence[Planned], command: str) -> None:
+    """sweep.json: which members a sweep has, over all commands that asked for some, and the last one that added any."""
+    known = recorded(folder)
+    names = list(dict.fromkeys([*known["members"], *(member.path.name for member in planned)]))
+    if names != known["members"]:
+        write(folder / "sweep.json", json.dumps({"command": command, "members": names}, indent=1) + "\n")
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What sweep.json says; nothing where it is missing or damaged."""
+    try:
+        content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        return {"command": str(content["command"]), "members": [str(name) for name in content["members"]]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"command": "", "members": []}
 
 
 def steps_left(job: Job, members: Sequence[Planned], folder: Path) -> int:

@@ -20,7 +20,7 @@ from seqgen import evaluation
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.models import model_of
-from seqgen.runs import Split, abstract_params, complete
+from seqgen.runs import Split, abstract_params, check_path, complete
 from seqgen.tasks.dataset import Data, Dataset, load
 from seqgen.tasks.task import encode
 from seqgen.training import grid
@@ -66,6 +66,11 @@ class Group:
         """The training rows of the data sets, one below the other."""
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *self.batches("train").values())
 
+    @cached_property
+    def held_out_rows(self) -> dict[Data, Batch]:
+        """What the members are scored on at every epoch."""
+        return self.batches(self.held_out)
+
     def blocks(self, batches: dict[Data, Batch]) -> Batch:
         """A split of all data sets as [X, count, block, ...]: validation and test share a program."""
         splits = self.dataset.splits
@@ -96,6 +101,7 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
     for name, config in variants.items():
         if not name or Path(name).name != name:
             raise UsageError(f"variant {name!r} cannot be called so: its runs are folders of that name")
+        check_path(folder / name)
         if config.training.select != "last":
             raise UsageError(f"{name}: a sweep keeps the last epoch's weights alone, so select must be 'last'")
         if config.training.devices > 1:
@@ -117,7 +123,10 @@ def grouped(planned: Sequence[Planned]) -> list[Group]:
 
 
 class Program(NamedTuple):
-    """A group's compiled functions, for `count` members at a time; `bytes` is what XLA says that training takes."""
+    """A group's compiled functions, for `count` members at a time.
+
+    `like` has the shapes of their state and totals, `bytes` is what XLA says that they take.
+    """
 
     create: jax.stages.Compiled
     plan: jax.stages.Compiled
@@ -125,6 +134,7 @@ class Program(NamedTuple):
     evaluate: jax.stages.Compiled
     mesh: Mesh
     count: int
+    like: Tree
     bytes: int
 
 
@@ -140,7 +150,7 @@ def compile_for(group: Group, members: int, layout: LayoutName) -> Program:
     def start(shared: tuple[()], lane: Lane) -> TrainState:
         return create(partial(model.init, cfg), optimizer, lane.member)
 
-    def plan(step: Any, lane: Lane) -> Tree:
+    def order(step: Any, lane: Lane) -> Tree:
         return source.plan(lane.member, step - step % source.steps, source.steps) + lane.data * source.examples
 
     def evaluate(batches: Batch, lane: Lane, params: Params) -> tuple[Any, Any, Any]:
@@ -156,11 +166,13 @@ def compile_for(group: Group, members: int, layout: LayoutName) -> Program:
 
     step, span = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.int32)
     lanes = jax.eval_shape(lambda: group.lanes(group.members[:1], count))
+    totals = fresh_totals(count)
     starting, state = compiled(start, (), lanes)
-    planning, items = compiled(plan, step, lanes)
-    training, _ = compiled(chunk, (group.train_data, span), lanes, items, state, fresh_totals(count), donate=(3, 4))
-    evaluating, _ = compiled(evaluate, group.blocks(group.batches(group.held_out)), lanes, state.params)
-    return Program(starting, planning, training, evaluating, mesh, count, grid.predicted_bytes(training, mesh))
+    planning, items = compiled(order, step, lanes)
+    training, _ = compiled(chunk, (group.train_data, span), lanes, items, state, totals, donate=(3, 4))
+    evaluating, _ = compiled(evaluate, group.blocks(group.held_out_rows), lanes, state.params)
+    needed = grid.predicted_bytes(training, evaluating, mesh)
+    return Program(starting, planning, training, evaluating, mesh, count, (state, totals), needed)
 
 
 def fresh_totals(count: int) -> Totals:
@@ -168,13 +180,13 @@ def fresh_totals(count: int) -> Totals:
     return jax.tree.map(lambda leaf: np.full(count, leaf), zero_totals(SUMS))
 
 
-def compile_fitting(group: Group, layout: LayoutName, at_once: int | None, at_least: int = 1) -> Program:
+def compile_fitting(group: Group, layout: LayoutName, at_once: int | None) -> Program:
     """Compile for as many members at a time as fit, or for `at_once`. Raises `SeqgenError` where that does not fit."""
     members, room = len(group.members), grid.available_bytes()
-    count = max(at_least, min(at_once or members, members))
+    count = min(at_once or members, members)
     while (program := compile_for(group, count, layout)).bytes > room:
-        if at_once or count <= at_least:
+        if at_once or count == 1:
             need = f"{count} at a time take {program.bytes / 1e9:,.2f} GB, and {room / 1e9:,.2f} GB are free"
             raise SeqgenError(f"{group.members[0].path} and the {members - 1} others of its group do not fit: {need}")
-        count = max(at_least, -(-count // 2))
+        count = -(-count // 2)
     return program

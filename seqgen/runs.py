@@ -104,6 +104,8 @@ class Run:
         if self.config.training.select == "best":
             epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
             steps = [best_step(epochs)] if epochs else []
+        if (step := log.broken(self.path)) is not None:
+            raise SeqgenError(f"{self.path} has no weights: at step {step} its loss or weights were not finite")
         if not steps:
             raise SeqgenError(f"{self.path} has no finished epoch yet; `{resuming(self.path)}` trains it")
         return steps[-1]
@@ -193,7 +195,8 @@ def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> 
 def complete(config: RunConfig, load: Callable[[Data], Dataset] = load) -> tuple[RunConfig, Dataset]:
     """A configuration with what comes from its data. Raises `UsageError` where it cannot be trained."""
     if config.data.file is not None:
-        config = replace(config, data=replace(config.data, sha256=checksum(config.data.file)))
+        file = str(Path(config.data.file).absolute())
+        config = replace(config, data=replace(config.data, file=file, sha256=checksum(file)))
     dataset = load(config.data)
     vocabulary = dataset.vocabulary
     model = replace(config.model, vocabulary=len(vocabulary), delimiter=vocabulary.ids[DELIMITER])
@@ -237,8 +240,8 @@ def claim(folder: Path, name: str | None, config: RunConfig) -> Path:
     names = [stem, *(f"{stem}-{i}" for i in range(2, 10_000))] if name is None else [name]
     for candidate in names:
         path = locate(candidate, folder)
+        check_path(path)
         try:
-            str(path.absolute()).encode()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except FileExistsError as error:
@@ -247,12 +250,20 @@ def claim(folder: Path, name: str | None, config: RunConfig) -> Path:
             continue
         except OSError as error:
             raise SeqgenError(f"cannot make {path}: {error.strerror}") from error
-        except ValueError as error:  # Orbax writes to no other
-            raise UsageError(f"cannot make {str(path)!r}: a run's path is UTF-8, without NUL") from error
         return path
     path = locate(names[-1], folder)
     resume = f", or `{resuming(path)}` to go on" if is_run(path) else ""
     raise UsageError(f"{path} exists; another --name would do{resume}")
+
+
+def check_path(path: Path) -> None:
+    """Raises `UsageError` for a path that Orbax cannot write to."""
+    try:
+        if b"\0" not in str(path.absolute()).encode():
+            return
+    except ValueError:
+        pass
+    raise UsageError(f"cannot make {str(path)!r}: a run's path is UTF-8, without NUL")
 
 
 def default_name(config: RunConfig) -> str:
@@ -272,7 +283,8 @@ def open_run(name: str | os.PathLike[str]) -> Run:
     for path in (locate(name), Path(name)):
         if is_run(path):
             return Run(path)
-    raise UsageError(f"no run at {locate(name)}: it has no config.json")
+    sweep = "; it is a sweep, and its members are runs" if (locate(name) / "sweep.json").is_file() else ""
+    raise UsageError(f"no run at {locate(name)}: it has no config.json{sweep}")
 
 
 def is_run(path: Path) -> bool:

@@ -29,23 +29,23 @@ def values(field: str, of: Iterable[Any]) -> Sweep:
 
 
 def product(*sweeps: Sweep) -> Sweep:
-    """Every combination, one variant of each sweep; the first varies slowest. Raises `ValueError` where two set one field."""
+    """Every combination, one variant of each sweep; the first varies slowest. Raises `UsageError` where two set one field."""
     return _joined(itertools.product(*(sweep.items() for sweep in sweeps)))
 
 
 def zip_(*sweeps: Sweep) -> Sweep:
-    """First with first, second with second. Raises `ValueError` for sweeps of different length, or where two set one field."""
+    """First with first, second with second. Raises `UsageError` for sweeps of different length, or where two set one field."""
     if len({len(sweep) for sweep in sweeps}) > 1:
-        raise ValueError(f"zip_ needs sweeps of one length, not of {', '.join(str(len(sweep)) for sweep in sweeps)}")
+        raise UsageError(f"zip_ needs sweeps of one length, not of {', '.join(str(len(sweep)) for sweep in sweeps)}")
     return _joined(zip(*(sweep.items() for sweep in sweeps), strict=True))
 
 
 def chain(*sweeps: Sweep) -> Sweep:
-    """One after another. Raises `ValueError` for a name that comes twice."""
+    """One after another. Raises `UsageError` for a name that comes twice."""
     chained: Sweep = {}
     for name, changes in itertools.chain.from_iterable(sweep.items() for sweep in sweeps):
         if name in chained:
-            raise ValueError(f"two variants are called {name!r}")
+            raise UsageError(f"two variants are called {name!r}")
         chained[name] = changes
     return chained
 
@@ -57,23 +57,37 @@ def _joined(combinations: Iterable[Sequence[tuple[str, Changes]]]) -> Sweep:
         merged: Changes = {}
         for name, changes in combination:
             for field in changes.keys() & merged.keys():
-                raise ValueError(f"{name!r} sets {field!r}, and so does what it is combined with")
+                raise UsageError(f"{name!r} sets {field!r}, and so does what it is combined with")
             merged |= changes
         sweeps.append({"-".join(name for name, _ in combination if name): merged})
     return chain(*sweeps)
 
 
+FIXED = {
+    "seed": "seeds are given to the whole sweep",
+    "model.vocabulary": "it comes from the data",
+    "model.delimiter": "it comes from the data",
+    "data.sha256": "it comes from the file",
+}
+"""Fields that a variant cannot have of its own, and why."""
+
+
 def override(config: RunConfig, changes: Changes) -> RunConfig:
-    """A configuration with some fields changed. Raises `UsageError` for a field that is unknown, ambiguous or named twice,
-    suggesting the right one, and for a value that it cannot have.
+    """A configuration with some fields changed.
+
+    Raises `UsageError` for a field that is unknown or ambiguous, suggesting the right one, that is not to be set or named
+    twice, and for a value that it cannot have.
     """
-    tree = CONVERTER.unstructure(config)
-    paths = list(flat(config))
+    tree, now = CONVERTER.unstructure(config), flat(config)
     found: dict[str, str] = {}
     for field, value in changes.items():
-        path = _resolve(field, paths)
+        path = _resolve(field, list(now))
         if path in found:
             raise UsageError(f"{found[path]!r} and {field!r} are one field, {path}")
+        if path in FIXED:
+            raise UsageError(f"field {path!r} cannot be set: {FIXED[path]}")
+        if isinstance(value, str) and isinstance(now[path], list | tuple):
+            raise UsageError(f'{path} is a list, and {value!r} is not: ["{value}"] would do')
         found[path] = field
         *parents, leaf = path.split(".")
         node = tree
@@ -88,11 +102,16 @@ def override(config: RunConfig, changes: Changes) -> RunConfig:
 
 def _resolve(field: str, paths: Sequence[str]) -> str:
     """The one path that is `field` or ends with it."""
-    ends = [path for path in paths if path == field] or [path for path in paths if path.endswith(f".{field}")]
+    ends = _ending(field, paths)
     if len(ends) == 1:
         return ends[0]
     if ends:
         raise UsageError(f"field {field!r} is ambiguous: {' or '.join(ends)}")
-    known = {end: path for path in paths for end in (path, path.rpartition(".")[2])}
-    near = [known[name] for name in difflib.get_close_matches(field, known, n=1)]
-    raise UsageError(f"no field {field!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(paths)}"))
+    known = [*paths, *(path.rpartition(".")[2] for path in paths)]
+    near = [path for name in difflib.get_close_matches(field, known, n=1) for path in _ending(name, paths)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(paths)}"
+    raise UsageError(f"no field {field!r}; {hint}")
+
+
+def _ending(field: str, paths: Sequence[str]) -> list[str]:
+    return [path for path in paths if path == field] or [path for path in paths if path.endswith(f".{field}")]

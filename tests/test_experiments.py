@@ -150,16 +150,22 @@ def test_a_held_out_format_and_its_record(tmp_path, monkeypatch):
     assert (curves["split"], len(curves["exact_match"]), curves["test_examples"]) == ("validation", 1, len(run.pairs("test")))
 
 
-def test_a_record_of_unfinished_runs_is_refused(attention_run, tmp_path):
-    """Fails when a table is made from half a sweep."""
-    with pytest.raises(SeqgenError, match="holds no runs"):
+def test_a_record_of_half_a_sweep_is_refused(tmp_path):
+    """Fails when a table is made of the members that happen to be there, or of runs made with different versions."""
+    with pytest.raises(SeqgenError, match="holds no sweep"):
         records.members(tmp_path)
-    run = tmp_path / "baseline-0"
-    run.mkdir()
-    for name in ("config.json", "vocabulary.json", "versions.json"):
-        (run / name).write_text((attention_run / name).read_text())
-    with pytest.raises(SeqgenError, match="baseline-0 is not finished"):
-        records.members(tmp_path)
+    small = ["--set", "draws=2000", "--set", "steps=1", "--seeds", "0:1", "--runs", str(tmp_path)]
+    assert main(["sweep", "experiments.formats", "--only", "without-short", "--only", "without-full", *small]) == 0
+    folder = tmp_path / "formats"
+    versions = folder / "without-full-0" / "versions.json"
+    versions.write_text(versions.read_text().replace('"cores": ', '"cores": 9'))
+    with pytest.raises(SeqgenError, match="without-full-0 was made with other versions"):
+        records.sweep_record(folder)
+    sweep = json.loads((folder / "sweep.json").read_text())
+    assert sweep["members"] == ["without-short-0", "without-full-0"]
+    (folder / "sweep.json").write_text(json.dumps({**sweep, "members": [*sweep["members"], "without-long-0"]}))
+    with pytest.raises(SeqgenError, match="without-long-0 is not finished"):
+        records.members(folder)
 
 
 def test_results_name_their_machine():

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import time
 from collections import Counter
@@ -45,7 +46,14 @@ MEMBERS = [f"{name}-{seed}" for name in ("baseline", "baseline-reverse", "attent
 def folder(tmp_path_factory) -> Path:
     """A user's own folder, with an experiment in it."""
     folder = tmp_path_factory.mktemp("mine")
-    (folder / "my_ablation.py").write_text(EXPERIMENT)
+    for name, ending in {
+        "my_ablation": "",
+        "broken_ablation": "def (",
+        "empty_ablation": "def variants():\n    return {}\n",
+        "clashing_ablation": "def variants():\n    return product(values('lr', [1]), {'b': {'lr': 2}})\n",
+        "seedless_ablation": "SEEDS = [0, 0]\n",
+    }.items():
+        (folder / f"{name}.py").write_text(EXPERIMENT + ending)
     return folder
 
 
@@ -120,7 +128,7 @@ def test_again_runs_nothing(whole, folder, capsys):
     assert capsys.readouterr().out == f"{whole}\n"
     assert {path: path.stat().st_mtime_ns for path in whole.glob("*-*/**/*")} == before
     assert sweep("--runs", whole.parent, "--dry-run") == 0
-    assert capsys.readouterr().out.startswith("8 members, 0 of them to train, 0 model-steps; 0 groups, 0 compilations")
+    assert capsys.readouterr().out.startswith("0 members to train of 8: 0 model-steps, 0 groups, 0 compilations")
 
 
 def test_one_compilation_a_group(compiled, whole, tmp_path):
@@ -144,7 +152,7 @@ def test_dry_run(tmp_path, capsys):
     """Fails when it trains, writes, or miscounts: 40 steps, 3 x 2 members of one program and 2 of another."""
     assert sweep("--runs", tmp_path, "--dry-run") == 0
     out = capsys.readouterr().out
-    assert out.startswith("8 members, 8 of them to train, 320 model-steps; 2 groups, 2 compilations\n")
+    assert out.startswith("8 members to train of 8: 320 model-steps, 2 groups, 2 compilations\n")
     assert "group 1: baseline, baseline-reverse, fast\n  6 members of 2,271 parameters, 40 steps each\n" in out
     assert re.search(r"  2 at a time on 2 devices; \d+ MB predicted, [\d,]+ MB free\n", out)
     assert list(tmp_path.iterdir()) == []
@@ -189,7 +197,7 @@ def test_a_member_that_breaks(whole, tmp_path, capsys):
         mine, other = outcome(folder / name), outcome(tmp_path / "others" / name)
         assert mine == other
     assert main(["sweep", "breaking", *map(str, words), "--dry-run"]) == 0
-    assert "0 of them to train" in capsys.readouterr().out
+    assert "0 members to train of" in capsys.readouterr().out
     assert main(["evaluate", str(folder / "fast-0")]) == 1
 
 
@@ -238,7 +246,7 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "cannot import 'nowhere' from here"),
+        (["nowhere"], "cannot import 'nowhere' from "),
         (["json"], "json has no base(): it is not an experiment"),
         (["my_ablation", "--only", "peeky"], "no variant 'peeky'; there are baseline, baseline-reverse, attention, fast"),
         (["my_ablation", "--seeds", "3:3"], "--seeds must be like 0:10 or 0,3,7, not '3:3'"),
@@ -247,6 +255,14 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
         (["my_ablation", "--set", "steps"], "--set needs field=value, not 'steps'"),
         (["my_ablation", "--set", "step=3"], "did you mean training.steps"),
         (["my_ablation", "--set", "select=best"], "select must be 'last'"),
+        (["my_ablation", "--set", "steps=3", "--set", "steps=4"], "'steps' is set twice"),
+        (["my_ablation", "--set", "seed=3"], "field 'seed' cannot be set"),
+        (["my_ablation", "--seeds", ""], "not ''"),
+        (["my_ablation.py"], "without the .py, my_ablation would do"),
+        (["broken_ablation"], "cannot import 'broken_ablation' from"),
+        (["empty_ablation"], "empty_ablation.variants() must give a dictionary of names and changes, not {}"),
+        (["clashing_ablation"], "clashing_ablation.variants(): 'b' sets 'lr', and so does what it is combined with"),
+        (["seedless_ablation"], "seedless_ablation.SEEDS must be like 0:10 or 0,3,7, not [0, 0]"),
         (["my_ablation", "--chunk", "0"], "--chunk must be 1 or more, not 0"),
         (["my_ablation", "--set", "batch=5000"], "--batch 5000 is more than the"),
         (["my_ablation", "--data", "none.txt"], "none.txt: No such file"),
@@ -259,6 +275,34 @@ def test_refusals(tmp_path, capsys, words, said):
     assert said in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def begun(folder: Path, start, *words: object) -> Path:
+    """A sweep stopped after its first epoch, with a stacked state."""
+    process = start("sweep", "my_ablation", "--runs", folder, *words)
+    sweep = folder / "my_ablation"
+    code = process.when(lambda: any(sweep.glob(".groups/*/checkpoints/state/*/SHA256SUMS")), signal.SIGKILL)
+    assert code in (-signal.SIGKILL, 0)
+    return sweep
+
+
+def test_a_damaged_state_begins_anew(whole, start, tmp_path):
+    """Fails when a stacked state that is damaged, as a kill amid its removal leaves it, bars the sweep for ever."""
+    sweep = begun(tmp_path, start)
+    for path in sweep.glob(".groups/*/checkpoints/state/*/leaves.json"):
+        path.unlink()
+    process = start("sweep", "my_ablation", "--runs", tmp_path)
+    assert process.wait() == 0, process.texts()
+    assert outcomes(sweep) == outcomes(whole)
+
+
+def test_a_member_that_was_deleted_begins_anew(whole, start, tmp_path):
+    """Fails when its log, and those of its neighbours, begin amid their training."""
+    sweep = begun(tmp_path, start)
+    shutil.rmtree(sweep / "baseline-1", ignore_errors=True)
+    process = start("sweep", "my_ablation", "--runs", tmp_path)
+    assert process.wait() == 0, process.texts()
+    assert outcomes(sweep) == outcomes(whole)
 
 
 def test_a_damaged_gathering_is_left_alone(whole, tmp_path):

@@ -124,14 +124,22 @@ def test_what_fills_up_is_not_trained(data):
 
 
 def test_prediction_holds_for_the_arrays_that_are_there():
-    """Fails when arguments, results or room to work in are left out, or one device's share stands for all."""
+    """Fails when arguments, results or room to work in are left out, one device's share stands for all, or what training
+    holds is forgotten while members are evaluated.
+    """
     rows, mesh = jnp.ones((4, 250_000)), grid.mesh_for(2)
     each, shared = grid.each_on(mesh), grid.shared_on(mesh)
-    lifted = grid.over_members(lambda _, row: jnp.cos(row), layout="vmap", mesh=mesh)
-    kept = jax.jit(lifted, in_shardings=(shared, each), out_shardings=each).lower((), rows).compile()
-    given = jax.jit(lifted, in_shardings=(shared, each), out_shardings=each, donate_argnums=1).lower((), rows).compile()
-    assert grid.predicted_bytes(kept, mesh) == pytest.approx(8_000_000, rel=0.01)  # 4 MB in, 4 MB out
-    assert grid.predicted_bytes(given, mesh) == pytest.approx(4_000_000, rel=0.01)
+
+    def compiled(width: int, donate: tuple[int, ...] = ()) -> jax.stages.Compiled:
+        lifted = grid.over_members(lambda _, row: jnp.cos(row), layout="vmap", mesh=mesh)
+        options = {"in_shardings": (shared, each), "out_shardings": each, "donate_argnums": donate}
+        return jax.jit(lifted, **options).lower((), rows[:, :width]).compile()
+
+    kept, given, small, large = compiled(250_000), compiled(250_000, (1,)), compiled(10), compiled(200_000)
+    assert grid.predicted_bytes(kept, small, mesh) == pytest.approx(8_000_000, rel=0.01)  # 4 MB in, 4 MB out
+    assert grid.predicted_bytes(given, small, mesh) == pytest.approx(4_000_000, rel=0.01)
+    assert grid.predicted_bytes(given, large, mesh) == pytest.approx(4_000_000 + 6_400_000, rel=0.01)
+    assert 1e8 < grid.available_bytes() < 1e14
 
 
 def test_lowers_for_every_platform(data):

@@ -29,15 +29,15 @@ def test_zip_pairs_and_refuses_other_lengths():
         "lr=1-clip=3": {"lr": 1, "clip": 3},
         "lr=2-clip=4": {"lr": 2, "clip": 4},
     }
-    with pytest.raises(ValueError, match="1, 2"):
+    with pytest.raises(UsageError, match="1, 2"):
         zip_(values("lr", [1]), values("clip", [3, 4]))
 
 
 def test_names_and_fields_come_once():
     """Fails when a later variant or value silently takes the place of an earlier one."""
-    with pytest.raises(ValueError, match="'a'"):
+    with pytest.raises(UsageError, match="'a'"):
         chain({"a": {}}, {"a": {"lr": 1}})
-    with pytest.raises(ValueError, match="'lr'"):
+    with pytest.raises(UsageError, match="'lr'"):
         product(values("lr", [1]), {"b": {"lr": 2}})
 
 
@@ -64,6 +64,10 @@ def test_override_changes_what_it_names_and_nothing_else():
         ({"steps": 0}, "steps must be 1 or more, not 0"),
         ({"layout": "ragged"}, "ragged"),
         ({"task": 3}, "no field 'task'"),
+        ({"hiden": 1}, "did you mean model.encoder.hidden or model.decoder.hidden?"),
+        ({"outputs": "dot"}, "model.decoder.outputs is a list, and 'dot' is not: [\"dot\"] would do"),
+        ({"seed": 7}, "field 'seed' cannot be set: seeds are given to the whole sweep"),
+        ({"vocabulary": 7}, "field 'model.vocabulary' cannot be set: it comes from the data"),
     ],
 )
 def test_override_refuses(changes, said):

@@ -2,14 +2,14 @@
 
 import importlib
 import json
-import os
+import operator
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -17,19 +17,22 @@ from seqgen import fleet, groups
 from seqgen.cli.parse import call
 from seqgen.cli.terminal import SweepTerminal, prepare_devices
 from seqgen.config import RunConfig
-from seqgen.errors import UsageError
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.runs import locate
 from seqgen.sweep import Changes, override
 from seqgen.training import grid
 from seqgen.training.loop import stoppable
 from seqgen.versions import cores
 
+Repeated = tyro.conf.UseAppendAction
+
 
 def command(
     module: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODULE")],
     /,
-    only: tuple[str, ...] = (),
+    only: Annotated[tuple[tuple[str, ...], ...], Repeated] = (),
     seeds: str | None = None,
-    set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction] = (),
+    set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), Repeated] = (),
     split: Literal["leak-free", "book"] | None = None,
     data: Path | None = None,
     name: str | None = None,
@@ -43,9 +46,9 @@ def command(
     Args:
         module: what has `base()` and `variants()`, like experiments.addition; the current folder is looked in, too.
         only: some variants, by their names.
-        seeds: like 0:10 (without the 10) or 0,3,7; by default the module's own SEEDS.
-        set_: fields of every variant, like steps=200 or lr=0.002.
-        split: leak-free (by key) or book (its permutation).
+        seeds: like 0:10 (without the 10) or 0,3,7; by default the module's own SEEDS, or 0:5.
+        set_: a field of every variant, like steps=200 or lr=0.002; once for each field.
+        split: leak-free (by key) or book (its permutation); by default the module's own, or the book's for --data.
         data: a file in the book's format.
         name: the sweep's name under --runs, or a path; by default the module's last word.
         runs: the folder of runs.
@@ -58,14 +61,11 @@ def command(
     if chunk is not None and chunk < 1:
         raise UsageError(f"--chunk must be 1 or more, not {chunk}")
     experiment = imported(module)
-    changes = {
-        **assigned(set_),
-        **({"data.split": split} if split else {}),
-        **({"data.file": str(data.absolute())} if data else {}),
-    }
-    chosen = selected(experiment, only, changes)
-    folder = runs / name if name and os.sep not in name else Path(name or runs / module.rpartition(".")[2])
-    planned = groups.plan(chosen, numbers(seeds) if seeds else list(getattr(experiment, "SEEDS", range(5))), folder)
+    changes = assigned([*set_, *places(split, data)])
+    chosen = selected(experiment, [word for words in only for word in words], changes)
+    wanted = numbers(seeds) if seeds is not None else checked(getattr(experiment, "SEEDS", range(5)), f"{module}.SEEDS")
+    folder = locate(name or module.rpartition(".")[2], runs)
+    planned = groups.plan(chosen, wanted, folder)
     how = layout or grid.default_layout()
     terminal = SweepTerminal()
     with terminal, stoppable(again()):
@@ -88,50 +88,84 @@ def again() -> str:
 
 def imported(name: str) -> ModuleType:
     """The experiment's module. Raises `UsageError` where there is none, or it is no experiment."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(f"cannot import {name!r} from here ({Path.cwd()}): {error}") from error
+    sys.path.append(str(Path.cwd()))  # at the end: no file of the user's takes a library's place
+    hint = f"; without the .py, {name.removesuffix('.py')} would do" if name.endswith(".py") else ""
+    module = attempt(lambda: importlib.import_module(name), f"cannot import {name!r} from {Path.cwd()}", hint)
     for function in ("base", "variants"):
         if not callable(getattr(module, function, None)):
             raise UsageError(f"{name} has no {function}(): it is not an experiment that can be swept")
     return module
 
 
-def selected(experiment: ModuleType, only: Iterable[str], changes: Changes) -> dict[str, RunConfig]:
+def attempt(work: Callable[[], Any], what: str, hint: str = "") -> Any:
+    """Run a user's own code. Raises `UsageError` for whatever it raises."""
+    try:
+        return work()
+    except SeqgenError as error:
+        raise UsageError(f"{what}: {error}{hint}") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{what}: {type(error).__name__}: {error}{hint}") from error
+
+
+def selected(experiment: ModuleType, only: Sequence[str], changes: Changes) -> dict[str, RunConfig]:
     """The variants asked for. Raises `UsageError` for a name that the experiment does not have."""
-    base, variants = experiment.base(), experiment.variants()
-    for name in only:
-        if name not in variants:
-            raise UsageError(f"no variant {name!r}; there are {', '.join(variants)}")
-    chosen = only or variants
-    return {name: override(override(base, variants[name]), changes) for name in chosen}
+    name = experiment.__name__
+    base, variants = attempt(experiment.base, f"{name}.base()"), attempt(experiment.variants, f"{name}.variants()")
+    if not isinstance(base, RunConfig):
+        raise UsageError(f"{name}.base() must give a RunConfig, not {base!r}")
+    if not isinstance(variants, dict) or not variants or not all(map(well_formed, variants.items())):
+        raise UsageError(f"{name}.variants() must give a dictionary of names and changes, not {variants!r}")
+    for word in only:
+        if word not in variants:
+            raise UsageError(f"no variant {word!r}; there are {', '.join(variants)}")
+    return {variant: override(override(base, variants[variant]), changes) for variant in only or variants}
+
+
+def well_formed(variant: tuple[Any, Any]) -> bool:
+    """Whether this is a name and a dictionary of changes."""
+    name, changes = variant
+    return isinstance(name, str) and isinstance(changes, dict) and all(isinstance(field, str) for field in changes)
+
+
+def places(split: str | None, data: Path | None) -> list[str]:
+    """--split and --data as assignments; a file of the book's format is split as the book does, unless told otherwise."""
+    chosen = split or ("book" if data else None)
+    words = [f"data.split={json.dumps(chosen)}"] if chosen else []
+    return [*words, f"data.file={json.dumps(str(data.absolute()))}"] if data else words
 
 
 def assigned(words: Iterable[str]) -> Changes:
-    """steps=200 as {"steps": 200}: values are JSON, or else text."""
+    """steps=200 as {"steps": 200}: values are JSON, or else text. Raises `UsageError` for a field that comes twice."""
     changes: Changes = {}
     for word in words:
         field, equals, value = word.partition("=")
         if not equals:
             raise UsageError(f"--set needs field=value, not {word!r}")
+        if field in changes:
+            raise UsageError(f"{field!r} is set twice")
         try:
             changes[field] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             changes[field] = value
     return changes
 
 
 def numbers(words: str) -> list[int]:
     """0:10 or 0,3,7 as numbers. Raises `UsageError` for anything else."""
-    if match := re.fullmatch(r"(\d+):(\d+)", words):
-        found = list(range(int(match[1]), int(match[2])))
-    elif re.fullmatch(r"\d+(,\d+)*", words):
-        found = [int(word) for word in words.split(",")]
-    else:
-        found = []
-    if not found or len(set(found)) < len(found):
-        raise UsageError(f"--seeds must be like 0:10 or 0,3,7, not {words!r}")
+    if match := re.fullmatch(r"(\d{1,10}):(\d{1,10})", words):
+        first, last = int(match[1]), int(match[2])
+        return checked(range(first, min(last, first + MOST + 1)), "--seeds", words)
+    known = re.fullmatch(r"\d{1,10}(,\d{1,10})*", words)
+    return checked([int(word) for word in words.split(",")] if known else [], "--seeds", words)
+
+
+MOST = 10_000
+"""Seeds."""
+
+
+def checked(seeds: Any, what: str, said: str | None = None) -> list[int]:
+    """Seeds as a list. Raises `UsageError` unless they are distinct whole numbers from 0 to below 2**32."""
+    found = attempt(lambda: [operator.index(seed) for seed in seeds], what)
+    if not 0 < len(found) == len(set(found)) <= MOST or not all(0 <= seed < 2**32 for seed in found):
+        raise UsageError(f"{what} must be like 0:10 or 0,3,7, not {seeds if said is None else said!r}")
     return found

@@ -13,6 +13,7 @@ from seqgen.cli.parse import parse
 from seqgen.cli.terminal import prepare_devices, run_to_end
 from seqgen.config import RunConfig, Training
 from seqgen.errors import UsageError
+from seqgen.fit import mesh_of
 from seqgen.models import seq2seq
 from seqgen.tasks import TASKS
 from seqgen.tasks.addition import Addition
@@ -78,6 +79,7 @@ def main(arguments: list[str]) -> None:
     variant = one_of("model", arguments[1:2], presets.READERS)
     options = parse(Options, f"seqgen train {task} {variant}", arguments[2:], default=defaults(presets.preset(task, variant)))
     prepare_devices(options.training.devices)
+    mesh_of(options.training)  # before there is a directory
     run = runs.create(config(options), options.name, options.runs)
     run_to_end(run)
 

@@ -87,7 +87,10 @@ def without(task: Task, splits: Splits, formats: tuple[str, ...]) -> Splits:
     def kept(pairs: list[Pair]) -> list[Pair]:
         return [pair for pair in pairs if task.format(pair[0]) not in formats]
 
-    return Splits(kept(splits.train), kept(splits.validation), splits.test)
+    found = Splits(kept(splits.train), kept(splits.validation), splits.test)
+    if not found.train:
+        raise UsageError(f"held_out leaves nothing to train on: there are {', '.join(sorted(names))}")
+    return found
 
 
 def prepare(data: Data, path: str | Path) -> list[Pair]:

@@ -4,6 +4,7 @@ A single run can share out the rows of its batches instead.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -101,10 +102,16 @@ def padded(tree: Tree, count: int) -> Tree:
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
-def predicted_bytes(program: jax.stages.Compiled, mesh: Mesh) -> int:
-    """What a compiled program takes on one accelerator, or on all devices of a CPU, which share one memory."""
-    a: Any = program.memory_analysis()
-    one = a.argument_size_in_bytes + a.output_size_in_bytes + a.temp_size_in_bytes - a.alias_size_in_bytes
+def predicted_bytes(training: jax.stages.Compiled, evaluating: jax.stages.Compiled, mesh: Mesh) -> int:
+    """What two programs that take turns need of one accelerator, or of a CPU, whose devices share one memory.
+
+    What training is given (data, state) stays there while the members are evaluated.
+    """
+    train: Any = training.memory_analysis()
+    score: Any = evaluating.memory_analysis()
+    while_training = train.output_size_in_bytes + train.temp_size_in_bytes - train.alias_size_in_bytes
+    while_evaluating = score.argument_size_in_bytes + score.output_size_in_bytes + score.temp_size_in_bytes
+    one = train.argument_size_in_bytes + max(while_training, while_evaluating)
     return one * (mesh.size if jax.default_backend() == "cpu" else 1)
 
 
@@ -113,12 +120,17 @@ def available_bytes() -> int:
     if (stats := jax.devices()[0].memory_stats()) and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path, field in (("/proc/meminfo", "MemAvailable:"), ("/sys/fs/cgroup/memory.max", "")):
-        try:
-            words = Path(path).read_text().split()
-        except OSError:
-            continue
-        at = words.index(field) + 1 if field in words else 0
-        if words[at].isdigit():  # not "max"
-            free.append(int(words[at]) * (1024 if field else 1))
+    if found := re.search(r"MemAvailable: +(\d+) kB", _text("/proc/meminfo")):
+        free.append(1024 * int(found[1]))
+    limit, used = (_text(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    if limit.isdigit() and used.isdigit():  # not "max"
+        free.append(int(limit) - int(used))
     return min(free)
+
+
+def _text(path: str) -> str:
+    """A file of the system's; empty where there is none."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

@@ -79,6 +79,11 @@ def epochs(run: Path) -> list[Event]:
     return [event for event in read(run) if event["event"] == "evaluate" and not event.get("final")]
 
 
+def broken(run: Path) -> int | None:
+    """The step at which a member of a sweep broke off, its loss or weights not finite; None for a run that did not."""
+    return next((event["step"] for event in read(run) if event["event"] == "broken"), None)
+
+
 def cut(run: Path, step: int) -> list[Event]:
     """Drop what was logged after `step`, atomically; returns what stays."""
     events = [event for event in read(run) if event["step"] <= step]
