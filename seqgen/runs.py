@@ -104,9 +104,9 @@ class Run:
         if self.config.training.select == "best":
             epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
             steps = [best_step(epochs)] if epochs else []
-        if (step := log.broken(self.path)) is not None:
-            raise SeqgenError(f"{self.path} has no weights: at step {step} its loss or weights were not finite")
         if not steps:
+            if (step := log.broken(self.path)) is not None:
+                raise SeqgenError(f"{self.path} has no weights: at step {step} its loss or weights were not finite")
             raise SeqgenError(f"{self.path} has no finished epoch yet; `{resuming(self.path)}` trains it")
         return steps[-1]
 
