@@ -4,7 +4,7 @@ Claim     at the book's settings each improvement adds to exact match: baseline 
 Source    Deep Learning from Scratch 2, figures 7-22, 7-24 and 7-28
 Command   seqgen sweep experiments.addition --seeds 0:10, then python -m experiments.report
 Expected  after 25 epochs baseline near 18 %, reverse near 45 %, reverse + peeky above 96 %
-Time      an hour on 2 cores: 80 runs of 8,775 steps in four compiled programs
+Time      60 to 80 minutes on 2 cores: 80 runs of 8,775 steps in four compiled programs
 """
 
 from seqgen import presets

@@ -56,9 +56,10 @@ def century(pair: Pair, guess: str) -> str:
 
 def tables(run: Run) -> dict[str, Table]:
     """The tables of a run's task."""
-    if run.config.data.task.name == "addition":
+    task = run.dataset.task
+    if task.name == "addition":
         return {"longest carry chain": carry_chain, "wrong places": places, "operands' digits": operands}
-    return {"format": lambda pair, guess: run.dataset.task.format(pair[0]), "month": month, "century": century}
+    return {"format": lambda pair, guess: task.format(pair[0]), "month": month, "century": century}
 
 
 def measured(run: Run) -> dict[str, Any]:

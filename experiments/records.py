@@ -5,14 +5,17 @@ import platform
 import re
 import shlex
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seqgen import fleet
+from seqgen import jobs
 from seqgen.errors import SeqgenError
 from seqgen.files import write
 from seqgen.fit import tested
+from seqgen.groups import Planned
 from seqgen.runs import Run, is_run
+from seqgen.tasks.dataset import load as load_data
 from seqgen.training import log
 from seqgen.versions import versions
 
@@ -49,16 +52,17 @@ Members = dict[str, dict[str, Run]]
 def members(folder: Path) -> Members:
     """All runs that a sweep was asked for. Raises `SeqgenError` where it is none, or one of them is not finished."""
     found: Members = {}
-    names = fleet.recorded(folder)["members"]
+    names, load_once = jobs.recorded(folder)["members"], cache(load_data)
     if not names:
         raise SeqgenError(f"{folder} holds no sweep: it has no sweep.json")
     for name in names:
         path = folder / name
-        if not is_run(path) or not fleet.finished(member := fleet.reopened(path)):
+        run = Run(path)
+        if is_run(path):
+            run.dataset = load_once(run.config.data)
+        if not is_run(path) or not jobs.finished(Planned(path, run.config, run.dataset)):
             raise SeqgenError(f"{path} is not finished: run the sweep's command again")
         variant, _, seed = name.rpartition("-")
-        run = Run(path)
-        run.dataset = member.dataset
         found.setdefault(variant, {})[seed] = run
     return found
 
@@ -83,7 +87,7 @@ def origin(folder: Path) -> dict[str, Any]:
 
     Raises `SeqgenError` where they were made with different ones: their mean would be of two things.
     """
-    sweep = fleet.recorded(folder)
+    sweep = jobs.recorded(folder)
     made = [json.loads((folder / name / "versions.json").read_text()) for name in sweep["members"]]
     for name, one in zip(sweep["members"], made, strict=True):
         if one != made[0]:

@@ -44,7 +44,9 @@ def variants() -> Sweep:
     small: Sweep = {"batch-32": {"batch": 32}}
     together = chain(
         product(small, {"masked": {"layout": "masked"}}, {"": {}, "dropout": {"dropout": 0.05}}),
-        product(small, {"dropout": {"dropout": 0.05}, "rate-5e-3": {"lr": 5e-3}}),
+        product(small, {"dropout": {"dropout": 0.05}}, {"": {}, "rate-5e-3": {"lr": 5e-3}, "h+c": {"passed": "h+c"}}),
+        {"batch-32-rate-5e-3": {"batch": 32, "lr": 5e-3}, "batch-32-dropout-0.1": {"batch": 32, "dropout": 0.1}},
+        {"batch-16-dropout": {"batch": 16, "dropout": 0.05}},
         product({"rate-8e-3": {"lr": 8e-3}}, {"masked": {"layout": "masked"}}, {"": {}, "dropout": {"dropout": 0.05}}),
     )
     return chain(alone, together)

@@ -17,10 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -31,7 +29,8 @@ import torch
 import tyro
 
 from experiments import torch_peer
-from experiments.records import FOLDER, load, provenance, save
+from experiments.records import provenance
+from experiments.timing import in_processes, keep, over_rounds, product_rate, products, ratio, show, turns
 from seqgen import presets
 from seqgen.decoding import generate
 from seqgen.evaluation import blocking
@@ -43,7 +42,7 @@ from seqgen.training.source import Epochs
 from seqgen.training.state import HyperConfig, adam, create
 from seqgen.types import Batch, Member
 
-BATCH, EMBEDDING, QUESTIONS, LARGE = 128, 16, 5_000, 2048
+BATCH, EMBEDDING, QUESTIONS = 128, 16, 5_000
 
 
 class Size(NamedTuple):
@@ -142,39 +141,12 @@ def operations(task: str, variant: str) -> float:
     return 3 * 2 * BATCH * float(encoder + decoder + attention)
 
 
-def products(dtype: Dtype) -> dict[str, Callable[[], object]]:
-    """One large product, jax's and PyTorch's: the better one's rate is the machine's."""
-    a, b = jnp.ones((LARGE, LARGE), dtype), torch.ones(LARGE, LARGE, dtype=getattr(torch, dtype))
-    multiply = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))
-    return {"jax product": lambda: multiply(a).block_until_ready(), "torch product": lambda: b @ b}
-
-
-def turns(contestants: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, taking turns, after two uncounted calls."""
-    for run in contestants.values():
-        run()
-        run()
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats):
-        for name, run in contestants.items():
-            began = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - began)
-    return times
-
-
-def ratio(theirs: list[float], ours: list[float]) -> float:
-    """How many times faster we are: the median over the turns."""
-    return statistics.median(t / o for t, o in zip(theirs, ours, strict=True))
-
-
 def training_row(task: str, variant: str, dtype: Dtype, repeats: int) -> dict:
     """Milliseconds a step, ours and PyTorch's, and the limit."""
     steps = CHUNK[task]
     contestants = {"ours": our_training(task, variant, dtype, steps), "torch": their_training(task, variant, dtype, steps)}
     times = turns(contestants | products(dtype), repeats)
-    large = min(statistics.median(times[name]) for name in ("jax product", "torch product"))
-    limit = 1e3 * large * operations(task, variant) / (2 * LARGE**3)
+    limit = 1e3 * operations(task, variant) / product_rate(times)
     step = {name: 1e3 * statistics.median(times[name]) / steps for name in contestants}
     speeds = {"ratio": ratio(times["torch"], times["ours"]), "limit_ms": limit, "fraction_of_limit": limit / step["ours"]}
     return {"task": task, "model": variant, "dtype": dtype, "ours_ms": step["ours"], "torch_ms": step["torch"], **speeds}
@@ -231,30 +203,10 @@ def measure(only: tuple[str, ...], repeats: int) -> dict[str, list[dict]]:
     return rows
 
 
-def over_rounds(rows: tuple[dict, ...]) -> dict:
-    """The same row of several rounds: the ratio of each, and the median of every other number."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    ratios = columns.pop("ratio")
-    middle = {name: statistics.median(of) if isinstance(of[0], float) else of[0] for name, of in columns.items()}
-    return {**middle, "ratios": ratios}
-
-
 def geometric_means(rows: list[dict]) -> dict[str, list[float]]:
     """Of the training rows' ratios, round by round, for each dtype."""
     ratios = {dtype: [row["ratios"] for row in rows if row["dtype"] == dtype] for dtype in DTYPES}
     return {dtype: [statistics.geometric_mean(one) for one in zip(*lists, strict=True)] for dtype, lists in ratios.items()}
-
-
-def in_processes(rounds: int, work: Callable, *arguments: object) -> list:
-    """What each of `rounds` new processes gives, one after another."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        return [pool.submit(work, *arguments).result() for _ in range(rounds)]
-
-
-def keep(name: str, record: dict) -> None:
-    """Write results/<name>.json, under the version of jax."""
-    versions = load(name) if (FOLDER / f"{name}.json").exists() else {}
-    save(name, {**versions, jax.__version__: record})
 
 
 def main(
@@ -289,13 +241,6 @@ def main(
     if len(record) == 4:
         origin = {**provenance("python -m experiments.speed"), "torch": torch.__version__, "rounds": rounds, "repeats": repeats}
         keep("speed", {**origin, **record})
-
-
-def show(row: dict) -> dict:
-    """Print a row as it comes."""
-    words = (f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
-    print("  ".join(words), flush=True)
-    return row
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """results/*.json as Markdown tables, each under the name by which a page asks for it."""
 
-from collections.abc import Callable, Iterable
-from statistics import median
+from collections.abc import Callable
 
+from experiments.markdown import interval, percent, table
 from experiments.records import load
+from experiments.speed_tables import decoding_table, grid_table, speed_table
 from seqgen.statistics import over_seeds, paired
 
 BOOKS = {
@@ -16,18 +17,6 @@ BOOKS = {
 """A cell's name in the book's table, and in `PUBLISHED`."""
 
 
-def percent(values: Iterable[float]) -> str:
-    """Mean ± half the 95 % interval over seeds, in percent; of one seed, its value."""
-    values = [100 * value for value in values]
-    return f"{values[0]:.2f}" if len(values) == 1 else interval(values)
-
-
-def markdown(header: list[str], rows: Iterable[list[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def default_table() -> str:
     """What `make train` makes, over seeds."""
     rows = load("default")["seeds"]
@@ -35,7 +24,7 @@ def default_table() -> str:
     seconds = over_seeds([row["seconds"] for row in rows.values()])
     cells = [percent(row["exact_match"] for row in rows.values()), f"{100 * worst:.2f}",
              f"{seconds.mean:.0f} ± {seconds.high - seconds.mean:.0f}", ", ".join(rows)]  # fmt: skip
-    return markdown(["exact match on test, %", "worst seed, %", "seconds, all in", "seeds"], [cells])
+    return table(["exact match on test, %", "worst seed, %", "seconds, all in", "seeds"], [cells])
 
 
 def book_table() -> str:
@@ -46,55 +35,11 @@ def book_table() -> str:
         epochs = len(next(iter(seeds.values())))
         for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
             last = [curve[epoch - 1] for curve in seeds.values()]
-            spread = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
+            lowest = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
             drawn = f"{100 * draws[cell][epoch - 1]:.1f}" if cell in draws else ""
-            rows.append([name, f"{epoch}", percent(last), spread, f"{len(seeds)}", drawn, published(own) or "100 (100)"])
+            rows.append([name, f"{epoch}", percent(last), lowest, f"{len(seeds)}", drawn, published(own) or "100 (100)"])
     header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
-    return markdown(header, rows)
-
-
-def versions_of(name: str) -> tuple[str, dict[str, dict]]:
-    """The newest version of jax that was measured, and the records of all, newest first."""
-    records = load(name)
-    newest = sorted(records, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
-    return newest[0], {version: records[version] for version in newest}
-
-
-def spread(ratios: list[float]) -> str:
-    """The median over the rounds, and the lowest and highest."""
-    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-
-
-def speed_table() -> str:
-    """A training step beside PyTorch's."""
-    newest, records = versions_of("speed")
-    rows = []
-    for i, row in enumerate(records[newest]["train"]):
-        name, fraction = f"{row['task']}, {row['model']}, {row['dtype']}", f"{row['fraction_of_limit']:.0%}"
-        ratios = [spread(record["train"][i]["ratios"]) for record in records.values()]
-        rows.append([name, f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", fraction, *ratios])
-    for dtype in records[newest]["geometric_mean"]:
-        ratios = [spread(record["geometric_mean"][dtype]) for record in records.values()]
-        rows.append([f"geometric mean, {dtype}", "", "", "", *ratios])
-    header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
-    table = markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
-    start = records[newest]["startup"]
-    return (
-        f"{table}\n\nA new process on jax {newest} logs its first step after {start['cold_s']:.1f} s with nothing compiled, "
-        f"{start['warm_s']:.1f} s with a warm cache."
-    )
-
-
-def decoding_table() -> str:
-    """Greedy answers to 5,000 questions."""
-    newest, records = versions_of("speed")
-    rows = []
-    for i, row in enumerate(records[newest]["decode"]):
-        times = [f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio_alone']:.0f}"]
-        ratios = [spread(record["decode"][i]["ratios"]) for record in records.values()]
-        rows.append([f"{row['task']}, {row['model']}", *times, *ratios])
-    header = ["decoding 5,000 questions", "seqgen, s", "PyTorch, s", "times one question at a time"]
-    return markdown([*header, *(f"ratio, jax {version}" for version in records)], rows)
+    return table(header, rows)
 
 
 READERS = ("baseline", "peeky", "attention", "peeky-attention")
@@ -126,26 +71,20 @@ def called(cell: str) -> str:
     return " + ".join(words) or cell
 
 
-def tests(name: str) -> dict[str, dict[str, float]]:
+def on_test(name: str) -> dict[str, dict[str, float]]:
     """Cell -> seed -> exact match on the test set, in percent, of the runs of a sweep that did not break off."""
     cells = load(name)["cells"]
     return {cell: {seed: 100 * run["test"] for seed, run in seeds.items() if "test" in run} for cell, seeds in cells.items()}
 
 
-def interval(values: Iterable[float], digits: int = 2) -> str:
-    """Mean ± half the 95 % interval over seeds."""
-    found = over_seeds(list(values))
-    return f"{found.mean:.{digits}f} ± {found.high - found.mean:.{digits}f}"
-
-
 def addition_table() -> str:
     """All eight cells at the book's settings."""
-    cells, rows = tests("addition"), []
+    cells, rows = on_test("addition"), []
     for cell in CELLS:
         last = list(cells[cell].values())
-        spread = f"{min(last):.2f} to {max(last):.2f}"
-        rows.append([called(cell), interval(last), spread, f"{len(last)}", published(cell)])
-    return markdown(["addition, 25 epochs", "exact match, %", "lowest to highest", "seeds", "book's code (readers)"], rows)
+        lowest = f"{min(last):.2f} to {max(last):.2f}"
+        rows.append([called(cell), interval(last), lowest, f"{len(last)}", published(cell)])
+    return table(["addition, 25 epochs", "exact match, %", "lowest to highest", "seeds", "book's code (readers)"], rows)
 
 
 def difference(name: str, cells: dict[str, dict[str, float]], more: str, less: str) -> list[str]:
@@ -156,23 +95,19 @@ def difference(name: str, cells: dict[str, dict[str, float]], more: str, less: s
     return [name, f"{mean:+.2f} ({low:+.2f} to {high:+.2f})", f"{found.p:.3f}", f"{len(seeds)}"]
 
 
-DIFFERENCE = ["difference in exact match", "points (95 % interval)", "p", "seeds"]
-
-
-def addition_differences() -> str:
-    """What each improvement adds, paired by seed; with blanks as tokens, and with true lengths and masks."""
-    rows = []
-    for layout, name in (("blanks", "addition"), ("masks", "length")):
-        cells = tests(name)
-        rows += [
-            difference(f"{layout}: reverse, to {called(reader)}", cells, f"{reader}-reverse", reader) for reader in READERS
-        ]
-        rows.append(difference(f"{layout}: peeky, without reverse", cells, "peeky", "baseline"))
-        rows.append(difference(f"{layout}: peeky, with reverse", cells, "peeky-reverse", "baseline-reverse"))
-        rows.append(difference(f"{layout}: attention, without reverse", cells, "attention", "baseline"))
-        rows.append(difference(f"{layout}: attention, with reverse", cells, "attention-reverse", "baseline-reverse"))
-        rows.append(difference(f"{layout}: attention, beside both", cells, "peeky-attention-reverse", "peeky-reverse"))
-    return markdown(DIFFERENCE, rows)
+def differences(name: str) -> str:
+    """What each improvement adds to sums, paired by seed."""
+    cells = on_test(name)
+    rows = [difference(f"reverse, to {called(reader)}", cells, f"{reader}-reverse", reader) for reader in READERS]
+    for improvement, more, less in (
+        ("peeky, without reverse", "peeky", "baseline"),
+        ("peeky, with reverse", "peeky-reverse", "baseline-reverse"),
+        ("attention, without reverse", "attention", "baseline"),
+        ("attention, with reverse", "attention-reverse", "baseline-reverse"),
+        ("attention, with both", "peeky-attention-reverse", "peeky-reverse"),
+    ):
+        rows.append(difference(improvement, cells, more, less))
+    return table(["difference in exact match", "points (95 % interval)", "p", "seeds"], rows)
 
 
 DATES = ("baseline-reverse", "peeky-reverse", "attention-reverse", "attention")
@@ -189,9 +124,9 @@ def dates_table() -> str:
     rows = []
     for cell in DATES:
         epochs = [at_epoch(name, cell, epoch) for epoch in (3, 5) for name in splits.values()]
-        rows.append([called(cell), *epochs, *(interval(tests(name)[cell].values()) for name in splits.values())])
+        rows.append([called(cell), *epochs, *(interval(on_test(name)[cell].values()) for name in splits.values())])
     times = [f"epoch {epoch}, {split}" for epoch in (3, 5) for split in splits]
-    return markdown(["dates", *times, *(f"test at epoch 10, {split}" for split in splits)], rows)
+    return table(["dates", *times, *(f"test at epoch 10, {split}" for split in splits)], rows)
 
 
 CLASSES = ("all", "year", "day", "month", "month word", "implied-zero", "century")
@@ -209,7 +144,7 @@ def alignment_table() -> str:
         for kind in ("oracle", "uniform"):
             scores = model["controls"][kind]["all"]
             rows.append([f"{name}, {kind}", "all", *(f"{scores[field]:.3f}" for field in SCORES)])
-    return markdown(["attention", "class", *SCORES.values()], rows)
+    return table(["attention", "class", *SCORES.values()], rows)
 
 
 SCORES = {"mass": "mass on gold", "hit": "hit@1", "near": "within one", "error_rate": "AER", "entropy": "entropy, nats"}
@@ -221,7 +156,7 @@ def blinded_table() -> str:
     for name, model in load("alignment")["models"].items():
         seeds = [seed["changed"] for seed in model["seeds"].values()]
         rows.append([name, *(interval(100 * seed[kind] for seed in seeds) for kind in ("looked_at", "random"))])
-    return markdown(["character written changes, % of", "the position most looked at is hidden", "another one is hidden"], rows)
+    return table(["character written changes, % of", "the position most looked at is hidden", "another one is hidden"], rows)
 
 
 def places_table() -> str:
@@ -230,7 +165,7 @@ def places_table() -> str:
     for name, model in load("alignment")["models"].items():
         seeds = [seed["hit_by_place"] for seed in model["seeds"].values()]
         rows.append([name, *(interval(place) for place in zip(*seeds, strict=True))])
-    return markdown(["hit@1 on", "Y", "Y", "Y", "Y", "M", "M", "D", "D"], rows)
+    return table(["hit@1 on", "Y", "Y", "Y", "Y", "M", "M", "D", "D"], rows)
 
 
 def length_table() -> str:
@@ -241,7 +176,7 @@ def length_table() -> str:
     for cell in CELLS:
         shares = [[100 * right / count for right, count in (seed[n] for seed in cells[cell].values())] for n in asked]
         rows.append([called(cell), *(interval(share, 1) for share in shares)])
-    return markdown(["digits of the longer operand", *asked], rows)
+    return table(["digits of the longer operand", *asked], rows)
 
 
 def formats_table() -> str:
@@ -255,21 +190,21 @@ def formats_table() -> str:
             for s in seeds.values()
         ]
         rows.append([name, interval(held), interval(others), f"{len(held)}"])
-    return markdown(["held-out format", "exact match on it, %", "on the other three, %", "seeds"], rows)
+    return table(["held-out format", "exact match on it, %", "on the other three, %", "seeds"], rows)
 
 
 def errors_table(cell: str) -> str:
     """Where one cell of a sweep fails: of all rows of a kind how many are wrong, the mean over seeds."""
     seeds, rows = list(load("errors")["cells"][cell].values()), []
     total, asked = (sum(seed[name] for seed in seeds) / len(seeds) for name in ("wrong", "rows"))
-    for table in seeds[0].keys() - {"wrong", "rows"}:
-        for kind in sorted({kind for seed in seeds for kind in seed[table]} - {"none"}):
-            wrong, count = (sum(seed[table].get(kind, [0, 0])[i] for seed in seeds) / len(seeds) for i in (0, 1))
-            among = "" if table == "wrong places" else f"{100 * wrong / count:.1f}"
-            rows.append([table, kind, f"{wrong:.1f}", among, f"{100 * wrong / max(total, 1e-9):.1f}"])
+    for breakdown in seeds[0].keys() - {"wrong", "rows"}:
+        for kind in sorted({kind for seed in seeds for kind in seed[breakdown]} - {"none"}):
+            wrong, count = (sum(seed[breakdown].get(kind, [0, 0])[i] for seed in seeds) / len(seeds) for i in (0, 1))
+            among = "" if breakdown == "wrong places" else f"{100 * wrong / count:.1f}"
+            rows.append([breakdown, kind, f"{wrong:.1f}", among, f"{100 * wrong / max(total, 1e-9):.1f}"])
     rows = sorted(rows, key=lambda row: row[0])
     rows.append(["all", "", f"{total:.1f}", f"{100 * total / asked:.1f}", "100.0"])
-    return markdown([cell, "", "wrong, mean over seeds", "% of its rows", "% of all errors"], rows)
+    return table([cell, "", "wrong, mean over seeds", "% of its rows", "% of all errors"], rows)
 
 
 def search_table(name: str, chosen: str) -> str:
@@ -280,22 +215,10 @@ def search_table(name: str, chosen: str) -> str:
         whole = len(last) == len(seeds)
         said = [interval(last, 3), f"{min(last):.2f}"] if whole else [f"{len(seeds) - len(last)} of {len(seeds)} broke off", ""]
         rows.append([cell, *said, ", ".join(seeds)])
-    for cell, seeds in tests(chosen).items():
+    for cell, seeds in on_test(chosen).items():
         last = list(seeds.values())
         rows.append([f"**{cell}, on the test set**", interval(last, 3), f"{min(last):.2f}", ", ".join(seeds)])
-    return markdown(["variant", "exact match on validation, %", "lowest", "seeds"], rows)
-
-
-def grid_table() -> str:
-    """Many runs in one program."""
-    newest, records = versions_of("grid")
-    rows = []
-    for i, row in enumerate(records[newest]["rows"]):
-        numbers = f"{row['model_steps_per_s']:.0f}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
-        ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
-        rows.append([f"{row['task']}, {row['model']}", f"{row['members']}, {row['layout']}", *numbers, *ratios])
-    header = ["", "members", "model-steps a second", "of the product limit", "over our own alone"]
-    return markdown([*header, *(f"over PyTorch's, jax {version}" for version in records)], rows)
+    return table(["variant", "exact match on validation, %", "lowest", "seeds"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -305,7 +228,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "decoding": decoding_table,
     "grid": grid_table,
     "addition": addition_table,
-    "addition differences": addition_differences,
+    "addition differences": lambda: differences("addition"),
+    "masked differences": lambda: differences("length"),
     "dates": dates_table,
     "alignment": alignment_table,
     "places": places_table,

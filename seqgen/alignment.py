@@ -49,7 +49,7 @@ class Gold(NamedTuple):
 
 
 def gold_of(task: Task, pairs: Sequence[Pair], layout: Layout, shape: tuple[int, int]) -> Gold:
-    """The gold of some pairs in arrays of `shape` (T, S). A class whose position is one of several is called a word."""
+    """The gold of some pairs in arrays of `shape` (T, S). A month that is written out is a class of its own."""
     classes: dict[str, np.ndarray] = {}
     for row, (question, answer) in enumerate(pairs):
         for time, found in enumerate(gold_targets(task.gold(question, answer), layout)):

@@ -14,14 +14,20 @@ from seqgen import evaluation, viz
 from seqgen.config import Training
 from seqgen.errors import UsageError
 from seqgen.files import alone, write
-from seqgen.runs import Run, Split
-from seqgen.tasks.task import render
+from seqgen.runs import Run
+from seqgen.tasks.task import Split, render
 from seqgen.training import grid, log, loop
 from seqgen.training.chunk import Totals, run_chunk
 from seqgen.training.objective import teacher_forced
 from seqgen.training.source import Epochs
 from seqgen.training.state import TrainState, adam, create
 from seqgen.types import Member, Params, Tree
+
+WATCHED = {
+    "validation": "the validation split is evaluated at every epoch",
+    "test": "the book's split has no validation rows: the test set is evaluated at every epoch, as the book does",
+}
+"""What is said of a run's held-out split."""
 
 SAMPLES = 10
 """Decoded examples that every evaluation shows."""
@@ -33,9 +39,9 @@ def fit(run: Run, report: loop.Report) -> log.Event:
     A run on the book's split has no validation rows: like the book it is evaluated on the test set at every epoch.
     Raises `SeqgenError` where another process trains the run.
     """
-    held_out: Split = "validation" if run.dataset.splits.validation else "test"
+    held_out = run.dataset.splits.held_out
     if held_out == "test":
-        report.note("the book's split has no validation rows: the test set is evaluated at every epoch, as the book does")
+        report.note(WATCHED[held_out])
     with alone(run.path):
         program = build(run, held_out)
         loop.train(run.path, program, report)

@@ -1,29 +1,24 @@
-"""Members of a sweep while they train together; each has its own run directory.
+"""Members of a sweep while they train together: state on the devices, directories on the disk."""
 
-<sweep>/<variant>-<seed>/                     a run, as if trained alone
-<sweep>/.groups/<digest>/members.json         who trains together
-<sweep>/.groups/<digest>/checkpoints/state/   their stacked state, until all have their weights
-"""
-
-import hashlib
 import json
 import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 from seqgen import evaluation
-from seqgen.config import flat
-from seqgen.errors import SeqgenError, UsageError
+from seqgen.errors import SeqgenError
 from seqgen.files import alone, write
 from seqgen.fit import samples, scored, tested
-from seqgen.groups import Group, Planned, Program, compile_fitting, fresh_totals, grouped
+from seqgen.groups import Group, Planned, Program, fresh_totals
+from seqgen.jobs import Job, forget, gathering, record, steps_left, still_to_do, summary
 from seqgen.runs import Run, furnish, is_run
+from seqgen.tasks.dataset import Data
 from seqgen.training import checkpoint, grid, log
 from seqgen.training.chunk import NEVER, Totals
 from seqgen.training.grid import LayoutName
@@ -41,102 +36,6 @@ class Report(Protocol):
     def advance(self, steps: int, line: str) -> None: ...
 
     def note(self, line: str) -> None: ...
-
-
-class Job(NamedTuple):
-    """A group with its program, and its members in the chunks that train together."""
-
-    group: Group
-    program: Program
-    chunks: list[list[Planned]]
-
-
-def jobs(planned: Sequence[Planned], folder: Path, layout: LayoutName, at_once: int | None) -> list[Job]:
-    """What is still to be done, compiled, with what was begun first. Raises what `made` and `compile_fitting` raise.
-
-    Nothing is written. A chunk that was begun goes on as it was, however many train at a time now.
-    """
-    done = {member.path for member in planned if made(member) and finished(member)}
-    begun = interrupted(folder, planned)
-    held = {member.path for chunk in begun for member in chunk}
-    found = [Job(group := Group(chunk), compile_fitting(group, layout, len(chunk)), [chunk]) for chunk in begun]
-    for group in grouped([member for member in planned if member.path not in held | done]):
-        program = compile_fitting(group, layout, at_once)
-        rows = range(0, len(group.members), program.count)
-        found.append(Job(group, program, [group.members[i : i + program.count] for i in rows]))
-    return found
-
-
-BOOKS = ", as the book does: its split has no validation rows"
-
-
-def summary(jobs: Sequence[Job], members: int) -> list[str]:
-    """What would be trained, group by group."""
-    waiting = sum(len(job.group.members) for job in jobs)
-    steps = sum(job.group.steps * len(job.group.members) for job in jobs)
-    lines = [f"{waiting} members to train of {members}: {steps:,} model-steps, {len(jobs)} groups, {len(jobs)} compilations"]
-    for number, (group, program, _) in enumerate(jobs, start=1):
-        names = list(dict.fromkeys(member.path.name.rpartition("-")[0] for member in group.members))
-        at_once = f"{min(program.count, len(group.members))} at a time on {program.mesh.size} devices"
-        lines += [
-            f"group {number}: {', '.join(names)}",
-            f"  {len(group.members)} members of {group.parameters:,} parameters, {group.steps:,} steps each",
-            f"  {at_once}; {program.bytes / 1e6:,.0f} MB predicted, {grid.available_bytes() / 1e6:,.0f} MB free",
-            f"  scored at every epoch on the {group.held_out} split" + BOOKS * (group.held_out == "test"),
-        ]
-    return lines
-
-
-def made(member: Planned) -> bool:
-    """Whether a member has its directory. Raises `UsageError` where what stands there was made with other settings."""
-    if not is_run(member.path):
-        return False
-    then, now = flat(Run(member.path).config), flat(member.config)
-    for field in sorted(then.keys() | now.keys()):
-        if then.get(field) != now.get(field):
-            was = f"{field} {then.get(field)!r}, now {now.get(field)!r}"
-            raise UsageError(f"{member.path} was made with {was}; another --name would do")
-    return True
-
-
-def finished(member: Planned) -> bool:
-    """Whether a member has its last weights and its test, or has broken off for good."""
-    run, steps = Run(member.path), Group([member]).steps
-    return log.broken(run.path) is not None or (
-        checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None
-    )
-
-
-def gathering(folder: Path, members: Sequence[Planned]) -> Path:
-    """Where the stacked state of some members is kept."""
-    names = json.dumps([member.path.name for member in members])
-    return folder / ".groups" / hashlib.sha256(names.encode()).hexdigest()[:12]
-
-
-def interrupted(folder: Path, planned: Sequence[Planned]) -> list[list[Planned]]:
-    """The chunks of members whose stacked state was saved, those with members that are not asked for now among them."""
-    known, found = {member.path: member for member in planned}, []
-    for kept in sorted(folder.glob(".groups/*")):
-        paths = [folder / name for name in members_of(kept)]
-        if checkpoint.steps(kept, "state") and paths and all(is_run(path) for path in paths):
-            found.append([known.get(path) or reopened(path) for path in paths])
-    return found
-
-
-def members_of(kept: Path) -> list[str]:
-    """The names in members.json, which are folders' own names; none where the file is damaged."""
-    try:
-        names = json.loads((kept / "members.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    whole = isinstance(names, list) and all(isinstance(name, str) and Path(name).name == name for name in names)
-    return names if whole else []
-
-
-def reopened(path: Path) -> Planned:
-    """A member as its directory tells."""
-    run = Run(path)
-    return Planned(path, run.config, run.dataset)
 
 
 def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, caught: list[int], again: str) -> None:
@@ -162,20 +61,14 @@ def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, ca
     forget(kept)
 
 
-def forget(kept: Path) -> None:
-    """Drop a stacked state; its members first, so that what a kill leaves of it belongs to nobody."""
-    (kept / "members.json").unlink(missing_ok=True)
-    shutil.rmtree(kept, ignore_errors=True)
-
-
 class Fleet:
     """Some members of a group while they train: their state on the devices, their directories on the disk."""
 
     def __init__(self, group: Group, program: Program, members: Sequence[Planned], runs: list[Run], kept: Path, report: Report):
-        self.group, self.program, self.runs, self.kept, self.report = group, program, runs, kept, report
+        self.group, self.program, self.members, self.runs = group, program, members, runs
+        self.kept, self.report = kept, report
         self.each, shared = grid.each_on(program.mesh), grid.shared_on(program.mesh)
         self.lanes = jax.device_put(group.lanes(members, program.count), self.each)
-        self.which = [list(group.datasets).index(member.config.data) for member in members]
         self.data = jax.device_put(group.train_data, shared)
         self.blocks = jax.device_put(group.blocks(group.held_out_rows), shared)
         self.step, self.state, self.totals = self.restored()
@@ -239,19 +132,21 @@ class Fleet:
         more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
         return f"{self.runs[0].path.name}{more} · epoch {self.step / self.group.source.steps:.1f} · loss {loss:.4f}"
 
-    def evaluate(self, blocks: Batch, batches: list[Batch]) -> tuple[list[tuple[evaluation.Scores, np.ndarray]], np.ndarray]:
+    def evaluate(
+        self, blocks: Batch, batches: dict[Data, Batch]
+    ) -> tuple[list[tuple[evaluation.Scores, np.ndarray]], np.ndarray]:
         """Each member's scores and tokens, and whether its weights are finite."""
         made, sums, finite = self.host(self.program.evaluate(blocks, self.lanes, self.state.params))
         scores = []
-        for i, (run, which) in enumerate(zip(self.runs, self.which, strict=True)):
+        for i, (run, member) in enumerate(zip(self.runs, self.members, strict=True)):
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], (made, sums))
-            scores.append(evaluation.score(*mine, batches[which], run.vocabulary, run.layout))
+            scores.append(evaluation.score(*mine, batches[member.config.data], run.vocabulary, run.layout))
         return scores, finite
 
     def finish_epoch(self, rate: float) -> None:
         """Evaluate the held-out split; each member's log gets its lines, one that broke is marked."""
         split, totals = self.group.held_out, self.host(self.totals)
-        scores, finite = self.evaluate(self.blocks, list(self.group.held_out_rows.values()))
+        scores, finite = self.evaluate(self.blocks, self.group.held_out_rows)
         stopped = fresh_totals(self.program.count).broken
         for i, (run, (score, _)) in enumerate(zip(self.runs, scores, strict=True)):
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], totals)
@@ -269,9 +164,8 @@ class Fleet:
         """Each member's weights, its state (so that `resume` knows its end), the test set's samples and score."""
         group, (state, totals) = self.group, self.host((self.state, self.totals))
         batches = group.batches("test")
-        scores, _ = self.evaluate(
-            jax.device_put(group.blocks(batches), grid.shared_on(self.program.mesh)), list(batches.values())
-        )
+        blocks = jax.device_put(group.blocks(batches), grid.shared_on(self.program.mesh))
+        scores, _ = self.evaluate(blocks, batches)
         for i, (run, (score, tokens)) in enumerate(zip(self.runs, scores, strict=True)):
             if log.broken(run.path) is not None:
                 continue
@@ -297,7 +191,7 @@ def sweep(
     except OSError as error:
         raise SeqgenError(f"cannot make {folder}: {error.strerror}") from error
     with alone(folder), signals() as caught:
-        waiting = jobs(planned, folder, layout, at_once)
+        waiting = still_to_do(planned, folder, layout, at_once)
         record(folder, planned, again)
         for line in summary(waiting, len(planned)):
             report.note(line)
@@ -308,26 +202,3 @@ def sweep(
                     raise Stopped(caught[0], again)
                 train(job, members, folder, report, caught, again)
         shutil.rmtree(folder / ".groups", ignore_errors=True)
-
-
-def record(folder: Path, planned: Sequence[Planned], command: str) -> None:
-    """sweep.json: which members a sweep has, over all commands that asked for some, and the last one that added any."""
-    known = recorded(folder)
-    names = list(dict.fromkeys([*known["members"], *(member.path.name for member in planned)]))
-    if names != known["members"]:
-        write(folder / "sweep.json", json.dumps({"command": command, "members": names}, indent=1) + "\n")
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    """What sweep.json says; nothing where it is missing or damaged."""
-    try:
-        content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-        return {"command": str(content["command"]), "members": [str(name) for name in content["members"]]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"command": "", "members": []}
-
-
-def steps_left(job: Job, members: Sequence[Planned], folder: Path) -> int:
-    """Model-steps that some members still need."""
-    done = checkpoint.steps(gathering(folder, members), "state")[-1:]
-    return (job.group.steps - sum(done)) * len(members)

@@ -1,13 +1,8 @@
-"""Runs of one program, trained together: planned, grouped, compiled, trained; each has its own run directory.
-
-<sweep>/<variant>-<seed>/                     a run, as if trained alone
-<sweep>/.groups/<digest>/members.json         who trains together
-<sweep>/.groups/<digest>/checkpoints/state/   their stacked state, until all have their weights
-"""
+"""Runs that are to be, grouped by the program that they share, and that program compiled for many of them at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +15,9 @@ from seqgen import evaluation
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.models import model_of
-from seqgen.runs import Split, abstract_params, check_path, complete
+from seqgen.runs import check_path, complete
 from seqgen.tasks.dataset import Data, Dataset, load
-from seqgen.tasks.task import encode
+from seqgen.tasks.task import Split, encode
 from seqgen.training import grid
 from seqgen.training.chunk import SUMS, Totals, run_chunk, zero_totals
 from seqgen.training.grid import Lane, LayoutName
@@ -47,15 +42,9 @@ class Group:
         self.members = members
         self.config, self.dataset = members[0].config, members[0].dataset
         self.datasets = {member.config.data: member.dataset for member in members}
-        splits = self.dataset.splits
-        self.held_out: Split = "validation" if splits.validation else "test"
-        self.source = Epochs(len(splits.train), self.config.training.batch)
+        self.held_out = self.dataset.splits.held_out
+        self.source = Epochs(len(self.dataset.splits.train), self.config.training.batch)
         self.steps = self.config.training.length(self.source.steps)
-
-    @property
-    def parameters(self) -> int:
-        """Of one member."""
-        return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(self.config)))
 
     def batches(self, split: Split) -> dict[Data, Batch]:
         """A split of each distinct data set."""
@@ -90,14 +79,7 @@ class Group:
 
 def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> list[Planned]:
     """Every variant with every seed. Raises `UsageError` for a configuration that cannot be trained in a sweep."""
-    datasets: dict[Data, Dataset] = {}
-
-    def load_once(data: Data) -> Dataset:
-        if data not in datasets:
-            datasets[data] = load(data)
-        return datasets[data]
-
-    planned = []
+    planned, load_once = [], cache(load)
     for name, config in variants.items():
         if not name or Path(name).name != name:
             raise UsageError(f"variant {name!r} cannot be called so: its runs are folders of that name")
@@ -142,7 +124,7 @@ def compile_for(group: Group, members: int, layout: LayoutName) -> Program:
     """Compile a group's functions for so many members at a time, once for any number of steps."""
     config, source, model = group.config, group.source, model_of(group.config.model)
     cfg, mesh = config.model, grid.mesh_for(members)
-    count = -(-members // mesh.size) * mesh.size
+    count = grid.filled(members, mesh)
     optimizer = adam(config.training.schedule, config.training.warmup, group.steps)
     chunk = grid.while_finite(partial(run_chunk, teacher_forced(model, cfg), optimizer, source))
     end = evaluation.end_symbol(cfg, group.dataset.layout)

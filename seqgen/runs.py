@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,14 +24,12 @@ from seqgen.errors import SeqgenError, UsageError
 from seqgen.files import write
 from seqgen.models import model_of
 from seqgen.tasks.dataset import Data, Dataset, checksum, load
-from seqgen.tasks.task import Layout, Pair, encode, encode_questions, reading_order, render
+from seqgen.tasks.task import Layout, Pair, Split, encode, encode_questions, reading_order, render
 from seqgen.tasks.vocabulary import DELIMITER, Vocabulary
 from seqgen.training import checkpoint, log
 from seqgen.training.loop import best_step, resuming
 from seqgen.types import Batch, Config, Params
 from seqgen.versions import versions
-
-Split = Literal["train", "validation", "test"]
 
 
 class Attended(NamedTuple):
@@ -225,9 +223,14 @@ def abstract_params(config: RunConfig) -> Params:
     return jax.eval_shape(partial(model_of(config.model).init, config.model), jax.random.key(0))
 
 
+def parameters(config: RunConfig) -> int:
+    """How many weights a model has."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))
+
+
 def check_size(config: RunConfig) -> None:
     """Raises `UsageError` for a model whose training cannot fit: XLA may hang on one where it should refuse."""
-    count = sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))
+    count = parameters(config)
     needed, memory = 4 * 4 * count, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > memory:  # float32: weights, gradients and Adam's two moments
         sizes = f"{needed / 1e9:,.0f} GB to train, and this machine has {memory / 1e9:,.0f} GB"

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from seqgen.cli.sweep import selected
 from seqgen.config import flat
 from seqgen.errors import SeqgenError
 from seqgen.groups import grouped, plan
-from seqgen.runs import open_run
+from seqgen.runs import open_run, parameters
 
 SWEEPS = {  # cells, seeds, groups, model-steps
     "addition": (8, 10, 4, 702_000),
@@ -48,7 +49,7 @@ def test_a_search_stays_within_its_bounds(name, tmp_path):
     experiment = importlib.import_module(f"experiments.{name}")
     assert min(experiment.SEEDS) >= 100
     for group in grouped(plan(selected(experiment, (), {}), [100], tmp_path)):
-        assert group.parameters <= 220_000
+        assert parameters(group.config) <= 220_000
         assert group.config.training.epochs <= 25
         assert group.held_out == "validation"
 
@@ -174,5 +175,4 @@ def test_results_name_their_machine():
         record = json.loads(path.read_text())
         for each in [record] if "command" in record else list(record.values()):
             assert {"command", "machine", "versions"} <= each.keys(), path
-        assert "/work/" not in path.read_text()
-        assert "/tmp/" not in path.read_text()
+        assert not re.search(r'["\s=]/\w', path.read_text()), path

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from seqgen import fleet
+from seqgen import groups, jobs
 from seqgen.cli import main
 from seqgen.runs import create, open_run
 from seqgen.training import checkpoint, grid, log
@@ -160,9 +160,9 @@ def test_dry_run(tmp_path, capsys):
 
 def test_memory_decides_how_many_train_at_a_time(tmp_path, monkeypatch, capsys):
     """Fails when members beyond the memory are compiled for, or what cannot fit starts."""
-    predicted = [fleet.compile_fitting(group, "map", None).bytes for group in planned_groups(tmp_path)]
+    predicted = [groups.compile_fitting(group, "map", None).bytes for group in planned_groups(tmp_path)]
     monkeypatch.setattr(grid, "available_bytes", lambda: predicted[0] - 1)
-    assert [fleet.compile_fitting(group, "map", None).count for group in planned_groups(tmp_path)] == [4, 2]
+    assert [groups.compile_fitting(group, "map", None).count for group in planned_groups(tmp_path)] == [4, 2]
     monkeypatch.setattr(grid, "available_bytes", lambda: 1000)
     assert sweep("--runs", tmp_path) == 1
     assert re.search(
@@ -312,5 +312,5 @@ def test_a_damaged_gathering_is_left_alone(whole, tmp_path):
         (kept / "checkpoints" / "state" / "5").mkdir(parents=True, exist_ok=True)
         (kept / "checkpoints" / "state" / "5" / "SHA256SUMS").touch()
         (kept / "members.json").write_text(content)
-        assert fleet.interrupted(tmp_path, []) == []
+        assert jobs.interrupted(tmp_path, []) == []
     assert json.loads((kept / "members.json").read_text()) == ["gone-0"]

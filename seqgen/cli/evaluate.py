@@ -6,8 +6,9 @@ from typing import Annotated
 import tyro
 
 from seqgen.cli.parse import call
-from seqgen.runs import Split, open_run
+from seqgen.runs import open_run
 from seqgen.statistics import wilson
+from seqgen.tasks.task import Split
 
 
 def command(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from seqgen import fleet, groups
+from seqgen import fleet, groups, jobs
 from seqgen.cli.parse import call
 from seqgen.cli.terminal import SweepTerminal, prepare_devices
 from seqgen.config import RunConfig
@@ -70,7 +70,7 @@ def command(
     terminal = SweepTerminal()
     with terminal, stoppable(again()):
         if dry_run:
-            print("\n".join(fleet.summary(fleet.jobs(planned, folder, how, chunk), len(planned))))
+            print("\n".join(jobs.summary(jobs.still_to_do(planned, folder, how, chunk), len(planned))))
             return
         fleet.sweep(planned, folder, how, chunk, terminal, again())
     print(folder)

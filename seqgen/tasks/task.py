@@ -47,10 +47,18 @@ class Task(Protocol):
         """The short name under which results are broken down. Raises `ValueError` if the question has none."""
 
 
+Split = Literal["train", "validation", "test"]
+
+
 class Splits(NamedTuple):
     train: list[Pair]
     validation: list[Pair]
     test: list[Pair]
+
+    @property
+    def held_out(self) -> Split:
+        """What a run is watched on: like the book, the test set where there are no validation rows."""
+        return "validation" if self.validation else "test"
 
 
 def drop_duplicates(pairs: Sequence[Pair]) -> list[Pair]:

@@ -96,6 +96,11 @@ def while_finite(chunk: Callable) -> Callable[..., tuple[TrainState, Totals]]:
     return one
 
 
+def filled(members: int, mesh: Mesh) -> int:
+    """How many members make every device's part as large."""
+    return -(-members // mesh.size) * mesh.size
+
+
 def padded(tree: Tree, count: int) -> Tree:
     """[M, ...] as [count, ...]: the first member again, as often as it takes."""
     rows = np.concatenate([np.arange(len(jax.tree.leaves(tree)[0])), np.zeros(count, int)])[:count]

@@ -1,0 +1,55 @@
+"""results/speed.json and results/grid.json as Markdown tables."""
+
+from experiments.markdown import spread, table
+from experiments.records import load
+
+
+def versions_of(name: str) -> tuple[str, dict[str, dict]]:
+    """The newest version of jax that was measured, and the records of all, newest first."""
+    records = load(name)
+    newest = sorted(records, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+    return newest[0], {version: records[version] for version in newest}
+
+
+def speed_table() -> str:
+    """A training step beside PyTorch's."""
+    newest, records = versions_of("speed")
+    rows = []
+    for i, row in enumerate(records[newest]["train"]):
+        name, fraction = f"{row['task']}, {row['model']}, {row['dtype']}", f"{row['fraction_of_limit']:.0%}"
+        ratios = [spread(record["train"][i]["ratios"]) for record in records.values()]
+        rows.append([name, f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", fraction, *ratios])
+    for dtype in records[newest]["geometric_mean"]:
+        ratios = [spread(record["geometric_mean"][dtype]) for record in records.values()]
+        rows.append([f"geometric mean, {dtype}", "", "", "", *ratios])
+    header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
+    steps = table([*header, *(f"ratio, jax {version}" for version in records)], rows)
+    start = records[newest]["startup"]
+    return (
+        f"{steps}\n\nA new process on jax {newest} logs its first step after {start['cold_s']:.1f} s with nothing compiled, "
+        f"{start['warm_s']:.1f} s with a warm cache."
+    )
+
+
+def decoding_table() -> str:
+    """Greedy answers to 5,000 questions."""
+    newest, records = versions_of("speed")
+    rows = []
+    for i, row in enumerate(records[newest]["decode"]):
+        times = [f"{row['ours_s']:.2f}", f"{row['torch_s']:.2f}", f"{row['ratio_alone']:.0f}"]
+        ratios = [spread(record["decode"][i]["ratios"]) for record in records.values()]
+        rows.append([f"{row['task']}, {row['model']}", *times, *ratios])
+    header = ["decoding 5,000 questions", "seqgen, s", "PyTorch, s", "times one question at a time"]
+    return table([*header, *(f"ratio, jax {version}" for version in records)], rows)
+
+
+def grid_table() -> str:
+    """Many runs in one program."""
+    newest, records = versions_of("grid")
+    rows = []
+    for i, row in enumerate(records[newest]["rows"]):
+        numbers = f"{row['model_steps_per_s']:.0f}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
+        ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
+        rows.append([f"{row['task']}, {row['model']}", f"{row['members']}, {row['layout']}", *numbers, *ratios])
+    header = ["", "members", "model-steps a second", "of the product limit", "over our own alone"]
+    return table([*header, *(f"over PyTorch's, jax {version}" for version in records)], rows)

@@ -1,0 +1,75 @@
+"""Contestants that take turns: in one process, and in one process after another."""
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import jax
+import jax.numpy as jnp
+import torch
+
+from experiments.records import exists, load, save
+from seqgen.nn.layers import Dtype
+
+LARGE = 2048
+"""Rows and columns of the product whose rate is the machine's."""
+
+
+def turns(contestants: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, taking turns, after two uncounted calls."""
+    for run in contestants.values():
+        run()
+        run()
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, run in contestants.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def ratio(theirs: list[float], ours: list[float]) -> float:
+    """How many times faster we are: the median over the turns."""
+    return statistics.median(t / o for t, o in zip(theirs, ours, strict=True))
+
+
+def products(dtype: Dtype) -> dict[str, Callable[[], object]]:
+    """One large product, jax's and PyTorch's: the better one's rate is the machine's."""
+    a, b = jnp.ones((LARGE, LARGE), dtype), torch.ones(LARGE, LARGE, dtype=getattr(torch, dtype))
+    multiply = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))
+    return {"jax product": lambda: multiply(a).block_until_ready(), "torch product": lambda: b @ b}
+
+
+def product_rate(times: dict[str, list[float]]) -> float:
+    """Floating-point operations a second of the better product."""
+    return 2 * LARGE**3 / min(statistics.median(times[name]) for name in ("jax product", "torch product"))
+
+
+def over_rounds(rows: tuple[dict, ...]) -> dict:
+    """The same row of several rounds: the ratio of each, and the median of every other number."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    ratios = columns.pop("ratio")
+    middle = {name: statistics.median(of) if isinstance(of[0], float) else of[0] for name, of in columns.items()}
+    return {**middle, "ratios": ratios}
+
+
+def in_processes(rounds: int, work: Callable, *arguments: object) -> list:
+    """What each of `rounds` new processes gives, one after another."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        return [pool.submit(work, *arguments).result() for _ in range(rounds)]
+
+
+def keep(name: str, record: dict) -> None:
+    """Write results/<name>.json, under the version of jax."""
+    versions = load(name) if exists(name) else {}
+    save(name, {**versions, jax.__version__: record})
+
+
+def show(row: dict) -> dict:
+    """Print a row as it comes."""
+    words = (f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
+    print("  ".join(words), flush=True)
+    return row
