@@ -17,6 +17,8 @@ from seqgen.training.state import HyperConfig
 
 SEEDS = range(100, 103)
 
+DECAYS: Sweep = {f"decay-{part}": {"decay": part} for part in (0.01, 0.1, 0.3)}
+
 
 def base() -> RunConfig:
     """A first try: modern initialisation with forget bias 1, warm-up and cosine from 0.003."""
@@ -47,6 +49,7 @@ def variants() -> Sweep:
         product(small, {"dropout": {"dropout": 0.05}}, {"": {}, "rate-5e-3": {"lr": 5e-3}, "h+c": {"passed": "h+c"}}),
         {"batch-32-rate-5e-3": {"batch": 32, "lr": 5e-3}, "batch-32-dropout-0.1": {"batch": 32, "dropout": 0.1}},
         {"batch-16-dropout": {"batch": 16, "dropout": 0.05}},
+        product({"batch-32-dropout": {"batch": 32, "dropout": 0.05}}, DECAYS),
         product({"rate-8e-3": {"lr": 8e-3}}, {"masked": {"layout": "masked"}}, {"": {}, "dropout": {"dropout": 0.05}}),
     )
     return chain(alone, together)

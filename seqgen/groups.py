@@ -94,12 +94,12 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
 
 
 def grouped(planned: Sequence[Planned]) -> list[Group]:
-    """By everything that changes the program: architecture, schedule, shapes; not by seed, rate, clip, dropout or data."""
+    """By everything that changes the program: architecture, schedule, shapes; not by seed, data or what is traced."""
     groups: dict[Any, list[Planned]] = {}
     for member in planned:
         config, dataset = member.config, member.dataset
         shapes = replace(dataset.layout, reverse=False), *map(len, dataset.splits)
-        key = config.model, config.training, config.hyper.dropout is None, shapes
+        key = config.model, config.training, config.hyper.dropout is None, config.hyper.decay is None, shapes
         groups.setdefault(key, []).append(member)
     return [Group(members) for members in groups.values()]
 

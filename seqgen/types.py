@@ -35,13 +35,14 @@ class Noise(NamedTuple):
 class Hyper(NamedTuple):
     """What may differ between two runs of one compiled program: traced, so a change never recompiles.
 
-    `dropout` None is no leaf: it leaves dropout out of the program.
+    `dropout` and `decay` None are no leaves: they leave dropout and weight decay out of the program.
     """
 
     lr: Float[Array, ""]
     clip: Float[Array, ""]
     dropout: Float[Array, ""] | None
     init_scale: Float[Array, ""]
+    decay: Float[Array, ""] | None = None
 
 
 class Member(NamedTuple):

@@ -37,7 +37,7 @@ UNUSUAL = RunConfig(
         delimiter=6,
     ),
     Training(2, 16, 33, "cosine", 0.25, "best"),
-    HyperConfig(1e-2, 2.5, 0.125, 3.0),
+    HyperConfig(1e-2, 2.5, 0.125, 3.0, 0.5),
     seed=2**32 - 1,
 )
 """No field has its default."""

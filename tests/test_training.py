@@ -73,11 +73,14 @@ def test_cross_entropy_is_a_masked_sum():
 # The optimiser
 
 
-def test_adam_behind_a_clip():
-    """Fails when the clip is a leaf's and not the whole gradient's, comes after Adam, or bias correction is lost."""
+@pytest.mark.parametrize("decay", [None, 0.2])
+def test_adam_behind_a_clip(decay):
+    """Fails when the clip is a leaf's and not the whole gradient's, comes after Adam, or bias correction is lost; when decay
+    passes through Adam, is not scaled by the rate, or reaches a bias.
+    """
     random = np.random.default_rng(2)
     p = {"w": random.normal(size=(3, 2)), "b": random.normal(size=2)}
-    hyper = HyperConfig(lr=0.03, clip=1.5).traced()
+    hyper = HyperConfig(lr=0.03, clip=1.5, decay=decay).traced()
     transform = adam("constant", 0.0, 10)(hyper)
     ours = jax.tree.map(jnp.float32, p)
     state, m, v = transform.init(ours), dict.fromkeys(p, 0.0), dict.fromkeys(p, 0.0)
@@ -90,7 +93,8 @@ def test_adam_behind_a_clip():
         for name, g in grads.items():
             m[name] = 0.9 * m[name] + 0.1 * scale * g
             v[name] = 0.999 * v[name] + 0.001 * (scale * g) ** 2
-            p[name] = p[name] - 0.03 * (m[name] / (1 - 0.9**t)) / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8)
+            shrunk = 1 - 0.03 * (decay or 0) * (name == "w")
+            p[name] = shrunk * p[name] - 0.03 * (m[name] / (1 - 0.9**t)) / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), ours, p)
 
 
@@ -115,6 +119,7 @@ def test_schedules(shape, warmup):
 
 @pytest.mark.parametrize("options", [
     {"lr": 0.0}, {"lr": float("nan")}, {"clip": -1.0}, {"init_scale": 0.0}, {"dropout": 1.0}, {"dropout": -0.1},
+    {"decay": -0.1},
 ])  # fmt: skip
 def test_numbers_without_sense_are_refused(options):
     """Fails when a typing error trains to the end and only then shows as nonsense."""

@@ -47,6 +47,7 @@ class HyperConfig:
         clip: gradients with a longer norm are scaled down to this one.
         dropout: the part of the features that is zeroed in training; None leaves dropout out of the program.
         init_scale: initial matrices are multiplied by it.
+        decay: matrices shrink by this part of the learning rate at every step; None leaves weight decay out of the program.
 
     """
 
@@ -54,6 +55,7 @@ class HyperConfig:
     clip: float = 5.0
     dropout: float | None = None
     init_scale: float = 1.0
+    decay: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("lr", self.lr), ("clip", self.clip), ("init_scale", self.init_scale)):
@@ -61,11 +63,13 @@ class HyperConfig:
                 raise ValueError(f"{name} must be above 0 and finite in float32, not {value}")
         if self.dropout is not None and not 0 <= np.float32(self.dropout) < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.decay is not None and not 0 <= self.decay <= FLOAT32_MAX:
+            raise ValueError(f"decay must be at least 0 and finite in float32, not {self.decay}")
 
     def traced(self) -> Hyper:
         """The same numbers as float32 leaves."""
-        dropout = None if self.dropout is None else jnp.float32(self.dropout)
-        return Hyper(jnp.float32(self.lr), jnp.float32(self.clip), dropout, jnp.float32(self.init_scale))
+        dropout, decay = (None if part is None else jnp.float32(part) for part in (self.dropout, self.decay))
+        return Hyper(jnp.float32(self.lr), jnp.float32(self.clip), dropout, jnp.float32(self.init_scale), decay)
 
 
 ScheduleName = Literal["constant", "cosine"]
@@ -75,16 +79,19 @@ def adam(shape: ScheduleName, warmup: float, steps: int) -> Callable[[Hyper], op
     """Adam (Kingma & Ba 2015) behind gradient-norm clipping (Pascanu et al. 2013), built from the traced `hyper`.
 
     lr_t = lr · s(t): s is 1, or rises linearly over the first `warmup` of all steps and falls to 0 as a cosine by `steps`
-    (Loshchilov & Hutter 2017, eq. 5). The shape is static and peaks at 1; the rate is traced.
+    (Loshchilov & Hutter 2017, eq. 5). The shape is static and peaks at 1; the rate is traced. With `hyper.decay` matrices
+    also lose lr_t · decay of themselves (AdamW: Loshchilov & Hutter 2019, algorithm 2).
     """
     scale: Any = optax.constant_schedule(1.0)
     if shape == "cosine":
         scale = optax.warmup_cosine_decay_schedule(0.0, 1.0, int(warmup * steps), steps)
 
     def optimizer(hyper: Hyper) -> optax.GradientTransformation:
+        decay = [] if hyper.decay is None else [optax.add_decayed_weights(hyper.decay, lambda p: jax.tree.map(is_matrix, p))]
         return optax.chain(
             optax.clip_by_global_norm(hyper.clip),
             scale_by_adam(),
+            *decay,
             optax.scale_by_learning_rate(lambda step: hyper.lr * scale(step)),
         )
 
@@ -104,8 +111,13 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> 
     return optax.GradientTransformation(optax.scale_by_adam(b1, b2).init, update)
 
 
+def is_matrix(leaf: Array) -> bool:
+    """Whether a parameter is a matrix: biases are neither scaled at the start nor decayed."""
+    return leaf.ndim > 1
+
+
 def create(init: Callable[[Key[Array, ""]], Params], optimizer: Callable, member: Member) -> TrainState:
     """The state before the first step; matrices are scaled by `hyper.init_scale`."""
     params = init(streams(member.key).init)
-    params = jax.tree.map(lambda p: p * member.hyper.init_scale if p.ndim > 1 else p, params)
+    params = jax.tree.map(lambda p: p * member.hyper.init_scale if is_matrix(p) else p, params)
     return TrainState(jnp.int32(0), params, optimizer(member.hyper).init(params), ())
