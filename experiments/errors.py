@@ -39,11 +39,6 @@ def places(pair: Pair, guess: str) -> str:
     return "length" if len(guess) != len(pair[1]) else " + ".join(wrong) or "none"
 
 
-def operands(pair: Pair, guess: str) -> str:
-    """How many digits the operands have, shorter first."""
-    return "+".join(map(str, sorted(map(len, pair[0].split("+")))))
-
-
 def month(pair: Pair, guess: str) -> str:
     """The month that is asked for."""
     return pair[1][5:7]
@@ -57,9 +52,13 @@ def century(pair: Pair, guess: str) -> str:
 def tables(run: Run) -> dict[str, Table]:
     """The tables of a run's task."""
     task = run.dataset.task
+
+    def form(pair: Pair, guess: str) -> str:
+        return task.format(pair[0])
+
     if task.name == "addition":
-        return {"longest carry chain": carry_chain, "wrong places": places, "operands' digits": operands}
-    return {"format": lambda pair, guess: task.format(pair[0]), "month": month, "century": century}
+        return {"longest carry chain": carry_chain, "wrong places": places, "operands' digits": form}
+    return {"format": form, "month": month, "century": century}
 
 
 def measured(run: Run) -> dict[str, Any]:
@@ -84,4 +83,4 @@ def collect(runs: Path) -> dict[str, Any]:
         for sweep in ("addition", "dates")
         for variant, seeds in each(runs / sweep, measured).items()
     }
-    return {**origin(runs / "addition"), "command": "python -m experiments.report errors", "cells": cells}
+    return {**origin(runs / "addition", runs / "dates"), "command": "python -m experiments.report errors", "cells": cells}

@@ -1,20 +1,22 @@
 """results/*.json: small, committed, with all that says where a number comes from; and the finished runs of a sweep."""
 
 import json
-import platform
 import re
 import shlex
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from seqgen import jobs
+from seqgen.config import flat
 from seqgen.errors import SeqgenError
 from seqgen.files import write
 from seqgen.fit import tested
 from seqgen.groups import Planned
 from seqgen.runs import Run, is_run
+from seqgen.sweep import override
 from seqgen.tasks.dataset import load as load_data
 from seqgen.training import log
 from seqgen.versions import versions
@@ -26,7 +28,7 @@ RUNS = Path("runs")
 def provenance(command: str, made: dict[str, Any] | None = None) -> dict[str, Any]:
     """The command, versions and machine of a result; `made` are the versions of the runs that it is read from."""
     made = made or versions()
-    return {"command": command, "machine": f"{made['cores']} cores, {platform.machine()}, {made['devices']}", "versions": made}
+    return {"command": command, "machine": f"{made['cores']} cores, {made['devices']}", "versions": made}
 
 
 def save(name: str, record: dict[str, Any]) -> None:
@@ -48,32 +50,48 @@ def exists(name: str) -> bool:
 Members = dict[str, dict[str, Run]]
 """Variant -> seed -> run."""
 
+OTHERS = {"dates-book": "dates", "best-addition": "search_addition", "best-dates": "search_dates"}
+"""Sweeps that are not called like their experiment."""
+
+FREE = {"seed", "model.vocabulary", "model.delimiter", "data.file", "data.sha256", "data.split", "data.validation"}
+"""Fields in which the runs of a sweep need not be what its experiment says."""
+
 
 def members(folder: Path) -> Members:
-    """All runs that a sweep was asked for. Raises `SeqgenError` where it is none, or one of them is not finished."""
-    found: Members = {}
+    """All runs of an experiment's sweep. Raises `SeqgenError` where one is missing, not finished, or made otherwise."""
     names, load_once = jobs.recorded(folder)["members"], cache(load_data)
     if not names:
         raise SeqgenError(f"{folder} holds no sweep: it has no sweep.json")
-    for name in names:
-        path = folder / name
+    experiment = import_module(f"experiments.{OTHERS.get(folder.name, folder.name)}")
+    expected = {name: flat(override(experiment.base(), changes)) for name, changes in experiment.variants().items()}
+    wanted = [f"{name}-{seed}" for name in expected for seed in experiment.SEEDS if not folder.name.startswith("best-")]
+    if missing := [name for name in wanted if name not in names]:
+        raise SeqgenError(f"{folder} has no {missing[0]}, nor {len(missing) - 1} others of {experiment.__name__}")
+    found: Members = {}
+    for path in (folder / name for name in names):
+        variant, _, seed = path.name.rpartition("-")
         run = Run(path)
         if is_run(path):
             run.dataset = load_once(run.config.data)
         if not is_run(path) or not jobs.finished(Planned(path, run.config, run.dataset)):
-            raise SeqgenError(f"{path} is not finished: run the sweep's command again")
-        variant, _, seed = name.rpartition("-")
+            raise SeqgenError(f"{path} is not finished: run the sweep's command again, or take it out of sweep.json")
+        for field, value in flat(run.config).items():
+            if variant not in expected or (field not in FREE and value != expected[variant][field]):
+                raise SeqgenError(f"{path} is no member of {experiment.__name__}: its {field} is {value!r}")
         found.setdefault(variant, {})[seed] = run
     return found
 
 
+def unbroken(found: Members) -> Members:
+    """Those that did not break off."""
+    return {
+        variant: {seed: run for seed, run in seeds.items() if log.broken(run.path) is None} for variant, seeds in found.items()
+    }
+
+
 def each(folder: Path, measured: Callable[[Run], Any]) -> dict[str, Any]:
     """Variant -> seed -> what is measured of a run that did not break off."""
-    cells = members(folder).items()
-    return {
-        variant: {seed: measured(run) for seed, run in seeds.items() if log.broken(run.path) is None}
-        for variant, seeds in cells
-    }
+    return {name: {seed: measured(run) for seed, run in seeds.items()} for name, seeds in unbroken(members(folder)).items()}
 
 
 def sweep_record(folder: Path) -> dict[str, Any]:
@@ -82,18 +100,30 @@ def sweep_record(folder: Path) -> dict[str, Any]:
     return {**origin(folder), "cells": cells}
 
 
-def origin(folder: Path) -> dict[str, Any]:
-    """The command that made a sweep, without the folders of its files, and the versions that its runs were made with.
+def search_record(folder: Path) -> dict[str, Any]:
+    """A search's curves on its validation rows alone: of what its runs did on the test set nothing is said."""
+    record = sweep_record(folder)
+    for run in (run for seeds in record["cells"].values() for run in seeds.values()):
+        run.pop("test", None)
+        run.pop("test_examples", None)
+    return record
+
+
+def origin(*folders: Path) -> dict[str, Any]:
+    """The commands that made sweeps, without the folders of their files, and the versions that all runs were made with.
 
     Raises `SeqgenError` where they were made with different ones: their mean would be of two things.
     """
-    sweep = jobs.recorded(folder)
-    made = [json.loads((folder / name / "versions.json").read_text()) for name in sweep["members"]]
-    for name, one in zip(sweep["members"], made, strict=True):
-        if one != made[0]:
-            raise SeqgenError(f"{folder}: {name} was made with other versions than {sweep['members'][0]}")
-    words = shlex.split(sweep["command"])
-    return provenance(shlex.join(Path(word).name if word.startswith("/") else word for word in words), made[0])
+    sweeps = [(folder, jobs.recorded(folder)) for folder in folders]
+    made = {folder / name: folder / name / "versions.json" for folder, sweep in sweeps for name in sweep["members"]}
+    versions = {path: json.loads(file.read_text()) for path, file in made.items()}
+    first, one = next(iter(versions.items()))
+    for path, other in versions.items():
+        if other != one:
+            raise SeqgenError(f"{path} was made with other versions than {first}")
+    words = shlex.split(" && ".join(sweep["command"] for _, sweep in sweeps))
+    command = " ".join(word if word == "&&" else shlex.quote(Path(word).name if word[0] == "/" else word) for word in words)
+    return provenance(command, one)
 
 
 def curve(run: Run) -> dict[str, Any]:

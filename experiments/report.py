@@ -11,18 +11,21 @@ from typing import Annotated, Any
 import tyro
 
 from experiments import alignment, errors, figures, formats, length
-from experiments.records import RUNS, save, sweep_record
+from experiments.records import RUNS, save, search_record, sweep_record
 from experiments.tables import TABLES
 from seqgen.errors import SeqgenError
 from seqgen.files import write
 
 PAGES = [Path("README.md"), Path("README.ko.md"), Path("experiments/README.md")]
 
-SWEEPS = ("addition", "dates", "dates-book", "search_addition", "best-addition", "search_dates", "best-dates")
+SWEEPS = ("addition", "dates", "dates-book", "best-addition", "best-dates")
 """Sweeps whose curves are results, by their folders in runs/."""
+
+SEARCHES = ("search_addition", "search_dates")
 
 COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     **{name: lambda runs, name=name: sweep_record(runs / name) for name in SWEEPS},
+    **{name: lambda runs, name=name: search_record(runs / name) for name in SEARCHES},
     "alignment": alignment.collect,
     "length": length.collect,
     "formats": formats.collect,

@@ -2,7 +2,7 @@
 
 Claim     reverse + peeky reaches 99.95 % exact match in the mean over ten seeds
 Source    Jozefowicz, Zaremba & Sutskever 2015 (forget bias); Loshchilov & Hutter 2017 (cosine)
-Command   seqgen sweep experiments.search_addition --seeds 100:103                      (5,000 rows cut from the training set)
+Command   seqgen sweep experiments.search_addition --seeds 100:103    (5,000 rows cut from the training set; test scores unread)
           seqgen sweep experiments.search_addition --only CHOSEN --seeds 0:10 --set validation=0 --name best-addition
 Expected  the book's recipe ends at 98 %
 Time      an hour on 2 cores for the search, 15 minutes for the chosen one

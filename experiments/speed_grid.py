@@ -34,13 +34,13 @@ def our_grid(config: RunConfig, members: int, layout: LayoutName, steps: int) ->
     group = Group(plan({"grid": config}, range(members), Path()))
     program = compile_for(group, members, layout)
     each = each_on(program.mesh)
-    lanes = jax.device_put(group.lanes(group.members, program.count), each)
+    slots = jax.device_put(group.slots(group.members, program.count), each)
     given = jax.device_put(group.train_data, shared_on(program.mesh)), np.array([0, steps], np.int32)
-    items = program.plan(np.int32(0), lanes)
-    carry = [program.create((), lanes), jax.device_put(fresh_totals(program.count), each)]
+    items = program.plan(np.int32(0), slots)
+    carry = [program.create((), slots), jax.device_put(fresh_totals(program.count), each)]
 
     def go() -> None:
-        carry[:] = program.chunk(given, lanes, items, *carry)
+        carry[:] = program.chunk(given, slots, items, *carry)
         jax.block_until_ready(carry)
 
     return go

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,12 @@ import numpy as np
 import tyro
 
 from experiments import book
+from experiments.alignment import as_json
 from experiments.records import provenance, save
-from seqgen import evaluation
+from seqgen import alignment, evaluation
 from seqgen.models import seq2seq
 from seqgen.tasks.book import load_book_file
+from seqgen.tasks.dataset import load
 from seqgen.tasks.task import Layout
 from seqgen.training.chunk import SUMS, run_chunk, zero_totals
 from seqgen.training.objective import teacher_forced
@@ -39,8 +41,8 @@ def batch(x: np.ndarray, t: np.ndarray, reverse: bool) -> Batch:
     return Batch(x[:, ::-1] if reverse else x, None, t[:, :-1], t[:, 1:], np.ones_like(t[:, 1:], bool))
 
 
-def train(cell: str, folder: Path) -> list[float]:
-    """Exact match on the test set after each epoch."""
+def train(cell: str, folder: Path) -> dict[str, Any]:
+    """Exact match on the test set after each epoch; and where the trained model looks, if it has attention."""
     task, variant, reverse, _ = book.CELLS[cell]
     config, data = book.config(cell, folder, 0), load_book_file(folder / book.FILES[task])
     random, vocabulary = after_the_shuffle(len(data.x_train) + len(data.x_test)), data.vocabulary
@@ -62,7 +64,11 @@ def train(cell: str, folder: Path) -> list[float]:
         scores, _ = evaluation.evaluate(seq2seq, cfg, state.params, test, vocabulary, layout)
         curve.append(scores.exact_match)
         print(f"{cell}  epoch {len(curve)}  exact match {scores.exact_match:.2%}", flush=True)
-    return curve
+    if variant != "attention":
+        return {"exact_match": curve}
+    weights = alignment.forced_attention(seq2seq, cfg, state.params, test, layout)
+    gold = alignment.gold_of(config.data.task, load(config.data).splits.test, layout, weights.shape[1:])
+    return {"exact_match": curve, "alignment": as_json(alignment.scores(weights, gold))}
 
 
 def main(folder: Annotated[Path, tyro.conf.Positional], /) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from experiments import addition
 from experiments.markdown import interval, percent, table
 from experiments.records import load
 from experiments.speed_tables import decoding_table, grid_table, speed_table
+from seqgen import presets
 from seqgen.statistics import over_seeds, paired
 
 BOOKS = {
@@ -36,16 +38,15 @@ def book_table() -> str:
         for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
             last = [curve[epoch - 1] for curve in seeds.values()]
             lowest = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
-            drawn = f"{100 * draws[cell][epoch - 1]:.1f}" if cell in draws else ""
+            drawn = f"{100 * draws[cell]['exact_match'][epoch - 1]:.1f}" if cell in draws else ""
             rows.append([name, f"{epoch}", percent(last), lowest, f"{len(seeds)}", drawn, published(own) or "100 (100)"])
     header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
     return table(header, rows)
 
 
-READERS = ("baseline", "peeky", "attention", "peeky-attention")
+READERS = list(presets.readers())
 
-CELLS = [f"{reader}{reverse}" for reader in READERS for reverse in ("", "-reverse")]
-"""Of the addition sweep, in the order of its table."""
+CELLS = list(addition.variants())
 
 PUBLISHED: dict[str, tuple[float, list[float]]] = {
     "baseline": (10.4, [8.2, 12.3]),
@@ -129,7 +130,10 @@ def dates_table() -> str:
     return table(["dates", *times, *(f"test at epoch 10, {split}" for split in splits)], rows)
 
 
-CLASSES = ("all", "year", "day", "month", "month word", "implied-zero", "century")
+CLASSES = ("all", "year", "day", "month", "month word")
+"""Of characters, scored."""
+
+APART = ("implied-zero", "century", "separator")
 
 
 def alignment_table() -> str:
@@ -138,8 +142,9 @@ def alignment_table() -> str:
     for name, model in load("alignment")["models"].items():
         for kind in ("trained", "shuffled"):
             seeds = [seed[kind] for seed in model["seeds"].values()]
-            for label in CLASSES if kind == "trained" else ("all",):
-                fields = [interval((seed[label][field] for seed in seeds), 3) for field in SCORES]
+            for label in (*CLASSES, *APART) if kind == "trained" else ("all",):
+                known = [field for field in SCORES if field in seeds[0][label]]
+                fields = [interval((seed[label][field] for seed in seeds), 3) if field in known else "" for field in SCORES]
                 rows.append([f"{name}, {kind}", label, *fields])
         for kind in ("oracle", "uniform"):
             scores = model["controls"][kind]["all"]
@@ -160,12 +165,13 @@ def blinded_table() -> str:
 
 
 def places_table() -> str:
-    """hit@1 by place in the answer."""
+    """hit@1 and hit within one character, by place in the answer."""
     rows = []
     for name, model in load("alignment")["models"].items():
-        seeds = [seed["hit_by_place"] for seed in model["seeds"].values()]
-        rows.append([name, *(interval(place) for place in zip(*seeds, strict=True))])
-    return table(["hit@1 on", "Y", "Y", "Y", "Y", "M", "M", "D", "D"], rows)
+        for field in ("hit", "near"):
+            seeds = [seed["by_place"][field] for seed in model["seeds"].values()]
+            rows.append([f"{name}, {SCORES[field]}", *(interval(place) for place in zip(*seeds, strict=True))])
+    return table(["", "Y", "Y", "Y", "Y", "M", "M", "D", "D"], rows)
 
 
 def length_table() -> str:
@@ -197,12 +203,11 @@ def errors_table(cell: str) -> str:
     """Where one cell of a sweep fails: of all rows of a kind how many are wrong, the mean over seeds."""
     seeds, rows = list(load("errors")["cells"][cell].values()), []
     total, asked = (sum(seed[name] for seed in seeds) / len(seeds) for name in ("wrong", "rows"))
-    for breakdown in seeds[0].keys() - {"wrong", "rows"}:
+    for breakdown in sorted(seeds[0].keys() - {"wrong", "rows"}):
         for kind in sorted({kind for seed in seeds for kind in seed[breakdown]} - {"none"}):
             wrong, count = (sum(seed[breakdown].get(kind, [0, 0])[i] for seed in seeds) / len(seeds) for i in (0, 1))
             among = "" if breakdown == "wrong places" else f"{100 * wrong / count:.1f}"
             rows.append([breakdown, kind, f"{wrong:.1f}", among, f"{100 * wrong / max(total, 1e-9):.1f}"])
-    rows = sorted(rows, key=lambda row: row[0])
     rows.append(["all", "", f"{total:.1f}", f"{100 * total / asked:.1f}", "100.0"])
     return table([cell, "", "wrong, mean over seeds", "% of its rows", "% of all errors"], rows)
 

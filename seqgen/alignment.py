@@ -22,11 +22,13 @@ from seqgen.types import Batch, Carry, Config, Memory, Out, Params
 Weights = Float[np.ndarray, "N T S"]
 
 APART = frozenset({"implied-zero", "century", "separator", "end", "blank", "carry"})
-"""Classes without one right place to look: reported, but not in `all`."""
+"""Classes without one right place to look, or without any: reported, but not in `all`."""
 
 
 class Score(NamedTuple):
     """Means over the target positions of a class.
+
+    Of a class without a place to look, like `separator`, only the entropy is a number.
 
     `mass` is the weight on gold positions, `hit` the part of the largest weights (one, but for ties) that is on gold, `near`
     the part within one character of gold; `error_rate` is the alignment error rate (Och & Ney 2003, §6) of the largest
@@ -42,31 +44,45 @@ class Score(NamedTuple):
 
 
 class Gold(NamedTuple):
-    """Gold positions by class, and the source positions that attention may look at."""
+    """By class the target positions that it has, and the source positions to look at from there; all that may be looked at."""
 
+    targets: dict[str, Bool[np.ndarray, "N T"]]
     classes: dict[str, Bool[np.ndarray, "N T S"]]
     valid: Bool[np.ndarray, "N S"]
 
 
 def gold_of(task: Task, pairs: Sequence[Pair], layout: Layout, shape: tuple[int, int]) -> Gold:
     """The gold of some pairs in arrays of `shape` (T, S). A month that is written out is a class of its own."""
+    targets: dict[str, np.ndarray] = {}
     classes: dict[str, np.ndarray] = {}
     for row, (question, answer) in enumerate(pairs):
         for time, found in enumerate(gold_targets(task.gold(question, answer), layout)):
             for name, positions in found.items():
                 called = f"{name} word" if name == "month" and len(positions) > 1 else name
-                mask = classes.setdefault(called, np.zeros((len(pairs), *shape), bool))
-                mask[row, time, list(positions)] = True
+                targets.setdefault(called, np.zeros((len(pairs), shape[0]), bool))[row, time] = True
+                classes.setdefault(called, np.zeros((len(pairs), *shape), bool))[row, time, list(positions)] = True
     width = np.array([len(question) for question, _ in pairs]) if layout.kind == "masked" else np.full(len(pairs), shape[1])
-    return Gold(classes, np.arange(shape[1]) < width[:, None])
+    return Gold(targets, classes, np.arange(shape[1]) < width[:, None])
 
 
 def scores(weights: Weights, gold: Gold) -> dict[str, Score]:
-    """A score for each class that has gold positions, and `all` for those that are not `APART`, taken together."""
-    classes = {name: mask for name, mask in gold.classes.items() if mask.any()}
-    if classes.keys() - APART:
-        classes = {"all": own_gold(gold), **classes}
-    return {name: score(weights, mask, gold.valid) for name, mask in classes.items()}
+    """A score for each class, and `all` for those that are not `APART`, taken together."""
+    found = {
+        name: score(weights, mask, gold.valid) if mask.any() else unscored(weights[gold.targets[name]])
+        for name, mask in gold.classes.items()
+    }
+    own = own_gold(gold)
+    return {"all": score(weights, own, gold.valid), **found} if own.any() else found
+
+
+def unscored(a: Float[np.ndarray, "K S"]) -> Score:
+    """Of target positions without a place to look."""
+    return Score(len(a), *[float("nan")] * 4, entropy(a))
+
+
+def entropy(a: Float[np.ndarray, "K S"]) -> float:
+    """Mean over rows of weights, in nats."""
+    return float(-(a * np.log(np.where(a > 0, a, 1))).sum(axis=1).mean())
 
 
 def score(weights: Weights, gold: Bool[np.ndarray, "N T S"], valid: Bool[np.ndarray, "N S"]) -> Score:
@@ -80,20 +96,19 @@ def score(weights: Weights, gold: Bool[np.ndarray, "N T S"], valid: Bool[np.ndar
     reach[:, :-1] |= g[:, 1:]
     hit = (links * g).sum(axis=1)
     sure = g.sum(axis=1) == 1
-    logs = np.log(np.where(a > 0, a, 1))
     return Score(
         len(rows),
         float((a * g).sum(axis=1).mean()),
         float(hit.mean()),
         float((links * reach).sum(axis=1).mean()),
         float(1 - (hit[sure].sum() + hit.sum()) / (len(rows) + sure.sum())),
-        float(-(a * logs).sum(axis=1).mean()),
+        entropy(a),
     )
 
 
 def own_gold(gold: Gold) -> Bool[np.ndarray, "N T S"]:
     """The gold positions of all classes that are not `APART`."""
-    return np.any([mask for name, mask in gold.classes.items() if name not in APART], axis=0)
+    return np.logical_or.reduce([mask for name, mask in gold.classes.items() if name not in APART])
 
 
 def oracle(gold: Gold) -> Weights:

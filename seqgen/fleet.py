@@ -16,7 +16,7 @@ from seqgen.errors import SeqgenError
 from seqgen.files import alone, write
 from seqgen.fit import samples, scored, tested
 from seqgen.groups import Group, Planned, Program, fresh_totals
-from seqgen.jobs import Job, forget, gathering, record, steps_left, still_to_do, summary
+from seqgen.jobs import Job, forget, record, stacked_at, steps_left, still_to_do, summary
 from seqgen.runs import Run, furnish, is_run
 from seqgen.tasks.dataset import Data
 from seqgen.training import checkpoint, grid, log
@@ -43,9 +43,9 @@ def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, ca
 
     Where chunks of steps end depends on the clock, but nothing else does. Raises `Stopped` after a signal.
     """
-    kept = gathering(folder, members)
-    if not all(is_run(member.path) for member in members):
-        forget(kept)  # a member whose directory is gone begins anew, and so do those that trained with it
+    kept = stacked_at(folder, members)
+    if not (kept / "members.json").exists() or not all(is_run(member.path) for member in members):
+        forget(kept)  # what a kill left of its removal; a member whose directory is gone begins anew, and so do its neighbours
     runs = [Run(member.path) if is_run(member.path) else furnish(*member) for member in members]
     for run, member in zip(runs, members, strict=True):
         run.dataset = member.dataset
@@ -68,7 +68,7 @@ class Fleet:
         self.group, self.program, self.members, self.runs = group, program, members, runs
         self.kept, self.report = kept, report
         self.each, shared = grid.each_on(program.mesh), grid.shared_on(program.mesh)
-        self.lanes = jax.device_put(group.lanes(members, program.count), self.each)
+        self.slots = jax.device_put(group.slots(members, program.count), self.each)
         self.data = jax.device_put(group.train_data, shared)
         self.blocks = jax.device_put(group.blocks(group.held_out_rows), shared)
         self.step, self.state, self.totals = self.restored()
@@ -80,13 +80,14 @@ class Fleet:
             like = jax.tree.map(lambda leaf: np.empty((len(self.runs), *leaf.shape[1:]), leaf.dtype), self.program.like)
             try:
                 step, loaded, skipped = checkpoint.restore_state(self.kept, like)
-                tree = grid.padded(loaded, self.program.count)
-            except SeqgenError as error:
-                skipped = [f"all, and these members begin anew: {error}"]
+            except SeqgenError as error:  # to start over would cost what was kept
+                raise SeqgenError(f"{error}; without {self.kept} its {len(self.runs)} members begin anew") from error
+            tree = grid.padded(loaded, self.program.count)
             for line in skipped:
                 self.report.note(f"skipped a checkpoint: {line}")
+            self.report.note(f"{self.runs[0].path.name} and {len(self.runs) - 1} others go on at step {step}")
         if tree is None:
-            tree = self.program.create((), self.lanes), fresh_totals(self.program.count)
+            tree = self.program.create((), self.slots), fresh_totals(self.program.count)
         for run in self.runs:
             log.cut(run.path, step)
         return step, *jax.device_put(tree, self.each)
@@ -99,11 +100,11 @@ class Fleet:
             first = self.step % group.source.steps
             last = min(first + pace.steps, group.source.steps, group.steps - (self.step - first))
             shared = self.data, np.array([first, last], np.int32)
-            self.state, self.totals = self.program.chunk(shared, self.lanes, items, self.state, self.totals)
+            self.state, self.totals = self.program.chunk(shared, self.slots, items, self.state, self.totals)
             jax.block_until_ready(self.totals)
             self.step += last - first
             pace.lap(last - first)
-            self.report.advance((last - first) * len(self.runs), self.told())
+            self.report.advance((last - first) * len(self.runs), self.status())
             ended = last == group.source.steps or self.step == group.steps
             if ended:
                 self.finish_epoch(pace.rate)
@@ -112,19 +113,19 @@ class Fleet:
                 saved = time.monotonic()
             if caught:
                 raise Stopped(caught[0], again, f" at step {self.step}")
-            if ended:
+            if ended and self.step < group.steps:
                 items = self.plan()
             pace.start()
 
     def plan(self) -> Tree:
         """Which examples each member sees in this epoch."""
-        return self.program.plan(np.int32(self.step), self.lanes)
+        return self.program.plan(np.int32(self.step), self.slots)
 
     def host(self, tree: Tree) -> Tree:
         """What is on the devices as NumPy arrays, without what fills up the last one."""
         return jax.tree.map(lambda leaf: leaf[: len(self.runs)], jax.device_get(tree))
 
-    def told(self) -> str:
+    def status(self) -> str:
         """Who trains, and how far."""
         totals = self.host(self.totals)
         losses = (totals.sums["loss"] / np.maximum(totals.sums["tokens"], 1))[totals.broken == NEVER]
@@ -136,7 +137,7 @@ class Fleet:
         self, blocks: Batch, batches: dict[Data, Batch]
     ) -> tuple[list[tuple[evaluation.Scores, np.ndarray]], np.ndarray]:
         """Each member's scores and tokens, and whether its weights are finite."""
-        made, sums, finite = self.host(self.program.evaluate(blocks, self.lanes, self.state.params))
+        made, sums, finite = self.host(self.program.evaluate(blocks, self.slots, self.state.params))
         scores = []
         for i, (run, member) in enumerate(zip(self.runs, self.members, strict=True)):
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], (made, sums))

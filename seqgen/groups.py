@@ -20,7 +20,7 @@ from seqgen.tasks.dataset import Data, Dataset, load
 from seqgen.tasks.task import Split, encode
 from seqgen.training import grid
 from seqgen.training.chunk import SUMS, Totals, run_chunk, zero_totals
-from seqgen.training.grid import Lane, LayoutName
+from seqgen.training.grid import LayoutName, Slot
 from seqgen.training.objective import teacher_forced
 from seqgen.training.source import Epochs
 from seqgen.training.state import TrainState, adam, create
@@ -67,14 +67,14 @@ class Group:
         blocks = [evaluation.blocks(batch, *evaluation.blocking(rows, width)) for batch in batches.values()]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
 
-    def lanes(self, members: Sequence[Planned], count: int) -> Lane:
+    def slots(self, members: Sequence[Planned], count: int) -> Slot:
         """What tells `members` apart, filled up to `count`."""
         order = list(self.datasets)
         hyper = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(member.config.hyper.traced() for member in members))
         keys = jax.vmap(jax.random.key)(jnp.array([member.config.seed for member in members], jnp.uint32))
         data = jnp.array([order.index(member.config.data) for member in members])
-        lanes = grid.padded(Lane(Member(keys, hyper), data, jnp.ones(len(members), bool)), count)
-        return lanes._replace(alive=jnp.arange(count) < len(members))
+        slots = grid.padded(Slot(Member(keys, hyper), data, jnp.ones(len(members), bool)), count)
+        return slots._replace(alive=jnp.arange(count) < len(members))
 
 
 def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> list[Planned]:
@@ -129,14 +129,14 @@ def compile_for(group: Group, members: int, layout: LayoutName) -> Program:
     chunk = grid.while_finite(partial(run_chunk, teacher_forced(model, cfg), optimizer, source))
     end = evaluation.end_symbol(cfg, group.dataset.layout)
 
-    def start(shared: tuple[()], lane: Lane) -> TrainState:
-        return create(partial(model.init, cfg), optimizer, lane.member)
+    def start(shared: tuple[()], slot: Slot) -> TrainState:
+        return create(partial(model.init, cfg), optimizer, slot.member)
 
-    def order(step: Any, lane: Lane) -> Tree:
-        return source.plan(lane.member, step - step % source.steps, source.steps) + lane.data * source.examples
+    def order(step: Any, slot: Slot) -> Tree:
+        return source.plan(slot.member, step - step % source.steps, source.steps) + slot.data * source.examples
 
-    def evaluate(batches: Batch, lane: Lane, params: Params) -> tuple[Any, Any, Any]:
-        batch = jax.tree.map(lambda leaf: leaf[lane.data], batches)
+    def evaluate(batches: Batch, slot: Slot, params: Params) -> tuple[Any, Any, Any]:
+        batch = jax.tree.map(lambda leaf: leaf[slot.data], batches)
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
         return *evaluation.decode_blocks(model, cfg, end, params, batch), finite
 
@@ -147,12 +147,12 @@ def compile_for(group: Group, members: int, layout: LayoutName) -> Program:
         return lowered.compile(), lowered.out_info
 
     step, span = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.int32)
-    lanes = jax.eval_shape(lambda: group.lanes(group.members[:1], count))
+    slots = jax.eval_shape(lambda: group.slots(group.members[:1], count))
     totals = fresh_totals(count)
-    starting, state = compiled(start, (), lanes)
-    planning, items = compiled(order, step, lanes)
-    training, _ = compiled(chunk, (group.train_data, span), lanes, items, state, totals, donate=(3, 4))
-    evaluating, _ = compiled(evaluate, group.blocks(group.held_out_rows), lanes, state.params)
+    starting, state = compiled(start, (), slots)
+    planning, items = compiled(order, step, slots)
+    training, _ = compiled(chunk, (group.train_data, span), slots, items, state, totals, donate=(3, 4))
+    evaluating, _ = compiled(evaluate, group.blocks(group.held_out_rows), slots, state.params)
     needed = grid.predicted_bytes(training, evaluating, mesh)
     return Program(starting, planning, training, evaluating, mesh, count, (state, totals), needed)
 
@@ -162,10 +162,14 @@ def fresh_totals(count: int) -> Totals:
     return jax.tree.map(lambda leaf: np.full(count, leaf), zero_totals(SUMS))
 
 
+AT_ONCE = 500
+"""Members at a time, at most: each keeps a file open, its lock."""
+
+
 def compile_fitting(group: Group, layout: LayoutName, at_once: int | None) -> Program:
     """Compile for as many members at a time as fit, or for `at_once`. Raises `SeqgenError` where that does not fit."""
     members, room = len(group.members), grid.available_bytes()
-    count = min(at_once or members, members)
+    count = min(at_once or members, members, AT_ONCE)
     while (program := compile_for(group, count, layout)).bytes > room:
         if at_once or count == 1:
             need = f"{count} at a time take {program.bytes / 1e9:,.2f} GB, and {room / 1e9:,.2f} GB are free"

@@ -9,7 +9,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from seqgen.files import write
 from seqgen.fit import WATCHED, tested
 from seqgen.groups import Group, Planned, Program, compile_fitting, grouped
 from seqgen.runs import Run, is_run, parameters
+from seqgen.tasks.dataset import Data, Dataset, load
 from seqgen.training import checkpoint, grid, log
 from seqgen.training.grid import LayoutName
 
@@ -84,36 +86,40 @@ def finished(member: Planned) -> bool:
     )
 
 
-def gathering(folder: Path, members: Sequence[Planned]) -> Path:
+def stacked_at(folder: Path, members: Sequence[Planned]) -> Path:
     """Where the stacked state of some members is kept."""
-    names = json.dumps([member.path.name for member in members])
-    return folder / ".groups" / hashlib.sha256(names.encode()).hexdigest()[:12]
+    return folder / ".groups" / digest([member.path.name for member in members])
+
+
+def digest(names: list[str]) -> str:
+    """A folder's name for some members."""
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
 
 
 def interrupted(folder: Path, planned: Sequence[Planned]) -> list[list[Planned]]:
     """The chunks of members whose stacked state was saved, those with members that are not asked for now among them."""
-    known, found = {member.path: member for member in planned}, []
+    known, found, load_once = {member.path: member for member in planned}, [], cache(load)
     for kept in sorted(folder.glob(".groups/*")):
         paths = [folder / name for name in members_of(kept)]
         if checkpoint.steps(kept, "state") and paths and all(is_run(path) for path in paths):
-            found.append([known.get(path) or reopened(path) for path in paths])
+            found.append([known.get(path) or reopened(path, load_once) for path in paths])
     return found
 
 
 def members_of(kept: Path) -> list[str]:
-    """The names in members.json, which are folders' own names; none where the file is damaged."""
+    """The names in members.json; none where it is damaged, or does not belong to its folder."""
     try:
         names = json.loads((kept / "members.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
-    whole = isinstance(names, list) and all(isinstance(name, str) and Path(name).name == name for name in names)
-    return names if whole else []
+    whole = isinstance(names, list) and all(isinstance(name, str) and Path(name).name == name != ".." for name in names)
+    return names if whole and digest(names) == kept.name else []
 
 
-def reopened(path: Path) -> Planned:
+def reopened(path: Path, load: Callable[[Data], Dataset]) -> Planned:
     """A member as its directory tells."""
-    run = Run(path)
-    return Planned(path, run.config, run.dataset)
+    config = Run(path).config
+    return Planned(path, config, load(config.data))
 
 
 def forget(kept: Path) -> None:
@@ -123,11 +129,12 @@ def forget(kept: Path) -> None:
 
 
 def record(folder: Path, planned: Sequence[Planned], command: str) -> None:
-    """sweep.json: which members a sweep has, over all commands that asked for some, and the last one that added any."""
+    """sweep.json: which members a sweep has, and the commands that asked for them."""
     known = recorded(folder)
     names = list(dict.fromkeys([*known["members"], *(member.path.name for member in planned)]))
     if names != known["members"]:
-        write(folder / "sweep.json", json.dumps({"command": command, "members": names}, indent=1) + "\n")
+        commands = " && ".join(dict.fromkeys([*filter(None, known["command"].split(" && ")), command]))
+        write(folder / "sweep.json", json.dumps({"command": commands, "members": names}, indent=1) + "\n")
 
 
 def recorded(folder: Path) -> dict[str, Any]:
@@ -135,11 +142,11 @@ def recorded(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
         return {"command": str(content["command"]), "members": [str(name) for name in content["members"]]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {"command": "", "members": []}
 
 
 def steps_left(job: Job, members: Sequence[Planned], folder: Path) -> int:
     """Model-steps that some members still need."""
-    done = checkpoint.steps(gathering(folder, members), "state")[-1:]
+    done = checkpoint.steps(stacked_at(folder, members), "state")[-1:]
     return (job.group.steps - sum(done)) * len(members)

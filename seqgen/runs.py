@@ -105,7 +105,8 @@ class Run:
         if not steps:
             if (step := log.broken(self.path)) is not None:
                 raise SeqgenError(f"{self.path} has no weights: at step {step} its loss or weights were not finite")
-            raise SeqgenError(f"{self.path} has no finished epoch yet; `{resuming(self.path)}` trains it")
+            trains = "its sweep's command" if (self.path.parent / "sweep.json").exists() else f"`{resuming(self.path)}`"
+            raise SeqgenError(f"{self.path} has no finished epoch yet; {trains} trains it")
         return steps[-1]
 
     @property

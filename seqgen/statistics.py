@@ -16,23 +16,23 @@ class Interval(NamedTuple):
     high: float
 
 
-def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval:
-    """The mean of independent runs with Student's t interval (Student 1908). Raises `ValueError` for fewer than two."""
+def over_seeds(values: Sequence[float]) -> Interval:
+    """The mean of independent runs with Student's 95 % t interval (Student 1908). Raises `ValueError` for fewer than two."""
     if len(values) < 2:
         raise ValueError(f"an interval over seeds takes two runs or more, not {len(values)}")
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * error
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
     return Interval(mean, mean - half, mean + half)
 
 
-def wilson(right: int, total: int, level: float = 0.95) -> Interval:
-    """The score interval of one model's fraction right on `total` examples (Wilson 1927). Raises `ValueError` for none."""
+def wilson(right: int, total: int) -> Interval:
+    """The 95 % score interval of one model's fraction right on `total` examples (Wilson 1927). Raises `ValueError` for none."""
     if not 0 <= right <= total or total < 1:
         raise ValueError(f"{right} right of {total} is no fraction")
-    z, p = float(stats.norm.ppf((1 + level) / 2)), right / total
+    z, p = float(stats.norm.ppf(0.975)), right / total
     middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * (p * (1 - p) / total + z**2 / (4 * total**2)) ** 0.5
-    return Interval(p, middle - half, middle + half)
+    return Interval(p, max(0.0, middle - half), min(1.0, middle + half))
 
 
 class Paired(NamedTuple):
@@ -42,7 +42,7 @@ class Paired(NamedTuple):
     p: float
 
 
-def paired(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Paired:
+def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     """first - second, pair by pair, with an exact two-sided sign-flip test (Fisher 1935, §21).
 
     Runs of one seed share their order of examples. The smallest p of n pairs is 2 / 2ⁿ. Raises `ValueError` for fewer than
@@ -54,4 +54,4 @@ def paired(first: Sequence[float], second: Sequence[float], level: float = 0.95)
     signs = np.array(list(itertools.product((1, -1), repeat=len(differences))))
     flipped = np.abs(signs @ differences)
     p = float(np.mean(flipped >= flipped[0] * (1 - 1e-9)))  # the first has all signs as they are
-    return Paired(over_seeds(differences.tolist(), level), p)
+    return Paired(over_seeds(differences.tolist()), p)

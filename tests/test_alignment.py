@@ -60,9 +60,15 @@ def test_scores_are_their_definitions(kind):
     given = gold(kind)
     a = weights(given)
     scores = alignment.scores(a, given)
-    assert scores.keys() == {"all", "century", "year", "month", "month word", "day", "implied-zero"}
-    for name in scores.keys() - {"all"}:
+    apart = {"separator", "end"} if kind == "masked" else {"separator"}
+    assert scores.keys() == {"all", "century", "year", "month", "month word", "day", "implied-zero"} | apart
+    for name in scores.keys() - {"all"} - apart:
         np.testing.assert_allclose(scores[name], by_hand(a, given, name), rtol=1e-12)
+    for name in apart:
+        at = [[answer[t : t + 1] == ("-" if name == "separator" else "") for t in range(a.shape[1])] for _, answer in DATES]
+        logs = [np.log(p[p > 0]) @ p[p > 0] for p in a[np.array(at)]]
+        assert (scores[name].positions, scores[name].entropy) == (len(logs), pytest.approx(-np.mean(logs)))
+        assert np.isnan(scores[name][1:5]).all()
     own = {name: given.classes[name].any(2).sum() for name in ("year", "month", "month word", "day")}
     assert scores["all"].positions == sum(own.values()) == 2 + 12 + 1 + 6 + 7
     np.testing.assert_allclose(scores["all"].mass, sum(scores[name].mass * n for name, n in own.items()) / sum(own.values()))
@@ -100,6 +106,10 @@ def test_shuffled_attention_is_as_sharp_and_knows_nothing():
     np.testing.assert_array_equal(np.sort(many[0]), np.sort(sharp))
     assert not many[0][~np.broadcast_to(given.valid[:, None], sharp.shape)].any()
     assert not np.array_equal(many[0][:, 0], many[1][:, 0])
+    even = alignment.Gold(given.targets, given.classes, np.ones_like(given.valid))
+    steps = np.tile(np.arange(WIDTH, dtype=float), (*sharp.shape[:2], 1))
+    orders = alignment.shuffled(steps, even, np.random.default_rng(0)).reshape(-1, WIDTH)
+    assert len(np.unique(orders, axis=0)) == len(orders)
     found = np.mean([alignment.scores(one, given)["year"].hit for one in many])
     assert found == pytest.approx(alignment.scores(alignment.uniform(given), given)["year"].hit, abs=0.01)
 
@@ -137,22 +147,30 @@ def test_forced_attention_is_in_reading_order(kind, reverse):
 @pytest.mark.parametrize("reader", ["dot", "additive"])
 @pytest.mark.parametrize("kind", ["masked", "book"])
 def test_blinding_hides_one_position_at_one_step(kind, reader):
-    """Fails when another position than the top one is hidden, steps before are blind, or what changes is counted elsewhere."""
+    """Fails when another position than the top one is hidden, steps before are blind, or what changes is counted elsewhere;
+    when "another" is the top one, or padding.
+    """
     cfg, vocabulary, params = model(reader)
     batch = encode(SUMS, vocabulary, Layout(kind, True, 7, 4))
     changed = alignment.blinded(seq2seq, cfg, params, batch, jax.random.key(0))
     start = seq2seq.start(cfg, params, jnp.asarray(batch.source), None if batch.length is None else jnp.asarray(batch.length))
     full = np.ones(batch.source.shape, bool) if start.memory.mask is None else np.asarray(start.memory.mask)
-    expected, carry = np.zeros_like(changed.looked_at), start.carry
+    assert alignment.blocking(*batch.source.shape) == (1, 6)
+    chances = np.array(jax.random.uniform(jax.random.split(jax.random.key(0), 1)[0], (batch.inputs.shape[1], *full.shape)))
+    expected, other, carry = np.zeros_like(changed.looked_at), np.zeros_like(changed.random), start.carry
     for t in range(batch.inputs.shape[1]):
         token = jnp.asarray(batch.inputs[:, t])
         carry_on, out = seq2seq.step(cfg, params, start.memory._replace(mask=jnp.asarray(full)), carry, token)
-        hidden = full.copy()
-        hidden[np.arange(6), np.asarray(out.aux["attention"]).mean(axis=1).argmax(axis=1)] = False
-        _, blind = seq2seq.step(cfg, params, start.memory._replace(mask=jnp.asarray(hidden)), carry, token)
-        expected[:, t] = np.argmax(blind.logits, axis=1) != np.argmax(out.logits, axis=1)
+        top = np.asarray(out.aux["attention"]).mean(axis=1).argmax(axis=1)
+        drawn = [max({*np.flatnonzero(full[n])} - {top[n]}, key=lambda s: chances[t, n, s]) for n in range(6)]
+        for places, found in ((top, expected), (drawn, other)):
+            hidden = full.copy()
+            hidden[np.arange(6), places] = False
+            _, blind = seq2seq.step(cfg, params, start.memory._replace(mask=jnp.asarray(hidden)), carry, token)
+            found[:, t] = np.argmax(blind.logits, axis=1) != np.argmax(out.logits, axis=1)
         carry = carry_on
     np.testing.assert_array_equal(changed.looked_at, expected)
+    np.testing.assert_array_equal(changed.random, other)
     assert 0 < expected.mean() < 1
-    assert 0 < changed.random.mean() < 1
-    assert not np.array_equal(changed.random, expected)
+    assert 0 < other.mean() < 1
+    assert not np.array_equal(other, expected)

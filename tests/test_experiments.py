@@ -3,7 +3,6 @@
 import importlib
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from seqgen.config import flat
 from seqgen.errors import SeqgenError
 from seqgen.groups import grouped, plan
 from seqgen.runs import open_run, parameters
+from seqgen.sweep import override
 
 SWEEPS = {  # cells, seeds, groups, model-steps
     "addition": (8, 10, 4, 702_000),
@@ -45,7 +45,7 @@ def test_cells_of_addition_differ_in_what_they_are_named_for(tmp_path):
 
 @pytest.mark.parametrize("name", ["search_addition", "search_dates"])
 def test_a_search_stays_within_its_bounds(name, tmp_path):
-    """Fails when a variant has more parameters or epochs than are allowed, or is scored on test rows."""
+    """Fails when a variant has more parameters or epochs than are allowed, or is chosen by test rows."""
     experiment = importlib.import_module(f"experiments.{name}")
     assert min(experiment.SEEDS) >= 100
     for group in grouped(plan(selected(experiment, (), {}), [100], tmp_path)):
@@ -123,17 +123,27 @@ def test_alignment_of_a_run(attention_run):
     """Fails when the shuffled attention is the trained one, or controls are of another split."""
     run = open_run(attention_run)
     found, fixed = alignment.measured(run), alignment.controls(run)
-    assert found["trained"]["column"]["positions"] == found["shuffled"]["column"]["positions"]
-    assert found["trained"]["column"]["entropy"] == pytest.approx(found["shuffled"]["column"]["entropy"], abs=1e-5)
+    trained, mixed = found["trained"]["column"], found["shuffled"]["column"]
+    assert trained["entropy"] == pytest.approx(mixed["entropy"], abs=1e-5)
+    assert trained["mass"] != pytest.approx(mixed["mass"], abs=0.01)
+    assert trained["positions"] == mixed["positions"] == fixed["oracle"]["column"]["positions"]
+    assert len(run.pairs("test")) < trained["positions"] != len(run.pairs("validation"))
     assert fixed["oracle"]["all"]["hit"] == 1
     assert fixed["uniform"]["column"]["mass"] == pytest.approx(fixed["uniform_by_formula"]["column"], abs=1e-5)
 
 
-def test_a_held_out_format_and_its_record(tmp_path, monkeypatch):
+@pytest.fixture
+def small(monkeypatch):
+    """The experiment on held-out formats, smaller."""
+    base = override(formats.base(), {"draws": 2000, "steps": 3})
+    monkeypatch.setattr(formats, "base", lambda: base)
+    monkeypatch.setattr(formats, "variants", lambda: {f"without-{name}": {"held_out": [name]} for name in ("short", "full")})
+    monkeypatch.setattr(formats, "SEEDS", range(2))
+
+
+def test_a_held_out_format_and_its_record(small, tmp_path):
     """Fails when training rows are in the held-out format, its test rows count with the others, or a record loses a seed."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    small = ["--set", "draws=2000", "--set", "steps=3", "--seeds", "0:2", "--only", "without-short", "without-full"]
-    assert main(["sweep", "experiments.formats", "--runs", str(tmp_path), *small]) == 0
+    assert main(["sweep", "experiments.formats", "--runs", str(tmp_path)]) == 0
     run = open_run(tmp_path / "formats" / "without-short-1")
     formats_of = {
         split: {run.dataset.task.format(question) for question, _ in run.pairs(split)} for split in ("train", "validation")
@@ -144,29 +154,48 @@ def test_a_held_out_format_and_its_record(tmp_path, monkeypatch):
     assert min(rows for _, rows in counts.values()) > 0
     record = formats.collect(tmp_path)
     assert {name: list(seeds) for name, seeds in record["cells"].items()} == {
-        "without-full": ["0", "1"],
         "without-short": ["0", "1"],
+        "without-full": ["0", "1"],
     }
     curves = records.sweep_record(tmp_path / "formats")["cells"]["without-short"]["1"]
     assert (curves["split"], len(curves["exact_match"]), curves["test_examples"]) == ("validation", 1, len(run.pairs("test")))
 
 
-def test_a_record_of_half_a_sweep_is_refused(tmp_path):
-    """Fails when a table is made of the members that happen to be there, or of runs made with different versions."""
+def test_a_record_of_another_sweep_is_refused(small, tmp_path, monkeypatch):
+    """Fails when a table is made of the members that happen to be there, of settings of somebody's own, or of two versions."""
+    folder, words = tmp_path / "formats", ["sweep", "experiments.formats", "--runs", str(tmp_path)]
     with pytest.raises(SeqgenError, match="holds no sweep"):
-        records.members(tmp_path)
-    small = ["--set", "draws=2000", "--set", "steps=1", "--seeds", "0:1", "--runs", str(tmp_path)]
-    assert main(["sweep", "experiments.formats", "--only", "without-short", "--only", "without-full", *small]) == 0
-    folder = tmp_path / "formats"
-    versions = folder / "without-full-0" / "versions.json"
+        records.members(folder)
+    assert main([*words, "--seeds", "1"]) == 0
+    with pytest.raises(SeqgenError, match=r"has no without-short-0, nor 1 others of experiments.formats"):
+        records.members(folder)
+    monkeypatch.setattr(formats, "SEEDS", [1])
+    assert {name: list(seeds) for name, seeds in records.members(folder).items()} == {
+        "without-short": ["1"],
+        "without-full": ["1"],
+    }
+    with monkeypatch.context() as patch:
+        base = override(formats.base(), {"lr": 0.5})
+        patch.setattr(formats, "base", lambda: base)
+        with pytest.raises(SeqgenError, match=r"without-short-1 is no member of experiments.formats: its hyper.lr is 0.008"):
+            records.members(folder)
+    versions = folder / "without-full-1" / "versions.json"
     versions.write_text(versions.read_text().replace('"cores": ', '"cores": 9'))
-    with pytest.raises(SeqgenError, match="without-full-0 was made with other versions"):
+    with pytest.raises(SeqgenError, match=r"without-full-1 was made with other versions than .*without-short-1"):
         records.sweep_record(folder)
     sweep = json.loads((folder / "sweep.json").read_text())
-    assert sweep["members"] == ["without-short-0", "without-full-0"]
-    (folder / "sweep.json").write_text(json.dumps({**sweep, "members": [*sweep["members"], "without-long-0"]}))
-    with pytest.raises(SeqgenError, match="without-long-0 is not finished"):
+    (folder / "sweep.json").write_text(json.dumps({**sweep, "members": [*sweep["members"], "without-full-7"]}))
+    with pytest.raises(SeqgenError, match="without-full-7 is not finished"):
         records.members(folder)
+
+
+def test_a_search_says_nothing_of_the_test_set():
+    """Fails when a search's record has the scores on which nothing may be chosen."""
+    for name in ("search_addition", "search_dates"):
+        if records.exists(name):
+            runs = [run for seeds in records.load(name)["cells"].values() for run in seeds.values()]
+            assert not any("test" in run for run in runs)
+            assert {run["split"] for run in runs if "split" in run} == {"validation"}
 
 
 def test_results_name_their_machine():

@@ -209,10 +209,22 @@ def test_kill_9(whole, folder, start, tmp_path, slow):
         target = tmp_path / "my_ablation"
         code = start(*words).when(lambda: files(target) >= moment, signal.SIGKILL, chance.uniform(0, 0.1))  # noqa: B023
         print(f"killed when {moment} files were there: {code}")
+    target = tmp_path / "my_ablation"
+    chunks = stacked(target)
+    begun = {name for kept in chunks for name in json.loads((kept / "members.json").read_text())}
+    weights = [path for path in target.glob("*-*/checkpoints/params/*/*") if path.relative_to(target).parts[0] not in begun]
+    done = {path: path.stat().st_mtime_ns for path in weights}
     process = start(*words)
     assert process.wait() == 0, process.texts()
-    assert outcomes(tmp_path / "my_ablation") == outcomes(whole)
-    assert not (tmp_path / "my_ablation" / ".groups").exists()
+    assert process.texts()[1].count("go on at step") == len(chunks)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert outcomes(target) == outcomes(whole)
+    assert not (target / ".groups").exists()
+
+
+def stacked(target: Path) -> list[Path]:
+    """The folders of chunks that have a state."""
+    return sorted(kept for kept in target.glob(".groups/*") if checkpoint.steps(kept, "state"))
 
 
 def files(path: Path) -> int:
@@ -232,6 +244,7 @@ def test_ctrl_c(whole, start, tmp_path):
     assert (out, "Traceback" in err) == ("", False)
     process = start(*words)
     assert process.wait() == 0, process.texts()
+    assert re.search(r"baseline-1 and 2 others go on at step [1-9]", process.texts()[1])
     assert outcomes(sweep) == outcomes(whole)
 
 
@@ -248,6 +261,10 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
     [
         (["nowhere"], "cannot import 'nowhere' from "),
         (["json"], "json has no base(): it is not an experiment"),
+        (["my_ablation", "--only"], "--only needs the name of a variant"),
+        (["my_ablation", "--set", "lr=0.3"], "'fast' sets 'lr', and so does what it is combined with"),
+        (["my_ablation", "--set", "hyper.lr=0.3"], "are one field, hyper.lr"),
+        (["my_ablation", "--split", "book"], "--split book needs --data, a file in the book's format"),
         (["my_ablation", "--only", "peeky"], "no variant 'peeky'; there are baseline, baseline-reverse, attention, fast"),
         (["my_ablation", "--seeds", "3:3"], "--seeds must be like 0:10 or 0,3,7, not '3:3'"),
         (["my_ablation", "--seeds", "1,1"], "not '1,1'"),
@@ -279,18 +296,28 @@ def test_refusals(tmp_path, capsys, words, said):
 
 def begun(folder: Path, start, *words: object) -> Path:
     """A sweep stopped after its first epoch, with a stacked state."""
-    process = start("sweep", "my_ablation", "--runs", folder, *words)
     sweep = folder / "my_ablation"
-    code = process.when(lambda: any(sweep.glob(".groups/*/checkpoints/state/*/SHA256SUMS")), signal.SIGKILL)
-    assert code in (-signal.SIGKILL, 0)
+    while not stacked(sweep):  # it may come too late
+        shutil.rmtree(sweep, ignore_errors=True)
+        process = start("sweep", "my_ablation", "--runs", folder, *words)
+        process.when(lambda: bool(stacked(sweep)), signal.SIGKILL)
     return sweep
 
 
-def test_a_damaged_state_begins_anew(whole, start, tmp_path):
-    """Fails when a stacked state that is damaged, as a kill amid its removal leaves it, bars the sweep for ever."""
+def test_a_damaged_state_is_told(whole, start, tmp_path):
+    """Fails when a stacked state that cannot be read costs its members their steps without a word, or what a kill left of
+    its removal bars the sweep for ever.
+    """
     sweep = begun(tmp_path, start)
-    for path in sweep.glob(".groups/*/checkpoints/state/*/leaves.json"):
+    (kept,) = stacked(sweep)
+    for path in kept.glob("checkpoints/state/*/leaves.json"):
         path.unlink()
+    before = outcome(sweep / "baseline-0")
+    process = start("sweep", "my_ablation", "--runs", tmp_path)
+    assert process.wait() == 1
+    assert re.search(rf"; without {kept} its 6 members begin anew\n$", process.texts()[1])
+    assert outcome(sweep / "baseline-0") == before
+    (kept / "members.json").unlink()
     process = start("sweep", "my_ablation", "--runs", tmp_path)
     assert process.wait() == 0, process.texts()
     assert outcomes(sweep) == outcomes(whole)
@@ -307,10 +334,26 @@ def test_a_member_that_was_deleted_begins_anew(whole, start, tmp_path):
 
 def test_a_damaged_gathering_is_left_alone(whole, tmp_path):
     """Fails when a members.json from elsewhere leads out of the sweep's folder, or its damage is a traceback."""
-    kept = tmp_path / ".groups" / "abc"
-    for content in ("", "{}", '["../../x"]', "[3]", '["gone-0"]'):
+    shutil.copytree(whole, tmp_path / "a")
+    shutil.copytree(whole / "baseline-0", tmp_path / "b")
+    target = tmp_path / "b" / "c"
+    shutil.copytree(whole, target)
+    for names in (
+        [".."],
+        ["../../a/baseline-0"],
+        ["../../b"],
+        [str(tmp_path / "b")],
+        [3],
+        {},
+        ["gone-0"],
+        None,
+        ["baseline-0"],
+    ):
+        kept = target / ".groups" / jobs.digest(list(map(str, names or ())))
         (kept / "checkpoints" / "state" / "5").mkdir(parents=True, exist_ok=True)
         (kept / "checkpoints" / "state" / "5" / "SHA256SUMS").touch()
-        (kept / "members.json").write_text(content)
-        assert jobs.interrupted(tmp_path, []) == []
-    assert json.loads((kept / "members.json").read_text()) == ["gone-0"]
+        (kept / "members.json").write_text(json.dumps(names) if names is not None else 3000 * "[")
+        found = jobs.interrupted(target, [])
+        assert [[member.path.name for member in chunk] for chunk in found] == ([names] if names == ["baseline-0"] else [])
+    (kept / "members.json").write_text('["baseline-1"]')
+    assert jobs.interrupted(target, []) == []

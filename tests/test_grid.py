@@ -36,9 +36,9 @@ def member(i: int) -> Member:
     return Member(jax.random.key(i), HYPERS[i].traced())
 
 
-def lanes(count: int) -> grid.Lane:
+def slots(count: int) -> grid.Slot:
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[member(i) for i in range(MEMBERS)])
-    every = grid.padded(grid.Lane(stacked, jnp.zeros(MEMBERS, int), jnp.ones(MEMBERS, bool)), count)
+    every = grid.padded(grid.Slot(stacked, jnp.zeros(MEMBERS, int), jnp.ones(MEMBERS, bool)), count)
     return every._replace(alive=jnp.arange(count) < MEMBERS)
 
 
@@ -59,12 +59,12 @@ def together(data, layout: grid.LayoutName, devices: int, broken: int | None = N
     mesh = grid.mesh_for(devices)
     assert mesh.size == devices
     lift = partial(grid.over_members, layout=layout, mesh=mesh)
-    lane = lanes(-(-MEMBERS // devices) * devices)
-    state = jax.jit(lift(lambda _, lane: START(lane.member)))((), lane)
+    slot = slots(-(-MEMBERS // devices) * devices)
+    state = jax.jit(lift(lambda _, slot: START(slot.member)))((), slot)
     if broken is not None:
         state = state._replace(params=jax.tree.map(lambda leaf: leaf.at[broken].set(jnp.nan), state.params))
-    items = jax.jit(lift(lambda step, lane: SOURCE.plan(lane.member, step, SOURCE.steps)))(jnp.int32(0), lane)
-    return jax.jit(lift(grid.while_finite(CHUNK)))((data, SPAN), lane, items, state, totals(len(lane.alive)))
+    items = jax.jit(lift(lambda step, slot: SOURCE.plan(slot.member, step, SOURCE.steps)))(jnp.int32(0), slot)
+    return jax.jit(lift(grid.while_finite(CHUNK)))((data, SPAN), slot, items, state, totals(len(slot.alive)))
 
 
 def difference(one, other) -> float:
@@ -110,7 +110,7 @@ def test_a_broken_member_stays_alone(data, solo, layout):
     assert totals.broken.tolist() == [NEVER, 0, NEVER, NEVER, NEVER, NEVER]
     again = jax.jit(grid.over_members(grid.while_finite(CHUNK), layout=layout, mesh=grid.mesh_for(2)))
     items = jnp.zeros((6, SOURCE.steps, SOURCE.batch), int)
-    later, _ = again((data, SPAN), lanes(6), items, state, totals)
+    later, _ = again((data, SPAN), slots(6), items, state, totals)
     assert later.step.tolist() == [2 * STEPS, STEPS, 2 * STEPS, 2 * STEPS, 2 * STEPS, 0]
     for i in (0, 2, 3, 4):
         assert difference(jax.tree.map(lambda leaf, i=i: leaf[i], state.params), solo[i][0].params) <= 1e-6
@@ -147,7 +147,7 @@ def test_lowers_for_every_platform(data):
     mesh = grid.mesh_for(2)
     for layout in grid.LAYOUTS:
         lifted = jax.jit(grid.over_members(grid.while_finite(CHUNK), layout=layout, mesh=mesh))
-        like = jax.eval_shape(lambda: (lanes(6), jax.vmap(lambda lane: START(lane.member))(lanes(6))))
+        like = jax.eval_shape(lambda: (slots(6), jax.vmap(lambda slot: START(slot.member))(slots(6))))
         items = jax.ShapeDtypeStruct((6, SOURCE.steps, SOURCE.batch), jnp.int32)
         traced = lifted.trace((data, SPAN), like[0], items, like[1], totals(6))
         for platform in ("cpu", "cuda", "tpu"):

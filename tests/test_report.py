@@ -33,6 +33,9 @@ def test_wilson_is_scipys(right, total):
     """Fails when the interval is Wald's, which has no width at 0 and at 1, or is corrected for continuity."""
     theirs = stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
     np.testing.assert_allclose(wilson(right, total), (right / total, theirs.low, theirs.high), rtol=1e-9, atol=1e-12)
+    for n in range(1, 200):  # rounding must not leave [0, 1]
+        assert wilson(0, n).low >= 0
+        assert wilson(n, n).high <= 1
     with pytest.raises(ValueError, match="no fraction"):
         wilson(total + 1, total)
 

@@ -14,9 +14,11 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.image import imread
+from scipy import stats
 
 from seqgen import viz
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.statistics import Interval
 from seqgen.viz import figure as module
 
 SOURCE, OUTPUT = "ab, 12", "2_1 "
@@ -184,6 +186,43 @@ def test_a_single_value_can_be_seen():
 
 
 # saving
+
+
+def test_curves_of_a_sweep():
+    """Fails when a mean is of another axis, a band is not the interval, leaves 0 to 100 or takes another line's place, or two
+    of more lines than colours look alike.
+    """
+    random = np.random.default_rng(0)
+    runs = {f"line {i}": random.uniform(60, 100, (4, 5)) for i in range(16)}
+    figure = viz.curves_figure([viz.Panel("a", runs, [viz.Published("line 3", 2, 50.0)])], xlabel="epoch")
+    ax = figure.axes[0]
+    lines = {line.get_label(): line for line in ax.lines if line.get_label() in runs}
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines.values()}) == 16
+    for (name, values), band in zip(runs.items(), ax.collections, strict=True):
+        np.testing.assert_allclose(lines[name].get_xydata(), np.stack([range(1, 6), values.mean(axis=0)], axis=1))
+        half = stats.sem(values) * stats.t.ppf(0.975, 3)
+        ends = np.clip([values.mean(axis=0) - half, values.mean(axis=0) + half], 0, 100)
+        corners = {(round(x, 9), round(y, 9)) for x, y in band.get_paths()[0].vertices.tolist()}
+        assert {(round(x, 9), round(y, 9)) for end in ends for x, y in zip(range(1, 6), end.tolist(), strict=True)} <= corners
+    (mark,) = (line for line in ax.lines if line.get_marker() == "D" and len(line.get_xdata()))
+    assert (mark.get_xydata().tolist(), mark.get_color()) == ([[2, 50]], lines["line 3"].get_color())
+
+
+def test_intervals_side_by_side():
+    """Fails when points stand at another category, an interval is upside down, or a category that is missing shifts others."""
+    groups = {
+        "one": {"year": Interval(0.5, 0.4, 0.7), "day": Interval(0.9, 0.8, 1.0)},
+        "two": {"day": Interval(0.2, 0.1, 0.25)},
+        **{f"more {i}": {"year": Interval(0.1, 0.1, 0.1)} for i in range(8)},
+    }
+    ax = viz.intervals_figure(groups, ylabel="hit@1").axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["year", "day"]
+    for container, group in zip(ax.containers, groups.values(), strict=True):
+        points, _, (bars,) = container.lines
+        np.testing.assert_allclose(points.get_ydata(), [interval.mean for interval in group.values()])
+        assert [round(x) for x in points.get_xdata()] == [["year", "day"].index(name) for name in group]
+        found = [segment[:, 1].tolist() for segment in bars.get_segments()]
+        np.testing.assert_allclose(found, [[interval.low, interval.high] for interval in group.values()])
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):

@@ -19,7 +19,7 @@ from seqgen.cli.terminal import SweepTerminal, prepare_devices
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.runs import locate
-from seqgen.sweep import Changes, override
+from seqgen.sweep import Changes, override, product
 from seqgen.training import grid
 from seqgen.training.loop import stoppable
 from seqgen.versions import cores
@@ -60,6 +60,10 @@ def command(
     prepare_devices(cores())
     if chunk is not None and chunk < 1:
         raise UsageError(f"--chunk must be 1 or more, not {chunk}")
+    if () in only:
+        raise UsageError("--only needs the name of a variant, or several")
+    if split == "book" and data is None:
+        raise UsageError("--split book needs --data, a file in the book's format")
     experiment = imported(module)
     changes = assigned([*set_, *places(split, data)])
     chosen = selected(experiment, [word for words in only for word in words], changes)
@@ -118,7 +122,8 @@ def selected(experiment: ModuleType, only: Sequence[str], changes: Changes) -> d
     for word in only:
         if word not in variants:
             raise UsageError(f"no variant {word!r}; there are {', '.join(variants)}")
-    return {variant: override(override(base, variants[variant]), changes) for variant in only or variants}
+    changed = product({"": changes}, variants)  # refuses a field that a variant sets, too
+    return {variant: override(base, changed[variant]) for variant in only or variants}
 
 
 def well_formed(variant: tuple[Any, Any]) -> bool:

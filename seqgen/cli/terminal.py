@@ -24,38 +24,63 @@ SHOWN = 4
 """Decoded samples shown at an epoch; the last evaluation shows all."""
 
 
-class Terminal:
-    """A `loop.Report`, used as a context. Everything goes to standard error; standard output is for results."""
+class Bar:
+    """A progress bar, used as a context. Everything goes to standard error; standard output is for results."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-        self.steps = self.epoch_steps = self.batch = 1
-        self.live, self.said, self.exact = sys.stderr.isatty(), time.monotonic(), "-"
+        self.steps, self.live, self.said = 1, sys.stderr.isatty(), time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
         self.progress = Progress(*columns, console=self.console, disable=not self.live)
         self.bar = self.progress.add_task("compiling", total=None)
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> "Bar":
         self.progress.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.progress.stop()
 
-    def begin(self, steps: int, epoch_steps: int, batch: int) -> None:
+    def total(self, steps: int) -> None:
         """How much there is to do."""
-        self.steps, self.epoch_steps, self.batch = steps, epoch_steps, batch
+        self.steps = steps
         self.progress.update(self.bar, total=steps)
+
+    def show(self, done: int, line: str, plain: str) -> None:
+        """How much is done; where nobody watches, `plain` says it now and then."""
+        self.progress.update(self.bar, completed=done, description=line)
+        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
+            self.note(plain)
+            self.said = time.monotonic()
+
+    def note(self, line: str) -> None:
+        """One line, above the bar. Training goes on where nobody reads it."""
+        if self.live:
+            self.console.print(line, markup=False)
+            return
+        try:
+            print(line, file=sys.stderr)
+        except OSError:
+            silence(2)
+
+
+class Terminal(Bar):
+    """A `loop.Report`."""
+
+    epoch_steps = batch = 1
+    exact = "-"
+
+    def begin(self, steps: int, epoch_steps: int, batch: int) -> None:
+        """How many steps there are."""
+        self.epoch_steps, self.batch = epoch_steps, batch
+        self.total(steps)
 
     def chunk(self, step: int, totals: Totals, rate: float) -> None:
         """A chunk ended: the sums since the last line of the log, and examples a second."""
         loss = float(totals.sums["loss"]) / float(totals.sums["tokens"])
         line = f"loss {loss:.4f} · exact match {self.exact} · {rate:,.0f} examples/s"
-        self.progress.update(self.bar, completed=step, description=line)
-        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
-            left = f" · {(self.steps - step) * self.batch / rate:.0f} s left" if rate else ""
-            self.note(f"step {step} of {self.steps} · {line}{left}")
-            self.said = time.monotonic()
+        left = f" · {(self.steps - step) * self.batch / rate:.0f} s left" if rate else ""
+        self.show(step, line, f"step {step} of {self.steps} · {line}{left}")
 
     def evaluated(self, event: Event, samples: str) -> None:
         """An evaluation ended: its scores, and samples beside the truth."""
@@ -70,33 +95,21 @@ class Terminal:
         for line in shown:
             self.note(f"    {line}")
 
-    def note(self, line: str) -> None:
-        """One line, above the bar. Training goes on where nobody reads it."""
-        if self.live:
-            self.console.print(line, markup=False)
-            return
-        try:
-            print(line, file=sys.stderr)
-        except OSError:
-            silence(2)
 
-
-class SweepTerminal(Terminal):
+class SweepTerminal(Bar):
     """A `fleet.Report`: one bar over all members of all groups."""
 
-    def begin(self, steps: int, epoch_steps: int = 1, batch: int = 1) -> None:
+    def begin(self, steps: int) -> None:
         """How many model-steps there are."""
-        super().begin(steps, epoch_steps, batch)
         self.done, self.began = 0, time.monotonic()
+        self.total(steps)
 
     def advance(self, steps: int, line: str) -> None:
         """So many more are done."""
         self.done += steps
-        self.progress.update(self.bar, completed=self.done, description=line)
-        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
-            left = (time.monotonic() - self.began) / self.done * (self.steps - self.done)
-            self.note(f"{self.done:,} of {self.steps:,} model-steps · {line} · {left / 60:.0f} min left")
-            self.said = time.monotonic()
+        left = (time.monotonic() - self.began) / self.done * (self.steps - self.done)
+        plain = f"{self.done:,} of {self.steps:,} model-steps · {line} · {left / 60:.0f} min left"
+        self.show(self.done, line, plain)
 
 
 def prepare_devices(count: int) -> None:
@@ -109,7 +122,8 @@ def prepare_devices(count: int) -> None:
 def run_to_end(run: Run) -> None:
     """Train a run while telling how it goes; standard output gets its path, so that a script can go on with it."""
     prepare_devices(run.config.training.devices)
-    with Terminal() as terminal, stoppable(resuming(run.path)):
+    terminal = Terminal()
+    with terminal, stoppable(resuming(run.path)):
         terminal.note(f"{run.path}: {run.config.data.task.name}, seed {run.config.seed}")
         if changes := run.changes():
             terminal.note(f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit")

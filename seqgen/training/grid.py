@@ -26,7 +26,7 @@ LAYOUTS: dict[LayoutName, Callable] = {"map": jax.lax.map, "vmap": lambda functi
 """Inside a device, members take turns, or go abreast."""
 
 
-class Lane(NamedTuple):
+class Slot(NamedTuple):
     """What a member of a grid is beside its state. `data` says which of the stacked data sets is its own."""
 
     member: Member
@@ -82,16 +82,16 @@ def while_finite(chunk: Callable) -> Callable[..., tuple[TrainState, Totals]]:
     """`run_chunk` as `over_members` wants it; a member that is not alive, or whose loss was not finite, stays as it is."""
 
     def one(
-        shared: tuple[Tree, Int[Array, "2"]], lane: Lane, items: Tree, state: TrainState, totals: Totals
+        shared: tuple[Tree, Int[Array, "2"]], slot: Slot, items: Tree, state: TrainState, totals: Totals
     ) -> tuple[TrainState, Totals]:
         data, span = shared
-        key = jax.random.key_data(lane.member.key)  # a vmapped cond would seem to use a typed key twice
+        key = jax.random.key_data(slot.member.key)  # a vmapped cond would seem to use a typed key twice
 
         def train() -> tuple[TrainState, Totals]:
-            member = lane.member._replace(key=jax.random.wrap_key_data(key))
+            member = slot.member._replace(key=jax.random.wrap_key_data(key))
             return chunk(data, member, state, totals, items, span)
 
-        return jax.lax.cond(lane.alive & (totals.broken == NEVER), train, lambda: (state, totals))
+        return jax.lax.cond(slot.alive & (totals.broken == NEVER), train, lambda: (state, totals))
 
     return one
 

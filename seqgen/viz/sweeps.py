@@ -34,22 +34,25 @@ class Panel(NamedTuple):
     title: str
     lines: Mapping[str, Float[np.ndarray, "seeds X"]]
     published: Sequence[Published] = ()
-    first: int = 1
-    """The x of the first value."""
 
 
-def band(
-    ax: Axes, x: Sequence[float], runs: Float[np.ndarray, "seeds X"], *, label: str, color: str, dashed: bool = False
-) -> None:
+def looks(lines: int) -> list[tuple[str, str]]:
+    """A colour and a dash for each line; no two are alike up to four times as many as there are colours."""
+    pairs = [(color, dash) for dash in ("-", "--", ":", "-.") for color in COLORS]
+    return [pairs[i % len(pairs)] for i in range(lines)]
+
+
+def band(ax: Axes, x: Sequence[float | int], runs: Float[np.ndarray, "seeds X"], *, label: str, look: tuple[str, str]) -> None:
     """Draws the mean over seeds as a line, and its 95 % interval as a band within 0 to 100; of one seed, its line."""
-    ax.plot(x, runs.mean(axis=0), label=label, color=color, linewidth=1.6, linestyle="--" if dashed else "-")
+    color, dash = look
+    ax.plot(x, runs.mean(axis=0), label=label, color=color, linewidth=1.6, linestyle=dash)
     if len(runs) > 1:
         ends = np.array([over_seeds(column.tolist())[1:] for column in runs.T]).T
         ax.fill_between(x, *np.clip(ends, 0, 100), color=color, alpha=0.18, linewidth=0)
 
 
-def curves_figure(panels: Sequence[Panel], *, xlabel: str, ylabel: str = "exact match (%)") -> Figure:
-    """Panels side by side, each line a colour; what others published as open marks of the line's colour."""
+def curves_figure(panels: Sequence[Panel], *, xlabel: str) -> Figure:
+    """Exact match by what `xlabel` says, from 1, panels side by side; what others published as marks of the line's colour."""
     with matplotlib.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.04)
         figure = Figure(figsize=(PANEL[0] * len(panels), PANEL[1]), layout=layout, facecolor="white")
@@ -60,17 +63,17 @@ def curves_figure(panels: Sequence[Panel], *, xlabel: str, ylabel: str = "exact 
             ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
             ax.grid(axis="y", color="0.9", linewidth=0.7)
             ax.legend(fontsize=8, handlelength=1.6, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
-        figure.axes[0].set_ylabel(ylabel)
+        figure.axes[0].set_ylabel("exact match (%)")
         use_fonts(figure)
     return figure
 
 
 def _curves(ax: Axes, panel: Panel) -> None:
-    colors = dict(zip(panel.lines, COLORS, strict=False))
+    known = dict(zip(panel.lines, looks(len(panel.lines)), strict=True))
     for label, runs in panel.lines.items():
-        band(ax, range(panel.first, panel.first + runs.shape[1]), runs, label=label, color=colors[label])
+        band(ax, range(1, 1 + runs.shape[1]), runs, label=label, look=known[label])
     for mark in panel.published:
-        ax.plot(mark.x, mark.value, "D", color=colors[mark.line], fillstyle="none", markersize=5, clip_on=False)
+        ax.plot(mark.x, mark.value, "D", color=known[mark.line][0], fillstyle="none", markersize=5, clip_on=False)
     if panel.published:
         ax.plot([], [], "D", color="0.3", fillstyle="none", markersize=5, label="published")
 
@@ -81,11 +84,11 @@ def intervals_figure(groups: Mapping[str, Mapping[str, Interval]], *, ylabel: st
         categories = list(dict.fromkeys(name for group in groups.values() for name in group))
         figure = Figure(figsize=(1.6 + 0.95 * len(categories), PANEL[1]), layout="constrained", facecolor="white")
         ax = figure.subplots()
-        for i, (name, group) in enumerate(groups.items()):
-            x = [categories.index(category) + 0.16 * (i - (len(groups) - 1) / 2) for category in group]
+        for i, ((name, group), (color, _)) in enumerate(zip(groups.items(), looks(len(groups)), strict=True)):
+            x = [categories.index(category) + min(0.16, 0.8 / len(groups)) * (i - (len(groups) - 1) / 2) for category in group]
             means = np.array([interval.mean for interval in group.values()])
             ends = np.array([[interval.mean - interval.low, interval.high - interval.mean] for interval in group.values()]).T
-            ax.errorbar(x, means, ends, fmt="o", color=COLORS[i], markersize=4.5, capsize=2, linewidth=1.2, label=name)
+            ax.errorbar(x, means, ends, fmt="o", color=color, markersize=4.5, capsize=2, linewidth=1.2, label=name)
         ax.set_xticks(range(len(categories)), categories)
         ax.set(ylabel=ylabel, ylim=(0, 1.03))
         ax.grid(axis="y", color="0.9", linewidth=0.7)
