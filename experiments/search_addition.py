@@ -3,7 +3,8 @@
 Claim     reverse + peeky reaches 99.95 % exact match in the mean over ten seeds
 Source    Jozefowicz, Zaremba & Sutskever 2015 (forget bias); Loshchilov & Hutter 2017 (cosine)
 Command   seqgen sweep experiments.search_addition --seeds 100:103    (5,000 rows cut from the training set; test scores unread)
-          seqgen sweep experiments.search_addition --only batch-32-dropout-h+c --seeds 0:10 --set validation=0 --name best-addition
+          seqgen sweep experiments.search_addition --only batch-32-dropout-h+c --seeds 0:10 --set validation=0
+          and --name best-addition                                      (what was chosen, once, on the test set)
 Expected  what was best on those rows: small batches, dropout, and h and c both handed to the decoder
 Time      an hour on 2 cores for the search, 15 minutes for the chosen one
 """

@@ -7,7 +7,7 @@ from experiments.markdown import interval, percent, table
 from experiments.records import load
 from experiments.speed_tables import decoding_table, grid_table, speed_table
 from seqgen import presets
-from seqgen.statistics import over_seeds, paired
+from seqgen.statistics import over_seeds, paired, wilson
 
 BOOKS = {
     "addition-baseline": ("addition, baseline", "baseline"),
@@ -29,6 +29,16 @@ def default_table() -> str:
     return table(["exact match on test, %", "worst seed, %", "seconds, all in", "seeds"], [cells])
 
 
+QUESTIONS = 5000
+"""In the book's test sets."""
+
+
+def one_model(fraction: float, questions: int) -> str:
+    """The fraction right of one model in percent, with the interval over such questions."""
+    found = wilson(round(fraction * questions), questions)
+    return f"{100 * found.mean:.1f} ({100 * found.low:.1f}-{100 * found.high:.1f})"
+
+
 def book_table() -> str:
     """The book's settings on the book's files, and what the book's code and its readers got."""
     draws, rows = load("stream")["cells"], []
@@ -38,7 +48,7 @@ def book_table() -> str:
         for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
             last = [curve[epoch - 1] for curve in seeds.values()]
             lowest = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
-            drawn = f"{100 * draws[cell]['exact_match'][epoch - 1]:.1f}" if cell in draws else ""
+            drawn = one_model(draws[cell]["exact_match"][epoch - 1], QUESTIONS)
             rows.append([name, f"{epoch}", percent(last), lowest, f"{len(seeds)}", drawn, published(own) or "100 (100)"])
     header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
     return table(header, rows)
