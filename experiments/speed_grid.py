@@ -12,7 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import addition, dates, speed
+from experiments import addition, dates
+from experiments.contestants import VARIANTS, operations, our_training, their_training
 from experiments.timing import product_rate, products, ratio, show, turns
 from seqgen import presets
 from seqgen.cli.terminal import prepare_devices
@@ -52,12 +53,12 @@ def rows(task: str, variant: str, repeats: int) -> list[dict]:
     config = override(base, presets.readers()[variant])
     grids = {f"{members} {layout}": (members, layout, max(budget // members, 2)) for members, layout in GRIDS}
     contestants: dict[str, Callable] = {name: our_grid(config, *grid) for name, grid in grids.items()}
-    contestants["alone"] = speed.our_training(task, variant, "float32", budget)
-    contestants["torch"] = speed.their_training(task, variant, "float32", budget)
+    contestants["alone"] = our_training(task, variant, "float32", budget)
+    contestants["torch"] = their_training(task, variant, "float32", budget)
     times = turns(contestants | products("float32"), repeats)
     counts = {name: members * steps for name, (members, _, steps) in grids.items()}
     a_step = {name: [seconds / counts.get(name, budget) for seconds in times[name]] for name in contestants}
-    limit = speed.operations(task, variant) / product_rate(times)
+    limit = operations(task, variant) / product_rate(times)
     return [
         {
             "task": task,
@@ -76,4 +77,4 @@ def rows(task: str, variant: str, repeats: int) -> list[dict]:
 def measure(repeats: int) -> list[dict]:
     """One round, in a process of its own: one device a core where jax runs on a CPU."""
     prepare_devices(cores())
-    return [show(row) for cell in itertools.product(TASKS, speed.VARIANTS) for row in rows(*cell, repeats)]
+    return [show(row) for cell in itertools.product(TASKS, VARIANTS) for row in rows(*cell, repeats)]
