@@ -51,12 +51,17 @@ def measured(run: Run) -> dict[str, Any]:
     changed = alignment.blinded(run.model, run.config.model, run.params, batch, jax.random.key(run.config.seed))
     own = alignment.own_gold(gold)
     asked = own.any(axis=2)
-    places = [alignment.score(weights[:, [t]], own[:, [t]], gold.valid) for t in range(own.shape[1]) if own[:, t].any()]
+    places = [t for t in range(own.shape[1]) if own[:, t].any()]
+    scored = [alignment.score(weights[:, [t]], own[:, [t]], gold.valid) for t in places]
     return {
         "trained": as_json(alignment.scores(weights, gold)),
         "shuffled": as_json(alignment.scores(mixed, gold)),
-        "by_place": {field: [round(getattr(place, field), 6) for place in places] for field in ("hit", "near")},
         "changed": {name: round(float(values[asked].mean()), 6) for name, values in changed._asdict().items()},
+        "by_place": {
+            "hit": [round(score.hit, 6) for score in scored],
+            "near": [round(score.near, 6) for score in scored],
+            "changed": [round(float(changed.looked_at[own[:, t].any(axis=1), t].mean()), 6) for t in places],
+        },
     }
 
 

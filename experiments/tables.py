@@ -175,12 +175,13 @@ def blinded_table() -> str:
 
 
 def places_table() -> str:
-    """hit@1 and hit within one character, by place in the answer."""
+    """By place in the answer: hit@1, hit within one character, and how often what is written changes without that look."""
     rows = []
     for name, model in load("alignment")["models"].items():
-        for field in ("hit", "near"):
+        for field, said in (("hit", "hit@1"), ("near", "within one"), ("changed", "changes when hidden")):
             seeds = [seed["by_place"][field] for seed in model["seeds"].values()]
-            rows.append([f"{name}, {SCORES[field]}", *(interval(place) for place in zip(*seeds, strict=True))])
+            cells = [interval((100 * value for value in place), 1) for place in zip(*seeds, strict=True)]
+            rows.append([f"{name}: {said}, %", *cells])
     return table(["", "Y", "Y", "Y", "Y", "M", "M", "D", "D"], rows)
 
 
