@@ -5,7 +5,7 @@ Source    Deep Learning from Scratch 2, figure 8-26
 Command   seqgen sweep experiments.dates --seeds 0:5                           (no test day stands in the training set)
           seqgen sweep experiments.dates --seeds 0:5 --split book --data FILE --name dates-book
 Expected  attention and peeky 100 % by epoch 10
-Time      70 to 80 minutes on 2 cores for each split: 20 runs of 3,510 steps in three compiled programs
+Time      75 to 85 minutes on 2 cores for each split: 20 runs of 3,510 steps in three compiled programs
 """
 
 from seqgen import presets

@@ -33,9 +33,9 @@ QUESTIONS = 5000
 """In the book's test sets."""
 
 
-def one_model(fraction: float, questions: int) -> str:
-    """The fraction right of one model in percent, with the interval over such questions."""
-    found = wilson(round(fraction * questions), questions)
+def one_model(fraction: float) -> str:
+    """The fraction right of one model in percent, with the interval over that many questions."""
+    found = wilson(round(fraction * QUESTIONS), QUESTIONS)
     return f"{100 * found.mean:.1f} ({100 * found.low:.1f}-{100 * found.high:.1f})"
 
 
@@ -48,7 +48,7 @@ def book_table() -> str:
         for epoch in (5, epochs) if cell.startswith("dates") else (epochs,):
             last = [curve[epoch - 1] for curve in seeds.values()]
             lowest = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
-            drawn = one_model(draws[cell]["exact_match"][epoch - 1], QUESTIONS)
+            drawn = one_model(draws[cell]["exact_match"][epoch - 1])
             rows.append([name, f"{epoch}", percent(last), lowest, f"{len(seeds)}", drawn, published(own) or "100 (100)"])
     header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
     return table(header, rows)

@@ -75,7 +75,7 @@ class Fleet:
 
     def restored(self) -> tuple[int, TrainState, Totals]:
         """The newest good stacked state, or a new start; the members' logs are cut back to its step."""
-        step, tree = 0, None
+        step = 0
         if checkpoint.numbered(self.kept, "state"):
             like = jax.tree.map(lambda leaf: np.empty((len(self.runs), *leaf.shape[1:]), leaf.dtype), self.program.like)
             try:
@@ -86,7 +86,7 @@ class Fleet:
             for line in skipped:
                 self.report.note(f"skipped a checkpoint: {line}")
             self.report.note(f"{self.runs[0].path.name} and {len(self.runs) - 1} others go on at step {step}")
-        if tree is None:
+        else:
             tree = self.program.create((), self.slots), fresh_totals(self.program.count)
         for run in self.runs:
             log.cut(run.path, step)

@@ -36,15 +36,15 @@ class Panel(NamedTuple):
     published: Sequence[Published] = ()
 
 
-def looks(lines: int) -> list[tuple[str, str]]:
+def line_styles(lines: int) -> list[tuple[str, str]]:
     """A colour and a dash for each line; no two are alike up to four times as many as there are colours."""
     pairs = [(color, dash) for dash in ("-", "--", ":", "-.") for color in COLORS]
     return [pairs[i % len(pairs)] for i in range(lines)]
 
 
-def band(ax: Axes, x: Sequence[float | int], runs: Float[np.ndarray, "seeds X"], *, label: str, look: tuple[str, str]) -> None:
+def band(ax: Axes, x: Sequence[float | int], runs: Float[np.ndarray, "seeds X"], *, label: str, style: tuple[str, str]) -> None:
     """Draws the mean over seeds as a line, and its 95 % interval as a band within 0 to 100; of one seed, its line."""
-    color, dash = look
+    color, dash = style
     ax.plot(x, runs.mean(axis=0), label=label, color=color, linewidth=1.6, linestyle=dash)
     if len(runs) > 1:
         ends = np.array([over_seeds(column.tolist())[1:] for column in runs.T]).T
@@ -69,9 +69,9 @@ def curves_figure(panels: Sequence[Panel], *, xlabel: str) -> Figure:
 
 
 def _curves(ax: Axes, panel: Panel) -> None:
-    known = dict(zip(panel.lines, looks(len(panel.lines)), strict=True))
+    known = dict(zip(panel.lines, line_styles(len(panel.lines)), strict=True))
     for label, runs in panel.lines.items():
-        band(ax, range(1, 1 + runs.shape[1]), runs, label=label, look=known[label])
+        band(ax, range(1, 1 + runs.shape[1]), runs, label=label, style=known[label])
     for mark in panel.published:
         ax.plot(mark.x, mark.value, "D", color=known[mark.line][0], fillstyle="none", markersize=5, clip_on=False)
     if panel.published:
@@ -84,7 +84,7 @@ def intervals_figure(groups: Mapping[str, Mapping[str, Interval]], *, ylabel: st
         categories = list(dict.fromkeys(name for group in groups.values() for name in group))
         figure = Figure(figsize=(1.6 + 0.95 * len(categories), PANEL[1]), layout="constrained", facecolor="white")
         ax = figure.subplots()
-        for i, ((name, group), (color, _)) in enumerate(zip(groups.items(), looks(len(groups)), strict=True)):
+        for i, ((name, group), (color, _)) in enumerate(zip(groups.items(), line_styles(len(groups)), strict=True)):
             x = [categories.index(category) + min(0.16, 0.8 / len(groups)) * (i - (len(groups) - 1) / 2) for category in group]
             means = np.array([interval.mean for interval in group.values()])
             ends = np.array([[interval.mean - interval.low, interval.high - interval.mean] for interval in group.values()]).T
