@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
 from experiments import dates
 from experiments.records import members, origin, unbroken
@@ -57,12 +58,27 @@ def measured(run: Run) -> dict[str, Any]:
         "trained": as_json(alignment.scores(weights, gold)),
         "shuffled": as_json(alignment.scores(mixed, gold)),
         "changed": {name: round(float(values[asked].mean()), 6) for name, values in changed._asdict().items()},
+        "by_delay": by_delay(weights, own, layout.reverse),
         "by_place": {
             "hit": [round(score.hit, 6) for score in scored],
             "near": [round(score.near, 6) for score in scored],
             "changed": [round(float(changed.looked_at[own[:, t].any(axis=1), t].mean()), 6) for t in places],
         },
     }
+
+
+DELAYS = ("before", "0", "1", "2", "3", "later")
+
+
+def by_delay(weights: alignment.Weights, own: Bool[np.ndarray, "N T S"], reverse: bool) -> dict[str, float]:
+    """Share of the largest weights by how many characters after its own one the encoder reads the one looked at.
+
+    Of characters with one right place. States from 0 on have read that character, those before have not.
+    """
+    one = own.sum(axis=2) == 1
+    delay = (weights.argmax(axis=2) - own.argmax(axis=2))[one] * (-1 if reverse else 1)
+    counts = np.bincount(np.clip(delay, -1, len(DELAYS) - 2) + 1, minlength=len(DELAYS))
+    return {name: round(float(count / len(delay)), 6) for name, count in zip(DELAYS, counts, strict=True)}
 
 
 def controls(run: Run) -> dict[str, Any]:

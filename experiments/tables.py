@@ -185,6 +185,15 @@ def places_table() -> str:
     return table(["", "Y", "Y", "Y", "Y", "M", "M", "D", "D"], rows)
 
 
+def delay_table() -> str:
+    """Where the largest weight is, by how far the encoder has read on since the right place."""
+    rows = []
+    for name, model in load("alignment")["models"].items():
+        seeds = [seed["by_delay"] for seed in model["seeds"].values()]
+        rows.append([name, *(interval((100 * seed[delay] for seed in seeds), 1) for delay in seeds[0])])
+    return table(["looks, % of", "not read yet", "its own state", "1 late", "2 late", "3 late", "later"], rows)
+
+
 def length_table() -> str:
     """Exact match by the digits of the longer operand."""
     cells = load("length")["by_digits"]
@@ -250,6 +259,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alignment": alignment_table,
     "places": places_table,
     "blinded": blinded_table,
+    "delay": delay_table,
     "length": length_table,
     "formats": formats_table,
     "errors in addition": lambda: errors_table("addition, peeky-reverse"),

@@ -132,6 +132,22 @@ def test_alignment_of_a_run(attention_run):
     assert fixed["uniform"]["column"]["mass"] == pytest.approx(fixed["uniform_by_formula"]["column"], abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("reverse", "delays"),
+    [
+        (False, {"before": 0.25, "0": 0.25, "1": 0, "2": 0.25, "3": 0, "later": 0.25}),
+        (True, {"before": 0.5, "0": 0.25, "1": 0.25, "2": 0, "3": 0, "later": 0}),
+    ],
+)
+def test_delays(reverse, delays):
+    """Fails when a late look counts as an early one, reversed or not, or a character with two places counts."""
+    looked, gold = np.array([0, 1, 4, 7, 7]), np.zeros((1, 5, 8), bool)
+    for time, place in enumerate([1, 1, 2, 3]):
+        gold[0, time, place] = True
+    gold[0, 4, [2, 5]] = True
+    assert alignment.by_delay(np.eye(8)[looked][None], gold, reverse) == delays
+
+
 @pytest.fixture
 def small(monkeypatch):
     """The experiment on held-out formats, smaller."""
