@@ -1,8 +1,9 @@
-"""Where the trained models of both sweeps fail.
+"""Where trained models fail: those of both sweeps, and the best recipe for sums.
 
 Claim     sums fail where a carry runs far, in the places that it reaches; dates fail in one format more than in others
 Source    none: the book looks at no error
-Command   seqgen sweep experiments.addition, seqgen sweep experiments.dates, then python -m experiments.report errors
+Command   seqgen sweep experiments.addition, experiments.dates and best-addition (see search_addition), then
+          python -m experiments.report errors
 Expected  every table's counts add up to the total error
 Time      3 minutes on 2 cores
 """
@@ -14,6 +15,8 @@ from typing import Any
 from experiments.records import each, origin
 from seqgen.runs import Run
 from seqgen.tasks.task import Pair
+
+SWEEPS = ("addition", "dates", "best-addition")
 
 Table = Callable[[Pair, str], str]
 """(question, answer), guess -> the row of the table to which they belong."""
@@ -77,10 +80,6 @@ def measured(run: Run) -> dict[str, Any]:
 
 
 def collect(runs: Path) -> dict[str, Any]:
-    """Both sweeps: cell -> seed -> tables."""
-    cells = {
-        f"{sweep}, {variant}": seeds
-        for sweep in ("addition", "dates")
-        for variant, seeds in each(runs / sweep, measured).items()
-    }
-    return {**origin(runs / "addition", runs / "dates"), "command": "python -m experiments.report errors", "cells": cells}
+    """Sweep and cell -> seed -> tables."""
+    cells = {f"{sweep}, {variant}": seeds for sweep in SWEEPS for variant, seeds in each(runs / sweep, measured).items()}
+    return {**origin(*(runs / sweep for sweep in SWEEPS)), "command": "python -m experiments.report errors", "cells": cells}

@@ -264,6 +264,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "formats": formats_table,
     "errors in addition": lambda: errors_table("addition, peeky-reverse"),
     "errors of the baseline": lambda: errors_table("addition, baseline"),
+    "errors of the recipe": lambda: errors_table("best-addition, batch-32-dropout-h+c"),
     "errors in dates": lambda: errors_table("dates, baseline-reverse"),
     "search addition": lambda: search_table("search_addition", "best-addition"),
     "search dates": lambda: search_table("search_dates", "best-dates"),
