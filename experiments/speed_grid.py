@@ -26,8 +26,8 @@ from seqgen.versions import cores
 GRIDS: list[tuple[int, LayoutName]] = [*((members, "map") for members in (1, 2, 4, 8, 16)), (4, "vmap"), (16, "vmap")]
 """Members, and how those of a device go: in turns or abreast."""
 
-TASKS = {"addition": (addition.base(), 320), "dates": (dates.base(), 32)}
-"""Settings, and the model-steps of a turn, which take about two seconds on 2 cores."""
+TASKS = {"addition": (addition.base(), 160), "dates": (dates.base(), 16)}
+"""Settings, and the model-steps of a turn, which take about a second on 2 cores."""
 
 
 def our_grid(config: RunConfig, members: int, layout: LayoutName, steps: int) -> Callable[[], None]:
