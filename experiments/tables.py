@@ -147,19 +147,26 @@ APART = ("implied-zero", "century", "separator")
 
 
 def alignment_table() -> str:
-    """Scores by class of character, over seeds, and those of the controls."""
+    """Scores by class of character, over seeds; hit@1 of uniform attention is chance."""
     rows = []
     for name, model in load("alignment")["models"].items():
-        for kind in ("trained", "shuffled"):
-            seeds = [seed[kind] for seed in model["seeds"].values()]
-            for label in (*CLASSES, *APART) if kind == "trained" else ("all",):
-                known = [field for field in SCORES if field in seeds[0][label]]
-                fields = [interval((seed[label][field] for seed in seeds), 3) if field in known else "" for field in SCORES]
-                rows.append([f"{name}, {kind}", label, *fields])
-        for kind in ("oracle", "uniform"):
-            scores = model["controls"][kind]["all"]
-            rows.append([f"{name}, {kind}", "all", *(f"{scores[field]:.3f}" for field in SCORES)])
-    return table(["attention", "class", *SCORES.values()], rows)
+        for label in (*CLASSES, *APART):
+            seeds = [seed["trained"][label] for seed in model["seeds"].values()]
+            fields = [interval((seed[field] for seed in seeds), 3) if field in seeds[0] else "" for field in SCORES]
+            chance = model["controls"]["uniform"][label].get("hit")
+            rows.append([name, label, *fields, "" if chance is None else f"{chance:.3f}"])
+    return table(["attention", "class", *SCORES.values(), "chance of a hit"], rows)
+
+
+def controls_table() -> str:
+    """What the scores say, over all classes but those apart, of attention that is none, or that knows all."""
+    rows = []
+    for name, model in load("alignment")["models"].items():
+        known = {kind: model["controls"][kind]["all"] for kind in ("oracle", "uniform")}
+        rows += [[name, kind, *(f"{scores[field]:.3f}" for field in SCORES)] for kind, scores in known.items()]
+        seeds = [seed["shuffled"]["all"] for seed in model["seeds"].values()]
+        rows.append([name, "shuffled", *(interval((seed[field] for seed in seeds), 3) for field in SCORES)])
+    return table(["attention", "control", *SCORES.values()], rows)
 
 
 SCORES = {"mass": "mass on gold", "hit": "hit@1", "near": "within one", "error_rate": "AER", "entropy": "entropy, nats"}
@@ -176,8 +183,10 @@ def blinded_table() -> str:
 
 def places_table() -> str:
     """By place in the answer: hit@1, hit within one character, and how often what is written changes without that look."""
-    rows = []
-    for name, model in load("alignment")["models"].items():
+    models = load("alignment")["models"]
+    missed = [f"{100 * share:.1f}" for share in next(iter(models.values()))["controls"]["not_most_frequent"]]
+    rows = [["is not the most frequent character, %", *missed]]
+    for name, model in models.items():
         for field, said in (("hit", "hit@1"), ("near", "within one"), ("changed", "changes when hidden")):
             seeds = [seed["by_place"][field] for seed in model["seeds"].values()]
             cells = [interval((100 * value for value in place), 1) for place in zip(*seeds, strict=True)]
@@ -257,6 +266,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "masked differences": lambda: differences("length"),
     "dates": dates_table,
     "alignment": alignment_table,
+    "controls": controls_table,
     "places": places_table,
     "blinded": blinded_table,
     "delay": delay_table,
