@@ -93,12 +93,13 @@ def controls(run: Run) -> dict[str, Any]:
         "oracle": as_json(alignment.scores(alignment.oracle(gold), gold)),
         "uniform": as_json(alignment.scores(alignment.uniform(gold), gold)),
         "uniform_by_formula": {name: round(float(values[values > 0].mean()), 6) for name, values in share.items()},
-        "not_most_frequent": not_most_frequent(batch.targets, alignment.own_gold(gold).any(axis=2)),
+        "not_most_frequent": not_most_frequent(batch.targets, alignment.own_gold(gold)),
     }
 
 
-def not_most_frequent(targets: Int[np.ndarray, "N T"], asked: Bool[np.ndarray, "N T"]) -> list[float]:
+def not_most_frequent(targets: Int[np.ndarray, "N T"], own: Bool[np.ndarray, "N T S"]) -> list[float]:
     """By place in the answer, how often it is not what it is most often: what someone who never looks must miss."""
+    asked = own.any(axis=2)
     columns = [column[rows] for column, rows in zip(targets.T, asked.T, strict=True) if rows.any()]
     return [round(float(1 - np.bincount(column).max() / len(column)), 6) for column in columns]
 

@@ -152,7 +152,7 @@ def test_what_is_missed_without_a_look():
     """Fails when places that are not asked for count, or a place's frequencies are another's."""
     targets = np.array([[1, 2, 7], [1, 3, 7], [1, 4, 7], [2, 4, 7]])
     asked = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 1, 0]], bool)
-    assert alignment.not_most_frequent(targets, asked) == [0.25, pytest.approx(2 / 3, abs=1e-6)]
+    assert alignment.not_most_frequent(targets, asked[..., None]) == [0.25, pytest.approx(2 / 3, abs=1e-6)]
 
 
 @pytest.fixture
