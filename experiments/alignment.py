@@ -99,8 +99,7 @@ def controls(run: Run) -> dict[str, Any]:
 
 def not_most_frequent(targets: Int[np.ndarray, "N T"], own: Bool[np.ndarray, "N T S"]) -> list[float]:
     """By place in the answer, how often it is not what it is most often: what someone who never looks must miss."""
-    asked = own.any(axis=2)
-    columns = [column[rows] for column, rows in zip(targets.T, asked.T, strict=True) if rows.any()]
+    columns = [targets[rows, t] for t in range(own.shape[1]) if (rows := own[:, t].any(axis=1)).any()]
     return [round(float(1 - np.bincount(column).max() / len(column)), 6) for column in columns]
 
 
