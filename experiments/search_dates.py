@@ -10,7 +10,7 @@ Time      7 minutes on 2 cores for the search, 2 for the chosen one
 
 from seqgen import presets
 from seqgen.config import RunConfig
-from seqgen.sweep import Sweep, product
+from seqgen.sweep import Sweep, chain, product
 
 SEEDS = range(100, 103)
 
@@ -21,7 +21,13 @@ def base() -> RunConfig:
 
 
 def variants() -> Sweep:
-    """Fewer and more epochs, and a question that is not reversed."""
+    """Fewer and more epochs, a higher rate, a question that is not reversed; then dropout and smaller batches."""
     epochs: Sweep = {f"{n}-epochs": {"epochs": n} for n in (2, 3, 4, 6)}
     rates: Sweep = {"": {}, "rate-4e-3": {"lr": 4e-3}}
-    return product(epochs, rates, {"": {}, "as-it-is": {"reverse": False}})
+    longer: Sweep = {f"{n}-epochs": {"epochs": n} for n in (6, 10)}
+    steadier: Sweep = {"dropout": {"dropout": 0.05}, "batch-64": {"batch": 64}}
+    return chain(
+        product(epochs, rates, {"": {}, "as-it-is": {"reverse": False}}),
+        {"10-epochs": {"epochs": 10}},
+        product(longer, steadier),
+    )
