@@ -1,6 +1,7 @@
 """Where trained models fail: those of both sweeps, and the best recipe for sums.
 
-Claim     sums fail where a carry runs far, in the places that it reaches; dates fail in one format more than in others
+Claim     reverse + peeky fails on short operands, which training hardly shows, and where carries reach from end to end; the
+          baseline in the last places; attention on dates, not reversed, in no format more than in others
 Source    none: the book looks at no error
 Command   seqgen sweep experiments.addition, experiments.dates and best-addition (see search_addition), then
           python -m experiments.report errors

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.records import FOLDER, exists, load
-from experiments.tables import CELLS, CLASSES, DATES, PUBLISHED, READERS, called
+from experiments.tables import CLASSES, DATES, PUBLISHED, READERS, called
 from seqgen import viz
 from seqgen.fit import save
 from seqgen.statistics import Interval, over_seeds
@@ -26,10 +26,14 @@ def curves(name: str, cells: Sequence[str]) -> dict[str, np.ndarray]:
     }
 
 
+DIRECTIONS = {"question as it is": "", "question reversed": "-reverse"}
+"""A panel's title -> how the names of its cells end."""
+
+
 def addition() -> Figure:
     """Figures 7-22, 7-24 and 7-28 with seeds: as it is, and reversed."""
     panels = []
-    for title, end in (("question as it is", ""), ("question reversed", "-reverse")):
+    for title, end in DIRECTIONS.items():
         cells = [reader + end for reader in READERS]
         known = {cell: PUBLISHED[cell] for cell in cells if cell in PUBLISHED}
         marks = [viz.Published(called(cell), 25, value) for cell, (own, others) in known.items() for value in (own, *others)]
@@ -61,12 +65,12 @@ def alignment() -> Figure:
 def length() -> Figure:
     """Exact match by length, up to the training's and beyond."""
     cells = load("length")["by_digits"]
-    lines = {
-        called(cell): np.array([[100 * right / rows for right, rows in seed.values()] for seed in cells[cell].values()])
-        for cell in CELLS
-    }
-    panel = viz.Panel("addition with masks, trained on 1 to 3 digits", lines)
-    return viz.curves_figure([panel], xlabel="digits of the longer operand")
+    panels = []
+    for title, end in DIRECTIONS.items():
+        counts = {reader + end: np.array([list(seed.values()) for seed in cells[reader + end].values()]) for reader in READERS}
+        lines = {called(cell): 100 * right_of[..., 0] / right_of[..., 1] for cell, right_of in counts.items()}
+        panels.append(viz.Panel(f"1 to 3 digits trained, {title}", lines))
+    return viz.curves_figure(panels, xlabel="digits of the longer operand")
 
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[], Figure]]] = {

@@ -121,6 +121,16 @@ def differences(name: str) -> str:
     return table(["difference in exact match", "points (95 % interval)", "p", "seeds"], rows)
 
 
+def masked_table() -> str:
+    """All eight cells with blanks, as the book has them, and with masks."""
+    blanks, masks, rows = on_test("addition"), on_test("length"), []
+    for cell in CELLS:
+        both = {"masks": masks[cell], "blanks": blanks[cell]}
+        means = [interval(values.values()) for values in (blanks[cell], masks[cell])]
+        rows.append([called(cell), *means, *difference("", both, "masks", "blanks")[1:]])
+    return table(["addition, 25 epochs", "blanks, %", "masks, %", "masks to blanks, shared seeds", "p", "seeds"], rows)
+
+
 DATES = ("baseline-reverse", "peeky-reverse", "attention-reverse", "attention")
 
 
@@ -263,6 +273,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "grid": grid_table,
     "addition": addition_table,
     "addition differences": lambda: differences("addition"),
+    "masked": masked_table,
     "masked differences": lambda: differences("length"),
     "dates": dates_table,
     "alignment": alignment_table,
@@ -275,7 +286,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors in addition": lambda: errors_table("addition, peeky-reverse"),
     "errors of the baseline": lambda: errors_table("addition, baseline"),
     "errors of the recipe": lambda: errors_table("best-addition, batch-32-dropout-h+c"),
-    "errors in dates": lambda: errors_table("dates, baseline-reverse"),
+    "errors in dates": lambda: errors_table("dates, attention"),
     "search addition": lambda: search_table("search_addition", "best-addition"),
     "search dates": lambda: search_table("search_dates", "best-dates"),
 }
