@@ -6,7 +6,7 @@ Claim     reversed, trained attention is on the right digit of most days and num
 Source    Deep Learning from Scratch 2, figure 8-27, which shows maps of a few dates
 Command   seqgen sweep experiments.dates, experiments.alignment and best-dates (see search_dates), then
           python -m experiments.report alignment
-Expected  reversed, hit@1 above 0.95 on day and numeric month; on year and month words it depends on the seed; half without
+Expected  the book's, reversed: hit@1 above 0.95 on day and numeric month; else it depends on the seed; half without reverse
 Time      20 minutes for the sweep, 7 to score 20 runs, on 2 cores
 """
 

@@ -1,9 +1,9 @@
 """The book's figure 8-27 for held-out dates in every format, the generator's own alignment drawn over each map.
 
-Claim     attention is a readable alignment, for days that training never saw
+Claim     attention can be read as an alignment in large part, for days that training never saw
 Source    Deep Learning from Scratch 2, figure 8-27
 Command   seqgen sweep experiments.dates, then python -m experiments.attention_maps
-Expected  bright cells inside the frames, but for the separators and for zeros that the question leaves out
+Expected  most bright cells inside the frames, but for separators and for zeros that the question leaves out
 Time      half a minute
 """
 

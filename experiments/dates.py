@@ -1,6 +1,6 @@
 """Baseline, peeky and attention on dates, and whether attention needs the reversed question.
 
-Claim     attention solves date conversion where a fixed vector does not, or later; it does not need the reversal
+Claim     attention and peeky solve date conversion where the baseline does not; attention does not need the reversal
 Source    Deep Learning from Scratch 2, figure 8-26
 Command   seqgen sweep experiments.dates --seeds 0:5                           (no test day stands in the training set)
           seqgen sweep experiments.dates --seeds 0:5 --split book --data FILE --name dates-book

@@ -1,7 +1,7 @@
 """Where trained models fail: those of both sweeps, and the best recipe for sums.
 
-Claim     reverse + peeky fails on short operands, which training hardly shows, and where carries reach from end to end; the
-          baseline in the last places; attention on dates, not reversed, in no format more than in others
+Claim     reverse + peeky fails most often on short operands, which training hardly shows; the baseline in the last places; on
+          dates attention, not reversed, in the last months of the year
 Source    none: the book looks at no error
 Command   seqgen sweep experiments.addition, experiments.dates and best-addition (see search_addition), then
           python -m experiments.report errors

@@ -1,9 +1,9 @@
 """Dates in a format that training never showed.
 
-Claim     a model that reads three ways of writing a date does not read the fourth
+Claim     a model that reads three ways of writing a date reads the fourth only as far as it is a part of another
 Source    none: the book has every format in training
 Command   seqgen sweep experiments.formats, then python -m experiments.report formats
-Expected  near 100 % on the formats of training; near 0 for the held-out one, more where another format is like it
+Expected  near 100 % on the formats of training; of the held-out one near 0, but for what is a shorter way of writing another
 Time      10 minutes on 2 cores: 20 runs of four epochs
 """
 

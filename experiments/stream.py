@@ -1,10 +1,12 @@
 """The book's models from the book's own random numbers: what one draw of the table in experiments/book.py is worth.
 
 Claim     the book's load_data seeds NumPy with 1984, and its models and batches go on drawing from there: whoever runs its
-          scripts as they stand repeats one draw, whatever seed they set before. From those numbers seqgen ends where
-          they end; over seeds of its own, addition without reverse + peeky ends in widely different places
+          scripts as they stand repeats one draw, whatever seed they set before. From those numbers seqgen takes
+          the book's steps until roundings part them; over seeds of its own, addition without reverse + peeky ends in widely
+          different places
 Command   python -m experiments.stream FOLDER          (FOLDER holds addition.txt and date.txt)
-Expected  exact match after 25 epochs of addition near the book's code's, 10, 43, 79, 98 %; dates: 100 % by epoch 10
+Expected  exact match after 25 epochs of addition of 7, 54, 81 and 98 %, where the book's code ends at 10, 43, 79 and 98 %;
+          dates: 100 % by epoch 10
 Time      about 8 minutes on 2 cores
 """
 
