@@ -21,6 +21,7 @@ from experiments import dates
 from experiments.records import members, origin, unbroken
 from seqgen import alignment, presets
 from seqgen.config import RunConfig
+from seqgen.errors import SeqgenError
 from seqgen.runs import Run
 from seqgen.sweep import Sweep
 
@@ -115,7 +116,8 @@ def collect(runs: Path) -> dict[str, Any]:
     """All models, all seeds."""
     models: dict[str, Any] = {}
     for name, (sweep, variant) in MODELS.items():
-        found = unbroken(members(runs / sweep))[variant]
+        if not (found := unbroken(members(runs / sweep)).get(variant)):
+            raise SeqgenError(f"{runs / sweep} has no {variant} that did not break off")
         seeds = {seed: measured(run) for seed, run in found.items()}
         models[name] = {"seeds": seeds, "controls": controls(next(iter(found.values())))}
     made = origin(*(runs / sweep for sweep in dict.fromkeys(sweep for sweep, _ in MODELS.values())))

@@ -57,12 +57,12 @@ def tables(run: Run) -> dict[str, Table]:
     """The tables of a run's task."""
     task = run.dataset.task
 
-    def format_(pair: Pair, guess: str) -> str:
+    def format_of(pair: Pair, guess: str) -> str:
         return task.format(pair[0])
 
     if task.name == "addition":
-        return {"longest carry chain": carry_chain, "wrong places": places, "operands' digits": format_}
-    return {"format": format_, "month": month, "century": century}
+        return {"longest carry chain": carry_chain, "wrong places": places, "operands' digits": format_of}
+    return {"format": format_of, "month": month, "century": century}
 
 
 def measured(run: Run) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from experiments import addition
 from experiments.markdown import interval, percent, table
-from experiments.records import exists, load
+from experiments.records import load
 from experiments.speed_tables import decoding_table, grid_table, speed_table
 from seqgen import presets
 from seqgen.statistics import over_seeds, paired, wilson
@@ -98,18 +98,18 @@ def addition_table() -> str:
     return table(["addition, 25 epochs", "exact match, %", "lowest to highest", "seeds", "book's code (readers)"], rows)
 
 
-def difference(name: str, cells: dict[str, dict[str, float]], more: str, less: str) -> list[str]:
-    """A row: the difference in points of two cells over the seeds that both have, and its p."""
+def difference(cells: dict[str, dict[str, float]], more: str, less: str) -> list[str]:
+    """The end of a row: the difference in points of two cells over the seeds that both have, and its p."""
     seeds = [seed for seed in cells[more] if seed in cells[less]]
     found = paired([cells[more][seed] for seed in seeds], [cells[less][seed] for seed in seeds])
     mean, low, high = found.difference
-    return [name, f"{mean:+.2f} ({low:+.2f} to {high:+.2f})", f"{found.p:.3f}", f"{len(seeds)}"]
+    return [f"{mean:+.2f} ({low:+.2f} to {high:+.2f})", f"{found.p:.3f}", f"{len(seeds)}"]
 
 
 def differences(name: str) -> str:
     """What each improvement adds to sums, paired by seed."""
     cells = on_test(name)
-    rows = [difference(f"reverse, to {called(reader)}", cells, f"{reader}-reverse", reader) for reader in READERS]
+    rows = [[f"reverse, to {called(reader)}", *difference(cells, f"{reader}-reverse", reader)] for reader in READERS]
     for improvement, more, less in (
         ("peeky, without reverse", "peeky", "baseline"),
         ("peeky, with reverse", "peeky-reverse", "baseline-reverse"),
@@ -117,7 +117,7 @@ def differences(name: str) -> str:
         ("attention, with reverse", "attention-reverse", "baseline-reverse"),
         ("attention, with both", "peeky-attention-reverse", "peeky-reverse"),
     ):
-        rows.append(difference(improvement, cells, more, less))
+        rows.append([improvement, *difference(cells, more, less)])
     return table(["difference in exact match", "points (95 % interval)", "p", "seeds"], rows)
 
 
@@ -127,7 +127,7 @@ def masked_table() -> str:
     for cell in CELLS:
         both = {"masks": masks[cell], "blanks": blanks[cell]}
         means = [interval(values.values()) for values in (blanks[cell], masks[cell])]
-        rows.append([called(cell), *means, *difference("", both, "masks", "blanks")[1:]])
+        rows.append([called(cell), *means, *difference(both, "masks", "blanks")])
     return table(["addition, 25 epochs", "blanks, %", "masks, %", "masks to blanks, shared seeds", "p", "seeds"], rows)
 
 
@@ -140,9 +140,8 @@ def at_epoch(name: str, cell: str, epoch: int) -> str:
 
 
 def dates_table() -> str:
-    """Both splits side by side; the book's where its file was at hand."""
-    splits = {split: name for split, name in {"leak-free": "dates", "book's": "dates-book"}.items() if exists(name)}
-    rows = []
+    """Both splits side by side."""
+    splits, rows = {"leak-free": "dates", "book's": "dates-book"}, []
     for cell in DATES:
         epochs = [at_epoch(name, cell, epoch) for epoch in (3, 5) for name in splits.values()]
         rows.append([called(cell), *epochs, *(interval(on_test(name)[cell].values()) for name in splits.values())])

@@ -202,6 +202,9 @@ def test_a_record_of_another_sweep_is_refused(small, tmp_path, monkeypatch):
         patch.setattr(formats, "base", lambda: base)
         with pytest.raises(SeqgenError, match=r"without-short-1 is no member of experiments.formats: its hyper.lr is 0.008"):
             records.members(folder)
+    monkeypatch.setattr(alignment, "MODELS", {"ours": ("formats", "6-epochs")})
+    with pytest.raises(SeqgenError, match=r"formats has no 6-epochs that did not break off"):
+        alignment.collect(tmp_path)
     versions = folder / "without-full-1" / "versions.json"
     versions.write_text(versions.read_text().replace('"cores": ', '"cores": 9'))
     with pytest.raises(SeqgenError, match=r"without-full-1 was made with other versions than .*without-short-1"):
@@ -215,10 +218,9 @@ def test_a_record_of_another_sweep_is_refused(small, tmp_path, monkeypatch):
 def test_a_search_says_nothing_of_the_test_set():
     """Fails when a search's record has the scores on which nothing may be chosen."""
     for name in ("search_addition", "search_dates"):
-        if records.exists(name):
-            runs = [run for seeds in records.load(name)["cells"].values() for run in seeds.values()]
-            assert not any("test" in run for run in runs)
-            assert {run["split"] for run in runs if "split" in run} == {"validation"}
+        runs = [run for seeds in records.load(name)["cells"].values() for run in seeds.values()]
+        assert not any("test" in run for run in runs)
+        assert {run["split"] for run in runs if "split" in run} == {"validation"}
 
 
 def test_results_name_their_machine():
