@@ -1,5 +1,7 @@
 """results/speed.json and results/grid.json as Markdown tables."""
 
+from statistics import median
+
 from experiments.markdown import spread, table
 from experiments.records import load
 
@@ -44,12 +46,25 @@ def decoding_table() -> str:
 
 
 def grid_table() -> str:
-    """Many runs in one program."""
+    """Eight runs in one program, in turns."""
     newest, records = versions_of("grid")
     rows = []
     for i, row in enumerate(records[newest]["rows"]):
-        numbers = f"{row['model_steps_per_s']:.0f}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
-        ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
-        rows.append([f"{row['task']}, {row['model']}", f"{row['members']}, {row['layout']}", *numbers, *ratios])
-    header = ["", "members", "model-steps a second", "of the product limit", "over our own alone"]
+        if (row["members"], row["layout"]) == (8, "map"):
+            numbers = f"{row['model_steps_per_s']:.0f}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
+            ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
+            rows.append([f"{row['task']}, {row['model']}", *numbers, *ratios])
+    header = ["8 runs as one program", "model-steps a second", "of the product limit", "over our own, one after another"]
     return table([*header, *(f"over PyTorch's, jax {version}" for version in records)], rows)
+
+
+def grids_table() -> str:
+    """Over PyTorch's and over our own one after another, by the number of runs."""
+    newest, records = versions_of("grid")
+    columns = dict.fromkeys(f"{row['members']}, {row['layout']}" for row in records[newest]["rows"])
+    rows: dict[str, list[str]] = {}
+    for version, record in records.items():
+        for row in record["rows"]:
+            said = f"{median(row['ratios']):.2f} / {row['ratio_alone']:.2f}"
+            rows.setdefault(f"{row['task']}, {row['model']}, jax {version}", []).append(said)
+    return table(["over PyTorch's / over our own", *columns], ([name, *cells] for name, cells in rows.items()))

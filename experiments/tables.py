@@ -5,7 +5,7 @@ from collections.abc import Callable
 from experiments import addition
 from experiments.markdown import interval, percent, table
 from experiments.records import load
-from experiments.speed_tables import decoding_table, grid_table, speed_table
+from experiments.speed_tables import decoding_table, grid_table, grids_table, speed_table
 from seqgen import presets
 from seqgen.statistics import over_seeds, paired, wilson
 
@@ -270,6 +270,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed_table,
     "decoding": decoding_table,
     "grid": grid_table,
+    "grids": grids_table,
     "addition": addition_table,
     "addition differences": lambda: differences("addition"),
     "masked": masked_table,
