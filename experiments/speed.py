@@ -7,7 +7,7 @@ Method    in one process, after a warm-up, the two take turns; a ratio is the me
           median over three processes, since memory lies otherwise in each. Same mathematics, shapes and batch: nn.LSTM,
           Adam(fused=True), clip_grad_norm_ on PyTorch's side; bfloat16 beside its autocast. The limit is the matrix
           products' operations over the rate of one large product, which takes its turns too.
-Time      about 15 minutes on 2 quiet cores, with --grid 25
+Time      about 15 minutes on 2 quiet cores, with --grid 43
 """
 
 import itertools

@@ -51,7 +51,7 @@ def grid_table() -> str:
     rows = []
     for i, row in enumerate(records[newest]["rows"]):
         if (row["members"], row["layout"]) == (8, "map"):
-            numbers = f"{row['model_steps_per_s']:.0f}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
+            numbers = f"{row['model_steps_per_s']:.3g}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
             ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
             rows.append([f"{row['task']}, {row['model']}", *numbers, *ratios])
     header = ["8 runs as one program", "model-steps a second", "of the product limit", "over our own, one after another"]
