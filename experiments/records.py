@@ -57,11 +57,17 @@ FREE = {"seed", "model.vocabulary", "model.delimiter", "data.file", "data.sha256
 """Fields in which the runs of a sweep need not be what its experiment says."""
 
 
+def recorded(folder: Path) -> dict[str, Any]:
+    """What a sweep's folder says of it. Raises `SeqgenError` where there is none."""
+    sweep = jobs.recorded(folder)
+    if not sweep["members"]:
+        raise SeqgenError(f"{folder} holds no sweep: it has no sweep.json")
+    return sweep
+
+
 def members(folder: Path) -> Members:
     """All runs of an experiment's sweep. Raises `SeqgenError` where one is missing, not finished, or made otherwise."""
-    names, load_once = jobs.recorded(folder)["members"], cache(load_data)
-    if not names:
-        raise SeqgenError(f"{folder} holds no sweep: it has no sweep.json")
+    names, load_once = recorded(folder)["members"], cache(load_data)
     experiment = import_module(f"experiments.{OTHERS.get(folder.name, folder.name)}")
     expected = {name: flat(override(experiment.base(), changes)) for name, changes in experiment.variants().items()}
     wanted = [f"{name}-{seed}" for name in expected for seed in experiment.SEEDS if not folder.name.startswith("best-")]
@@ -112,9 +118,9 @@ def search_record(folder: Path) -> dict[str, Any]:
 def origin(*folders: Path) -> dict[str, Any]:
     """The commands that made sweeps, without the folders of their files, and the versions that all runs were made with.
 
-    Raises `SeqgenError` where they were made with different ones: their mean would be of two things.
+    Raises `SeqgenError` where there is none, or where they were made with different ones: their mean would be of two things.
     """
-    sweeps = [(folder, jobs.recorded(folder)) for folder in folders]
+    sweeps = [(folder, recorded(folder)) for folder in folders]
     made = {folder / name: folder / name / "versions.json" for folder, sweep in sweeps for name in sweep["members"]}
     versions = {path: json.loads(file.read_text()) for path, file in made.items()}
     first, one = next(iter(versions.items()))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.report import PAGES, filled
+from experiments.report import COLLECTORS, PAGES, collect, filled
 from seqgen.statistics import over_seeds, paired, wilson
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +17,14 @@ def test_tables_are_generated(page):
     """Fails when a result was committed without `make figures`, or a number in a table was written by hand."""
     text = (ROOT / page).read_text(encoding="utf-8")
     assert filled(text) == text
+
+
+def test_figures_without_runs(tmp_path, capsys):
+    """Every result is left as it is, in a line that says why: catches a collector that asks nothing of a folder."""
+    collect(COLLECTORS, tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(": left as it is, since ")[0] for line in said] == list(COLLECTORS)
+    assert all("holds no sweep" in line for line in said)
 
 
 def test_interval_over_seeds_is_students():
