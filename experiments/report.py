@@ -63,7 +63,8 @@ def main(names: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(COLLECT
 
     """
     if unknown := [name for name in names if name not in COLLECTORS]:
-        sys.exit(f"no result {unknown[0]!r}; there are {', '.join(COLLECTORS)}")
+        print(f"no result {unknown[0]!r}; there are {', '.join(COLLECTORS)}", file=sys.stderr)
+        sys.exit(2)
     collect(names, runs)
     for path in PAGES:
         write(path, filled(path.read_text(encoding="utf-8")))
