@@ -27,7 +27,7 @@ def book_files() -> Path:
     folder = Path(os.environ.get("SEQGEN_BOOK_DATA", Path(__file__).parents[2] / "shared" / "data" / "book"))
     if not folder.is_dir():
         reason = f"the book's files are not in {folder} (SEQGEN_BOOK_DATA says where they are)"
-        pytest.skip(reason)  # they are the book's, so that a clone alone cannot have them
+        pytest.skip(reason)  # why a skip: the files are the book's, not ours to commit, so a clone alone cannot have them
     return folder
 
 
