@@ -12,7 +12,8 @@ import tyro
 from experiments.records import FOLDER, RUNS
 from seqgen import viz
 from seqgen.errors import SeqgenError
-from seqgen.fit import maps, save
+from seqgen.fit.common import save
+from seqgen.fit.seq2seq import maps
 from seqgen.runs import Run, open_run
 
 

@@ -19,7 +19,7 @@ import tyro
 from experiments.records import FOLDER, provenance, save
 from seqgen import viz
 from seqgen.evaluation import Scores
-from seqgen.fit import maps
+from seqgen.fit.seq2seq import maps
 from seqgen.runs import Run, open_run
 
 RUNS = Path("runs/default")

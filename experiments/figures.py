@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from experiments.records import FOLDER, load
 from experiments.tables import CLASSES, DATES, PUBLISHED, READERS, called
 from seqgen import viz
-from seqgen.fit import save
+from seqgen.fit.common import save
 from seqgen.statistics import Interval, over_seeds
 
 PUBLISHED_DATES = [

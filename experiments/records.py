@@ -15,7 +15,7 @@ from seqgen.errors import SeqgenError
 from seqgen.files import write
 from seqgen.fit import tested
 from seqgen.groups import Planned
-from seqgen.runs import Run, is_run
+from seqgen.runs import Run, Seq2seqRun, is_run
 from seqgen.sweep import override
 from seqgen.tasks.dataset import load as load_data
 from seqgen.training import log
@@ -76,7 +76,7 @@ def members(folder: Path) -> Members:
     found: Members = {}
     for path in (folder / name for name in names):
         variant, _, seed = path.name.rpartition("-")
-        run = Run(path)
+        run = Seq2seqRun(path)
         if is_run(path):
             run.dataset = load_once(run.config.data)
         if not is_run(path) or not jobs.finished(Planned(path, run.config, run.dataset)):

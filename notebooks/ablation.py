@@ -44,10 +44,10 @@ print((folder / "baseline-reverse-0" / "samples" / "test.txt").read_text())
 import numpy as np
 
 from seqgen import viz
-from seqgen.runs import Run
+from seqgen.runs import Seq2seqRun
 from seqgen.training import log
 
-cells = {name: [Run(folder / f"{name}-{seed}") for seed in range(4)] for name in ("baseline", "baseline-reverse")}
+cells = {name: [Seq2seqRun(folder / f"{name}-{seed}") for seed in range(4)] for name in ("baseline", "baseline-reverse")}
 curves = {
     name: 100 * np.array([[e["exact_match"] for e in log.epochs(run.path)] for run in runs]) for name, runs in cells.items()
 }

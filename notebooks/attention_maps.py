@@ -17,7 +17,7 @@
 # %%
 from seqgen import presets, viz
 from seqgen.cli.terminal import run_to_end
-from seqgen.fit import maps
+from seqgen.fit.seq2seq import maps
 from seqgen.runs import create, is_run, locate, open_run
 from seqgen.sweep import override
 

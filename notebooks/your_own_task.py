@@ -53,7 +53,7 @@ TASKS["backwards"] = Backwards
 from seqgen import presets, viz
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig, Training
-from seqgen.fit import maps
+from seqgen.fit.seq2seq import maps
 from seqgen.runs import create, is_run, locate, open_run
 from seqgen.tasks.dataset import Data
 from seqgen.training.state import HyperConfig

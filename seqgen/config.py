@@ -11,11 +11,14 @@ from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.models import seq2seq
+from seqgen.models import MODELS, language_model, seq2seq
 from seqgen.tasks import TASKS
+from seqgen.tasks.corpus import LANGUAGES, Drawn
 from seqgen.tasks.dataset import Data
+from seqgen.tasks.language import Language
 from seqgen.tasks.task import Task
-from seqgen.training.state import HyperConfig, ScheduleName
+from seqgen.tasks.text import Text
+from seqgen.training.state import HyperConfig, OptimizerName, ScheduleName
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Training:
         warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
         select: the epoch that is tested and predicts: the last, or the best one on the validation split.
         devices: a batch is split over so many devices; of a CPU, they are its cores.
+        optimizer: Adam, or plain gradient descent.
+        plateau: the rate is divided by it after an epoch that was not the best one on the validation split.
+        accumulate: a batch's gradient is taken in so many turns, in the memory of one.
+        window: tokens that each lane of a language model reads a step, and through which gradients flow back.
+        remat: of a window so many tokens keep their activations; the others' are computed again in the backward pass.
 
     """
 
@@ -40,13 +48,24 @@ class Training:
     warmup: float = 0.0
     select: Literal["last", "best"] = "last"
     devices: int = 1
+    optimizer: OptimizerName = "adam"
+    plateau: float | None = None
+    accumulate: int = 1
+    window: int = 35
+    remat: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("epochs", self.epochs), ("batch", self.batch), ("steps", self.steps), ("devices", self.devices)):
+        for name in ("epochs", "batch", "steps", "devices", "accumulate", "window", "remat"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
-        if self.batch % self.devices:
-            raise ValueError(f"a batch of {self.batch} cannot be split evenly over {self.devices} devices")
+        if self.batch % (self.devices * self.accumulate):
+            turns = f" in {self.accumulate} turns" if self.accumulate > 1 else ""
+            raise ValueError(f"a batch of {self.batch} cannot be split evenly over {self.devices} devices{turns}")
+        if self.remat is not None and self.window % self.remat:
+            raise ValueError(f"a window of {self.window} cannot be split evenly into parts of {self.remat}")
+        if self.plateau is not None and not self.plateau >= 1:
+            raise ValueError(f"plateau divides the rate: it must be 1 or more, not {self.plateau}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a fraction of all steps, at least 0 and below 1, not {self.warmup}")
 
@@ -59,8 +78,8 @@ class Training:
 class RunConfig:
     """Task x model x training: all that it takes to make a run again."""
 
-    data: Data
-    model: seq2seq.Config
+    data: Data | Text | Drawn
+    model: seq2seq.Config | language_model.Config
     training: Training = field(default_factory=Training)
     hyper: HyperConfig = field(default_factory=HyperConfig)
     seed: int = 0
@@ -68,28 +87,49 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed must be at least 0 and below 2**32, not {self.seed}")
+        if isinstance(self.data, Data) != isinstance(self.model, seq2seq.Config):
+            raise UsageError(f"a {KINDS[type(self.model)]} model cannot be trained on {KINDS[type(self.data)]}")
+
+
+KINDS: dict[type, str] = {
+    Data: "pairs",
+    Text: "text",
+    Drawn: "language",
+    seq2seq.Config: "seq2seq",
+    language_model.Config: "language_model",
+}
+"""How config.json tells what stands in one place from another; what has no kind is pairs or seq2seq."""
 
 
 def _converter() -> cattrs.Converter:
-    """JSON and back: unknown keys and other types are refused, the task carries its name, by which `TASKS` has it."""
+    """JSON and back: unknown keys and other types are refused; what may be one of several classes carries its name."""
     converter = make_converter(forbid_extra_keys=True)
     for kind in (bool, int, float, str):
         converter.register_structure_hook(kind, _exactly)
-
-    def named(task: Task) -> dict[str, Any]:
-        return {**converter.unstructure(task, type(task)), "name": task.name}
-
-    def by_name(content: Any, kind: type) -> Task:
-        fields = dict(content)
-        name = fields.pop("name", None)
-        if name not in TASKS:
-            raise ValueError(f"no task {name!r}; there are {', '.join(TASKS)}")
-        task: Any = converter.structure(fields, TASKS[name])
-        return task
-
-    converter.register_unstructure_hook_func(lambda kind: kind is Task, named)
-    converter.register_structure_hook_func(lambda kind: kind is Task, by_name)
+    _tagged(converter, Task, "name", TASKS, None)
+    _tagged(converter, Language, "name", LANGUAGES, None)
+    _tagged(converter, Data | Text | Drawn, "kind", {KINDS[kind]: kind for kind in (Data, Text, Drawn)}, Data)
+    _tagged(converter, seq2seq.Config | language_model.Config, "kind", {KINDS[m]: m for m in MODELS}, seq2seq.Config)
     return converter
+
+
+def _tagged(converter: cattrs.Converter, union: Any, tag: str, classes: dict[str, type], untagged: type | None) -> None:
+    """What is declared as `union` is one of `classes`, by its tag; the `untagged` one needs none."""
+    names = {kind: name for name, kind in classes.items()}
+
+    def write(value: Any) -> dict[str, Any]:
+        content = converter.unstructure(value, type(value))
+        return content if type(value) is untagged else {**content, tag: names[type(value)]}
+
+    def read(content: Any, _: type) -> Any:
+        fields = dict(content)
+        name = fields.pop(tag, untagged and names[untagged])
+        if name not in classes:
+            raise ValueError(f"no {tag} {name!r}; there are {', '.join(classes)}")
+        return converter.structure(fields, classes[name])
+
+    converter.register_unstructure_hook_func(lambda kind: kind == union, write)
+    converter.register_structure_hook_func(lambda kind: kind == union, read)
 
 
 def _exactly(value: Any, kind: type) -> Any:

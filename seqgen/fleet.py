@@ -14,10 +14,11 @@ import numpy as np
 from seqgen import evaluation
 from seqgen.errors import SeqgenError
 from seqgen.files import alone, write
-from seqgen.fit import samples, scored, tested
+from seqgen.fit import tested
+from seqgen.fit.seq2seq import samples, scored
 from seqgen.groups import Group, Planned, Program, fresh_totals
 from seqgen.jobs import Job, forget, record, stacked_at, steps_left, still_to_do, summary
-from seqgen.runs import Run, furnish, is_run
+from seqgen.runs import Run, Seq2seqRun, furnish, is_run
 from seqgen.tasks.dataset import Data
 from seqgen.training import checkpoint, grid, log
 from seqgen.training.chunk import NEVER, Totals
@@ -46,7 +47,7 @@ def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, ca
     kept = stacked_at(folder, members)
     if not (kept / "members.json").exists() or not all(is_run(member.path) for member in members):
         forget(kept)  # what a kill left of its removal; a member whose directory is gone begins anew, and so do its neighbours
-    runs = [Run(member.path) if is_run(member.path) else furnish(*member) for member in members]
+    runs = [Seq2seqRun(member.path) if is_run(member.path) else furnish(*member) for member in members]
     for run, member in zip(runs, members, strict=True):
         run.dataset = member.dataset
     if changes := [f"{run.path}: {change}" for run in runs for change in run.changes()]:
@@ -154,7 +155,7 @@ class Fleet:
             at = int(mine.broken) if finite[i] and np.isfinite(score.loss) else min(int(mine.broken), self.step)
             stopped[i] = at
             if at == NEVER:
-                log.append(run.path, training_event(self.step, self.group.source.steps, mine, rate))
+                log.append(run.path, training_event(self.step, self.group.source.steps, mine, rate, "examples"))
                 log.append(run.path, scored(split, self.step, self.step / self.group.source.steps, score))
             elif log.broken(run.path) is None:
                 log.append(run.path, {"event": "broken", "step": at})

@@ -19,7 +19,7 @@ from seqgen.errors import UsageError
 from seqgen.files import write
 from seqgen.fit import WATCHED, tested
 from seqgen.groups import Group, Planned, Program, compile_fitting, grouped
-from seqgen.runs import Run, is_run, parameters
+from seqgen.runs import Run, Seq2seqRun, is_run, parameters
 from seqgen.tasks.dataset import Data, Dataset, load
 from seqgen.training import checkpoint, grid, log
 from seqgen.training.grid import LayoutName
@@ -80,7 +80,7 @@ def made(member: Planned) -> bool:
 
 def finished(member: Planned) -> bool:
     """Whether a member has its last weights and its test, or has broken off for good."""
-    run, steps = Run(member.path), Group([member]).steps
+    run, steps = Seq2seqRun(member.path), Group([member]).steps
     return log.broken(run.path) is not None or (
         checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None
     )

@@ -1,11 +1,15 @@
-"""Named pairs of task and model with sensible defaults: the only library file where a task meets a model."""
+"""Named pairs of data and model with sensible defaults: the only library file where a task meets a model."""
+
+from dataclasses import replace
 
 from seqgen.config import RunConfig, Training
-from seqgen.models import decoders, encoders, seq2seq
+from seqgen.models import decoders, encoders, language_model, seq2seq
 from seqgen.nn.init import SchemeName
 from seqgen.sweep import Sweep
 from seqgen.tasks import TASKS
+from seqgen.tasks.corpus import LANGUAGES, Drawn
 from seqgen.tasks.dataset import Data
+from seqgen.tasks.text import Text
 from seqgen.training.state import HyperConfig
 
 READERS: dict[str, tuple[tuple, tuple]] = {
@@ -49,3 +53,36 @@ def book(task: str, variant: str, file: str, *, reverse: bool) -> RunConfig:
     hidden, epochs = {"addition": (128, 25), "dates": (256, 10)}[task]
     data = Data(TASKS[task](), layout="book", reverse=reverse, file=file, split="book")
     return RunConfig(data, model(variant, embedding=16, hidden=hidden), Training(epochs=epochs), HyperConfig())
+
+
+CORPORA: dict[str, Text | Drawn] = {
+    "text": Text(),
+    "ptb": Text("data/ptb", unit="word"),
+    "shakespeare": Text("data/shakespeare", validation=0.1, test=0.0),
+    **{name: Drawn(language()) for name, language in LANGUAGES.items()},
+}
+"""What language models train on. `text` is any text; without one it is Python's help topics."""
+
+BOOK_SGD = HyperConfig(lr=20.0, clip=0.25)
+"""The book's step on Penn Treebank (§6.4.3, §6.5.4)."""
+
+LANGUAGE_MODELS: dict[str, tuple[language_model.Config, Training, HyperConfig]] = {
+    "language-model": (
+        language_model.Config(64, 256, init="modern"),
+        Training(epochs=8, batch=32, window=64, schedule="cosine", warmup=0.05),
+        HyperConfig(lr=4e-3, clip=1.0),
+    ),
+    "rnnlm": (language_model.Config(), Training(epochs=4, batch=20, window=35, optimizer="sgd"), BOOK_SGD),
+    "better-rnnlm": (
+        language_model.Config(650, 650, layers=2, tied=True),
+        Training(epochs=40, batch=20, window=35, optimizer="sgd", plateau=4.0, select="best"),
+        replace(BOOK_SGD, dropout=0.5),
+    ),
+}
+"""A language model's sizes and how it is trained: one for any text, and the book's two."""
+
+
+def language(corpus: str, model: str) -> RunConfig:
+    """The default run of a corpus and a language model."""
+    cfg, training, hyper = LANGUAGE_MODELS[model]
+    return RunConfig(CORPORA[corpus], cfg, training, hyper)

@@ -79,9 +79,12 @@ class Out(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Teacher forcing: `targets` is `inputs` one step later; `mask` marks the targets that count. NumPy's or jax's arrays."""
+    """Teacher forcing: `targets` is `inputs` one step later; `mask` marks the targets that count. NumPy's or jax's arrays.
 
-    source: Int[Any, "B S"]
+    A language model has no `source`: it reads its lanes from where its carry stands.
+    """
+
+    source: Int[Any, "B S"] | None
     length: Int[Any, " B"] | None
     inputs: Int[Any, "B T"]
     targets: Int[Any, "B T"]

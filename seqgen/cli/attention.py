@@ -8,7 +8,7 @@ import tyro
 from seqgen import viz
 from seqgen.cli.parse import call
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.fit import maps
+from seqgen.fit.seq2seq import maps
 from seqgen.runs import open_run
 
 

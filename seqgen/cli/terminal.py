@@ -68,32 +68,44 @@ class Terminal(Bar):
     """A `loop.Report`."""
 
     epoch_steps = batch = 1
-    exact = "-"
+    unit, headline = "examples", "not evaluated yet"
 
-    def begin(self, steps: int, epoch_steps: int, batch: int) -> None:
+    def begin(self, steps: int, epoch_steps: int, batch: int, unit: str) -> None:
         """How many steps there are."""
-        self.epoch_steps, self.batch = epoch_steps, batch
+        self.epoch_steps, self.batch, self.unit = epoch_steps, batch, unit
         self.total(steps)
 
     def chunk(self, step: int, totals: Totals, rate: float) -> None:
         """A chunk ended: the sums since the last line of the log, and examples a second."""
         loss = float(totals.sums["loss"]) / float(totals.sums["tokens"])
-        line = f"loss {loss:.4f} · exact match {self.exact} · {rate:,.0f} examples/s"
+        line = f"loss {loss:.4f} · {self.headline} · {rate:,.0f} {self.unit}/s"
         left = f" · {(self.steps - step) * self.batch / rate:.0f} s left" if rate else ""
         self.show(step, line, f"step {step} of {self.steps} · {line}{left}")
 
     def evaluated(self, event: Event, samples: str) -> None:
         """An evaluation ended: its scores, and samples beside the truth."""
-        self.exact = f"{event['exact_match']:.2%}"
+        self.headline, more = words(event)
         final = bool(event.get("final"))
         epoch, epochs = round(event["epoch"], 2), round(self.steps / self.epoch_steps, 2)
         head = "test" if final else f"epoch {epoch:g} of {epochs:g} · {event['split']}"
-        tokens, loss = f"token accuracy {event['token_accuracy']:.2%}", f"loss {event['loss']:.4f} nats/token"
         lines = samples.splitlines()
         shown = lines if final or event["step"] == self.steps else lines[: 1 + SHOWN]
-        self.note(f"{head} · {event['examples']:,} examples · exact match {self.exact} · {tokens} · {loss}")
+        self.note(f"{head} · {more}")
         for line in shown:
             self.note(f"    {line}")
+
+
+def words(event: Event) -> tuple[str, str]:
+    """An evaluation's headline, and all of it."""
+    loss = f"loss {event['loss']:.4f} nats/token"
+    if "perplexity" in event:
+        headline = f"perplexity {event['perplexity']:.2f}"
+        if "low" in event:
+            headline += f" ({event['low']:.2f} to {event['high']:.2f})"
+        estimate = f", estimated on {event['lanes']} lanes" if event["lanes"] > 1 else ""
+        return headline, f"{event['tokens']:,} tokens · {headline}{estimate} · {loss}"
+    headline = f"exact match {event['exact_match']:.2%}"
+    return headline, f"{event['examples']:,} examples · {headline} · token accuracy {event['token_accuracy']:.2%} · {loss}"
 
 
 class SweepTerminal(Bar):
@@ -124,10 +136,9 @@ def run_to_end(run: Run) -> None:
     prepare_devices(run.config.training.devices)
     terminal = Terminal()
     with terminal, stoppable(resuming(run.path)):
-        terminal.note(f"{run.path}: {run.config.data.task.name}, seed {run.config.seed}")
+        terminal.note(f"{run.path}: {run.config.data.name}, seed {run.config.seed}")
         if changes := run.changes():
             terminal.note(f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit")
         event = fit(run, terminal)
-        test = f"test exact match {event['exact_match']:.2%} of {event['examples']:,}"
-        terminal.note(f"{test} · figures in {run.path / 'figures'}")
+        terminal.note(f"{event['split']} {words(event)[0]} · figures in {run.path / 'figures'}")
     print(run.path)

@@ -2,9 +2,9 @@
 
 from types import ModuleType
 
-from seqgen.models import seq2seq
+from seqgen.models import language_model, seq2seq
 
-MODELS: dict[type, ModuleType] = {seq2seq.Config: seq2seq}
+MODELS: dict[type, ModuleType] = {seq2seq.Config: seq2seq, language_model.Config: language_model}
 
 
 def model_of(cfg: object) -> ModuleType:

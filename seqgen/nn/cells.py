@@ -1,15 +1,17 @@
 """Recurrent cells: parameters, carry and one step. `CELLS` is the table that configurations name."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from seqgen.nn.init import Scheme, gates
 from seqgen.nn.layers import Dtype, add_bias, product
+from seqgen.nn.recurrence import unroll
 from seqgen.types import Carry
 
 CellName = Literal["lstm", "gru", "rnn"]
@@ -135,3 +137,52 @@ def init_cell(name: CellName, scheme: Scheme, key: Key[Array, ""], inputs: int, 
         b = b.at[:hidden].set(scheme.forget_bias)
     wx = gates(scheme.matrix, k_x, (inputs, hidden), cell.gates)
     return CellParams(jnp.concatenate([wx, gates(scheme.recurrent, k_h, (hidden, hidden), cell.gates)]), b)
+
+
+def layer(
+    name: CellName,
+    params: CellParams,
+    carry: Carry,
+    xs: Float[Array, "T B D"],
+    length: Int[Array, " B"] | None = None,
+    *,
+    dtype: Dtype = "float32",
+) -> tuple[Carry, Float[Array, "T B H"]]:
+    """`unroll` of a cell, for long sequences in narrow batches: only what must wait for h stays in the loop.
+
+    The rows of x take their product for all times before it, and the rows of h their gradient after it.
+    """
+    width = xs.shape[-1]
+    z = add_bias(product(xs, w=params.w[:width], dtype=dtype), params.b)
+    loop = _loop if name == "gru" else _deferred  # a GRU's rows of h are in two products
+    return loop(name, dtype, params.w[width:], carry, z, length)
+
+
+def _loop(
+    name: CellName, dtype: Dtype, w: Float[Array, "H G"], carry: Carry, z: Float[Array, "T B G"], length: Int[Array, " B"] | None
+) -> tuple[Carry, Float[Array, "T B H"]]:
+    """What x gives to the gates is a bias of each row and time."""
+
+    def step(w: Array, carry: Carry, z: Array) -> tuple[Carry, Array]:
+        return CELLS[name].step(CellParams(w, z), carry, jnp.zeros((z.shape[0], 0)), dtype=dtype)
+
+    return unroll(step, w, carry, z, length)
+
+
+_deferred = partial(jax.custom_vjp, nondiff_argnums=(0, 1))(_loop)
+
+
+def _deferred_forward(name, dtype, w, carry, z, length):
+    (final, hs), pull = jax.vjp(lambda carry, z: _loop(name, dtype, w, carry, z, length), carry, z)
+    return (final, hs), (pull, jnp.concatenate([carry.h[None], hs[:-1]]))
+
+
+def _deferred_backward(name, dtype, kept, cotangents):
+    """∂W = Σ_t h_{t-1}ᵀ ∂z_t: padding's h is not the frozen one, but its ∂z is zero."""
+    pull, before = kept
+    dcarry, dz = pull(cotangents)
+    _, dw = jax.vjp(lambda w: product(before, w=w, dtype=dtype), jnp.zeros((before.shape[-1], dz.shape[-1])))
+    return *dw(dz), dcarry, dz, None
+
+
+_deferred.defvjp(_deferred_forward, _deferred_backward)

@@ -76,6 +76,12 @@ def linear(params: Linear, x: Float[Array, "*N D"], *, dtype: Dtype = "float32")
     return add_bias(product(x, w=params.w, dtype=dtype), params.b)
 
 
+def wide_linear(params: Linear, x: Float[Array, "*N D"], *, dtype: Dtype = "float32") -> Float[Array, "*N G"]:
+    """`linear` for thousands of outputs: b is one more row of W, since to add it, and to sum its gradient, goes over all y."""
+    ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
+    return product(x, ones, w=jnp.concatenate([params.w, params.b[None]]), dtype=dtype)
+
+
 def init_embedding(scheme: Scheme, key: Key[Array, ""], vocabulary: int, width: int) -> Float[Array, "V D"]:
     """A table [V, D] from the scheme's embedding distribution."""
     return scheme.embedding(key, (vocabulary, width))
@@ -86,9 +92,13 @@ def embed(table: Float[Array, "V D"], tokens: Int[Array, "*N"]) -> Float[Array, 
     return jnp.take(table, tokens, axis=0, mode="clip")
 
 
-def dropout(x: Float[Array, "*N"], noise: Noise | None, stream: int) -> Float[Array, "*N"]:
-    """Inverted dropout (Srivastava et al. 2014, §4); `stream` tells the places of one model apart. None: the identity."""
+def dropout(x: Float[Array, "*N"], noise: Noise | None, stream: int, *, lock: bool = False) -> Float[Array, "*N"]:
+    """Inverted dropout (Srivastava et al. 2014, §4); `stream` tells the places of one model apart. None: the identity.
+
+    With `lock` all along the first axis, time, lose the same (Gal & Ghahramani 2016, §3).
+    """
     if noise is None:
         return x
-    keep = jax.random.bernoulli(jax.random.fold_in(noise.key, stream), 1 - noise.rate, x.shape)
-    return jnp.where(keep, x / (1 - noise.rate), 0.0)
+    shape = (1, *x.shape[1:]) if lock else x.shape
+    keep = jax.random.bernoulli(jax.random.fold_in(noise.key, stream), 1 - noise.rate, shape)
+    return jnp.where(jnp.broadcast_to(keep, x.shape), x / (1 - noise.rate), 0.0)

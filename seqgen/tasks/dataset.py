@@ -42,6 +42,10 @@ class Data:
                 f"validation rows, 0 or more, are cut from the book's split alone: {self.validation}, {self.split}"
             )
 
+    @property
+    def name(self) -> str:
+        return self.task.name
+
 
 class Dataset(NamedTuple):
     task: Task

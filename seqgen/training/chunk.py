@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from seqgen.training.objective import value_and_gradients
 from seqgen.training.state import TrainState, streams
 from seqgen.types import Member, Noise, Tree
 
@@ -38,19 +39,22 @@ def run_chunk(
     totals: Totals,
     items: Tree,
     span: Int[Array, "2"],
+    *,
+    parts: int = 1,
 ) -> tuple[TrainState, Totals]:
     """The training steps `items[first:last]` with `span` = (first, last).
 
-    The number of steps is traced, so chunks of every length are one program: a loop can fit them to the clock.
+    The number of steps is traced, so chunks of every length are one program: a loop can fit them to the clock. A batch's
+    gradient is taken in `parts` turns.
     """
-    keys, transform = streams(member.key), optimizer(member.hyper)
+    keys, transform, gradients = streams(member.key), optimizer(member.hyper), value_and_gradients(loss, parts)
 
     def body(i: Int[Array, ""], loop: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
         state, totals = loop
         batch = source.read(data, jax.tree.map(lambda leaf: leaf[i], items))
         rate = member.hyper.dropout
         noise = None if rate is None else Noise(jax.random.fold_in(keys.train, state.step), rate)
-        (value, (carry, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state.carry, batch, noise)
+        (value, (carry, metrics)), grads = gradients(state.params, state.carry, batch, noise)
         updates, opt_state = transform.update(grads, state.opt_state, state.params)
         norm = optax.tree.norm(grads)
         sums = {name: totals.sums[name] + value for name, value in {**metrics, "gradient_norm": norm}.items()}

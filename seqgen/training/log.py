@@ -10,15 +10,17 @@ from seqgen.files import write
 
 Event = dict[str, Any]
 
-TIMES = frozenset({"seconds", "examples_per_second"})
+TIMES = frozenset({"seconds", "examples_per_second", "tokens_per_second"})
 """The fields that two runs of one configuration need not share."""
 
 
 NUMBER = (int, float)
-TRAINED = {"step": int, "epoch": NUMBER, "loss": NUMBER, "gradient_norm": NUMBER, "examples_per_second": NUMBER}
-SCORED = {"split": str, "step": int, "epoch": NUMBER, "exact_match": NUMBER, "token_accuracy": NUMBER, "loss": NUMBER}
-FIELDS: dict[str, dict[str, Any]] = {"train": TRAINED, "evaluate": SCORED | {"examples": int}, "broken": {"step": int}}
-"""The events there are, and what each has at least."""
+TRAINED = {"step": int, "epoch": NUMBER, "loss": NUMBER, "gradient_norm": NUMBER}
+SCORED = {"split": str, "step": int, "epoch": NUMBER, "loss": NUMBER}
+ANSWERS = {"exact_match": NUMBER, "token_accuracy": NUMBER, "examples": int}
+STREAM = {"perplexity": NUMBER, "tokens": int, "lanes": int}
+FIELDS: dict[str, dict[str, Any]] = {"train": TRAINED, "evaluate": SCORED, "broken": {"step": int}}
+"""The events there are, and what each has at least; an evaluation has the rest of its kind, too."""
 
 
 def path(run: Path) -> Path:
@@ -68,6 +70,8 @@ def parse(line: str) -> Event:
     fields = FIELDS.get(event["event"]) if isinstance(event, dict) and isinstance(event.get("event"), str) else None
     if fields is None:
         raise ValueError("not an event")
+    if event["event"] == "evaluate":
+        fields = fields | (STREAM if "perplexity" in event else ANSWERS)
     for name, kind in fields.items():
         if not isinstance(event.get(name), kind):
             raise ValueError(f"{event['event']} event without {name!r}")

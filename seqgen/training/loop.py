@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -38,13 +38,15 @@ class Program(NamedTuple):
     steps: int
     epoch_steps: int
     batch: int
+    """Examples or tokens a step, whichever the `unit` is."""
+    unit: Literal["examples", "tokens"]
 
 
 @runtime_checkable
 class Report(Protocol):
     """What the terminal is told."""
 
-    def begin(self, steps: int, epoch_steps: int, batch: int) -> None: ...
+    def begin(self, steps: int, epoch_steps: int, batch: int, unit: str) -> None: ...
 
     def chunk(self, step: int, totals: Totals, rate: float) -> None: ...
 
@@ -136,7 +138,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
     state, totals = restore(run, program, report)
     step, items, pace = int(state.step), program.plan(state), Pace(program.batch)
     saved = time.monotonic()
-    report.begin(program.steps, program.epoch_steps, program.batch)
+    report.begin(program.steps, program.epoch_steps, program.batch, program.unit)
     with signals() as caught:
         if caught:
             raise Stopped(caught[0], resuming(run))
@@ -149,7 +151,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
             pace.lap(last - first)
             report.chunk(step, totals, pace.rate)
             if last == next_line(first, program.epoch_steps) or step == program.steps:
-                log.append(run, training_event(step, program.epoch_steps, totals, pace.rate))
+                log.append(run, training_event(step, program.epoch_steps, totals, pace.rate, program.unit))
                 totals = zero_totals(SUMS)
             ended = last == program.epoch_steps or step == program.steps
             due = ended or caught or time.monotonic() - saved > SAVE_SECONDS
@@ -169,7 +171,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
 
 
 class Pace:
-    """How many steps make a chunk of about `CHUNK_SECONDS`, and the rate in examples a second."""
+    """How many steps make a chunk of about `CHUNK_SECONDS`, and the rate in examples (or tokens) a second."""
 
     def __init__(self, batch: int) -> None:
         self.batch, self.steps, self.rate = batch, 1, 0.0
@@ -208,7 +210,7 @@ def not_finite(run: Path, what: str, step: int) -> SeqgenError:
     return SeqgenError(f"{run}: {what} not finite at step {step}; {intact}; a lower --lr or --clip may do")
 
 
-def training_event(step: int, epoch_steps: int, totals: Totals, rate: float) -> log.Event:
+def training_event(step: int, epoch_steps: int, totals: Totals, rate: float, unit: str) -> log.Event:
     """One line of the log: means since the last one, the loss in nats a token."""
     sums, steps = totals.sums, int(totals.steps)
     return {
@@ -217,7 +219,7 @@ def training_event(step: int, epoch_steps: int, totals: Totals, rate: float) -> 
         "epoch": step / epoch_steps,
         "loss": float(sums["loss"]) / float(sums["tokens"]),
         "gradient_norm": float(sums["gradient_norm"]) / steps,
-        "examples_per_second": rate,
+        f"{unit}_per_second": rate,
     }
 
 
@@ -233,8 +235,8 @@ def finish_epoch(run: Path, program: Program, report: Report, params: Params, st
 
 
 def best_step(epochs: list[log.Event]) -> int:
-    """The step with the best exact match among the epochs' evaluations; of equals the one with the lowest loss."""
-    return max(epochs, key=lambda event: (event["exact_match"], -event["loss"]))["step"]
+    """The step with the best exact match among the epochs' evaluations; of equals, or where none is counted, the lowest loss."""
+    return max(epochs, key=lambda event: (event.get("exact_match", 0.0), -event["loss"]))["step"]
 
 
 def restore(run: Path, program: Program, report: Report) -> tuple[TrainState, Totals]:

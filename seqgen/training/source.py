@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+import numpy as np
+from jaxtyping import Array, Int, Integer
 
 from seqgen.training.state import streams
 from seqgen.types import Batch, Member, Tree
@@ -31,3 +32,37 @@ class Epochs(NamedTuple):
     def read(self, data: Tree, item: Int[Array, " B"]) -> Batch:
         """Gather the examples from arrays on the device."""
         return jax.tree.map(lambda leaf: leaf[item], data)
+
+
+class Lanes(NamedTuple):
+    """A stream of tokens cut into `batch` lanes, read abreast in windows: lane b goes on where its last window ended.
+
+    What is left of a lane when it is too short for a window is dropped: in training alone.
+    """
+
+    tokens: int
+    batch: int
+    window: int
+
+    @property
+    def length(self) -> int:
+        """Targets of a lane."""
+        return (self.tokens - 1) // self.batch
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return self.length // self.window
+
+    def windows(self, stream: Integer[np.ndarray, " N"], first: int, count: int) -> Int[np.ndarray, "count B T"]:
+        """The inputs and targets of `count` steps from `first` on, T = window + 1; past the end zeros."""
+        begin, wanted = first * self.window, count * self.window + 1
+        parts = [stream[b * self.length :][begin : min(begin + wanted, self.length + 1)] for b in range(self.batch)]
+        lanes = np.zeros((self.batch, wanted), np.int32)
+        lanes[:, : len(parts[0])] = parts
+        index = np.arange(count)[:, None] * self.window + np.arange(self.window + 1)
+        return lanes[:, index].swapaxes(0, 1)
+
+    def read(self, data: Tree, item: Int[Array, "B T"]) -> Batch:
+        """A window as a batch."""
+        return Batch(None, None, item[:, :-1], item[:, 1:], jnp.ones((item.shape[0], item.shape[1] - 1), bool))

@@ -74,9 +74,11 @@ class HyperConfig:
 
 ScheduleName = Literal["constant", "cosine"]
 
+Optimizer = Callable[[Hyper], optax.GradientTransformation]
 
-def adam(shape: ScheduleName, warmup: float, steps: int) -> Callable[[Hyper], optax.GradientTransformation]:
-    """Adam (Kingma & Ba 2015) behind gradient-norm clipping (Pascanu et al. 2013), built from the traced `hyper`.
+
+def scheduled(rule: list[optax.GradientTransformation], shape: ScheduleName, warmup: float, steps: int) -> Optimizer:
+    """A rule behind gradient-norm clipping (Pascanu et al. 2013), built from the traced `hyper`.
 
     lr_t = lr · s(t): s is 1, or rises linearly over the first `warmup` of all steps and falls to 0 as a cosine by `steps`
     (Loshchilov & Hutter 2017, eq. 5). The shape is static and peaks at 1; the rate is traced. With `hyper.decay` matrices
@@ -90,12 +92,26 @@ def adam(shape: ScheduleName, warmup: float, steps: int) -> Callable[[Hyper], op
         decay = [] if hyper.decay is None else [optax.add_decayed_weights(hyper.decay, lambda p: jax.tree.map(is_matrix, p))]
         return optax.chain(
             optax.clip_by_global_norm(hyper.clip),
-            scale_by_adam(),
+            *rule,
             *decay,
             optax.scale_by_learning_rate(lambda step: hyper.lr * scale(step)),
         )
 
     return optimizer
+
+
+def adam(shape: ScheduleName, warmup: float, steps: int) -> Optimizer:
+    """Adam (Kingma & Ba 2015)."""
+    return scheduled([scale_by_adam()], shape, warmup, steps)
+
+
+def sgd(shape: ScheduleName, warmup: float, steps: int) -> Optimizer:
+    """Plain gradient descent, as the book trains its language models."""
+    return scheduled([], shape, warmup, steps)
+
+
+OptimizerName = Literal["adam", "sgd"]
+OPTIMIZERS: dict[OptimizerName, Callable[[ScheduleName, float, int], Optimizer]] = {"adam": adam, "sgd": sgd}
 
 
 def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> optax.GradientTransformation:
@@ -116,8 +132,8 @@ def is_matrix(leaf: Array) -> bool:
     return leaf.ndim > 1
 
 
-def create(init: Callable[[Key[Array, ""]], Params], optimizer: Callable, member: Member) -> TrainState:
-    """The state before the first step; matrices are scaled by `hyper.init_scale`."""
+def create(init: Callable[[Key[Array, ""]], Params], optimizer: Callable, member: Member, carry: Carry = ()) -> TrainState:
+    """The state before the first step; matrices are scaled by `hyper.init_scale`. `carry` is what a stream begins with."""
     params = init(streams(member.key).init)
     params = jax.tree.map(lambda p: p * member.hyper.init_scale if is_matrix(p) else p, params)
-    return TrainState(jnp.int32(0), params, optimizer(member.hyper).init(params), ())
+    return TrainState(jnp.int32(0), params, optimizer(member.hyper).init(params), carry)

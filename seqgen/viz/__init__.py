@@ -1,7 +1,7 @@
 """Figures: attention maps, learning curves, sweeps; drawn on axes that the caller gives or on a figure of their own."""
 
 from seqgen.viz.attention import AttentionMap, attention_figure, attention_map
-from seqgen.viz.curves import learning_curve, learning_figure
+from seqgen.viz.curves import learning_curve, learning_figure, perplexity_figure
 from seqgen.viz.figure import MissingGlyphWarning, save, use_fonts
 from seqgen.viz.sweeps import Panel, Published, band, curves_figure, intervals_figure
 
@@ -17,6 +17,7 @@ __all__ = [
     "intervals_figure",
     "learning_curve",
     "learning_figure",
+    "perplexity_figure",
     "save",
     "use_fonts",
 ]

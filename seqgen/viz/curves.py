@@ -59,6 +59,24 @@ def learning_figure(events: Iterable[Event]) -> Figure:
     return figure
 
 
+def perplexity_figure(events: Iterable[Event], *, floor: float | None = None) -> Figure:
+    """Loss (nats a token) against epochs, the perplexity on a scale of its own, and a `floor` that no model can pass."""
+    events = list(events)
+    with matplotlib.rc_context(STYLE):
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+        figure = Figure(figsize=(SIZE[0] * 0.6, SIZE[1]), layout=layout, facecolor="white")
+        ax = figure.subplots()
+        _loss(ax, [event for event in events if not event.get("final")])
+        if floor is not None:
+            ax.axhline(floor, color=BLUE, linewidth=1.2, linestyle="--", label="the language's own entropy")
+        _headline(ax, events, "perplexity", "{:.4g}".format)
+        _finish(ax)
+        scale = ax.secondary_yaxis("right", functions=(np.exp, lambda y: np.log(np.maximum(y, 1e-9))))
+        scale.set_ylabel("perplexity")
+        use_fonts(figure)
+    return figure
+
+
 def _loss(ax: Axes, events: Sequence[Event]) -> None:
     """Training loss as a line, evaluated losses as points; a log scale once the loss has fallen far."""
     train = [e for e in events if e.get("event") == "train"]

@@ -1,56 +1,28 @@
-"""From a run directory to a trained run: the program that its configuration means, trained, tested and drawn."""
+"""How a model that answers questions is trained, scored and drawn."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Int
-from matplotlib.figure import Figure
 
 from seqgen import evaluation, viz
-from seqgen.config import Training
-from seqgen.errors import UsageError
-from seqgen.files import alone, write
-from seqgen.runs import Run
+from seqgen.fit.common import mesh_of, optimizer_of, save
+from seqgen.runs import Seq2seqRun
 from seqgen.tasks.task import Split, render
 from seqgen.training import grid, log, loop
 from seqgen.training.chunk import Totals, run_chunk
 from seqgen.training.objective import teacher_forced
 from seqgen.training.source import Epochs
-from seqgen.training.state import TrainState, adam, create
+from seqgen.training.state import TrainState, create
 from seqgen.types import Member, Params, Tree
-
-WATCHED = {
-    "validation": "the validation split is evaluated at every epoch",
-    "test": "the book's split has no validation rows: the test set is evaluated at every epoch, as the book does",
-}
-"""What is said of a run's held-out split."""
 
 SAMPLES = 10
 """Decoded examples that every evaluation shows."""
 
 
-def fit(run: Run, report: loop.Report) -> log.Event:
-    """Train a run to its end, from wherever it stands; evaluate the test set once; draw. Returns the test set's event.
-
-    A run on the book's split has no validation rows: like the book it is evaluated on the test set at every epoch.
-    Raises `SeqgenError` where another process trains the run.
-    """
-    held_out = run.dataset.splits.held_out
-    if held_out == "test":
-        report.note(WATCHED[held_out])
-    with alone(run.path):
-        program = build(run, held_out)
-        loop.train(run.path, program, report)
-        event = test(run, program, report)
-        draw(run)
-    return event
-
-
-def build(run: Run, held_out: Split) -> loop.Program:
+def build(run: Seq2seqRun, held_out: Split) -> loop.Program:
     """The compiled functions of a run; the data are put on its devices once and handed to every chunk.
 
     Raises `UsageError` where there are fewer devices than the run's batches are split over.
@@ -59,7 +31,7 @@ def build(run: Run, held_out: Split) -> loop.Program:
     batch = run.batch("train")
     source = Epochs(len(batch.source), config.training.batch)
     steps = config.training.length(source.steps)
-    optimizer = adam(config.training.schedule, config.training.warmup, steps)
+    optimizer = optimizer_of(config.training, steps)
     member = Member(jax.random.key(config.seed), config.hyper.traced())
     mesh = mesh_of(config.training)
     whole, rows = grid.shared_on(mesh), grid.rows_on(mesh)
@@ -69,7 +41,8 @@ def build(run: Run, held_out: Split) -> loop.Program:
         lambda member, state: source.plan(member, state.step - state.step % source.steps, source.steps), out_shardings=rows
     )
     loss = teacher_forced(model, config.model)
-    chunk = jax.jit(partial(run_chunk, loss, optimizer, source), donate_argnames=("state", "totals"), out_shardings=whole)
+    parts = partial(run_chunk, loss, optimizer, source, parts=config.training.accumulate)
+    chunk = jax.jit(parts, donate_argnames=("state", "totals"), out_shardings=whole)
 
     def advance(state: TrainState, totals: Totals, items: Tree, span: Any) -> tuple[TrainState, Totals]:
         return chunk(data, member, state=state, totals=jax.device_put(totals, whole), items=items, span=span)
@@ -82,18 +55,11 @@ def build(run: Run, held_out: Split) -> loop.Program:
         steps=steps,
         epoch_steps=source.steps,
         batch=config.training.batch,
+        unit="examples",
     )
 
 
-def mesh_of(training: Training) -> Mesh:
-    """The devices over which batches are split. Raises `UsageError` where jax has fewer."""
-    mesh = grid.mesh_for(training.devices)
-    if mesh.size < training.devices:
-        raise UsageError(f"--devices {training.devices} is more than the {mesh.size} that jax has here")
-    return mesh
-
-
-def evaluate(run: Run, split: Split, params: Params, step: int, epoch: float) -> tuple[log.Event, str]:
+def evaluate(run: Seq2seqRun, split: Split, params: Params, step: int, epoch: float) -> tuple[log.Event, str]:
     """Score a whole split; the first decoded examples as text."""
     splits = run.dataset.splits
     at_least = max(len(splits.validation), len(splits.test))
@@ -108,7 +74,10 @@ def scored(split: Split, step: int, epoch: float, scores: evaluation.Scores) -> 
     return {"event": "evaluate", "split": split, "step": step, "epoch": epoch, **scores._asdict()}
 
 
-def samples(run: Run, split: Split, tokens: Int[np.ndarray, "N T"]) -> str:
+final = evaluate
+
+
+def samples(run: Seq2seqRun, split: Split, tokens: Int[np.ndarray, "N T"]) -> str:
     """The first questions of a split with truth, guess and a tick or a cross, in columns."""
     guesses = [render(row, run.vocabulary, run.layout) for row in tokens[:SAMPLES]]
     return columns([(*pair, guess) for pair, guess in zip(run.pairs(split), guesses, strict=False)])
@@ -123,29 +92,7 @@ def columns(rows: list[tuple[str, str, str]]) -> str:
     return "".join(f"{line}  {tick}".rstrip() + "\n" for line, tick in zip(lines, ticks, strict=True))
 
 
-def test(run: Run, program: loop.Program, report: loop.Report) -> log.Event:
-    """The test set's one evaluation, of the selected epoch; taken from the log where it stands there."""
-    if (event := tested(run)) is not None:
-        return event
-    step = run.selected_step()
-    event, text = evaluate(run, "test", run.params, step, step / program.epoch_steps)
-    event = {**event, "final": True, "step": program.steps, "selected_step": step}
-    write(run.path / "samples" / "test.txt", text)
-    log.append(run.path, event)
-    report.evaluated(event, text)
-    return event
-
-
-def tested(run: Run) -> log.Event | None:
-    """The selected epoch's score on the test set, if the log has it."""
-    step = run.selected_step()
-    for event in log.read(run.path):
-        if event["event"] == "evaluate" and event["split"] == "test" and event.get("selected_step", event["step"]) == step:
-            return event
-    return None
-
-
-def draw(run: Run) -> None:
+def draw(run: Seq2seqRun) -> None:
     """figures/: the learning curve and, for a model that attends, a map of one held-out question of each format."""
     save(run.path / "figures" / "learning", viz.learning_figure(log.read(run.path)))
     if run.attends:
@@ -154,7 +101,7 @@ def draw(run: Run) -> None:
             save(run.path / "figures" / "attention", viz.attention_figure(drawn))
 
 
-def maps(run: Run, questions: list[str], *, gold: bool = False) -> list[viz.AttentionMap]:
+def maps(run: Seq2seqRun, questions: list[str], *, gold: bool = False) -> list[viz.AttentionMap]:
     """What is drawn of a run's answers: one map a question and head; nothing of an answer that is empty.
 
     With `gold`, the positions that the task says each character is read from are outlined; the answers must be right.
@@ -166,10 +113,3 @@ def maps(run: Run, questions: list[str], *, gold: bool = False) -> list[viz.Atte
         if seen.answer
         for weights in seen.weights
     ]
-
-
-def save(stem: Path, figure: Figure) -> None:
-    """The figure as PNG and SVG."""
-    stem.parent.mkdir(exist_ok=True)
-    for suffix in (".png", ".svg"):
-        viz.save(figure, stem.with_suffix(suffix))

@@ -1,0 +1,1 @@
+"""Other people's files: weights as somebody else wrote them, in and out."""
