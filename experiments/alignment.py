@@ -22,7 +22,7 @@ from experiments.records import members, origin, unbroken
 from seqgen import alignment, presets
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError
-from seqgen.runs import Run
+from seqgen.runs import Seq2seqRun
 from seqgen.sweep import Sweep
 
 SEEDS = range(5)
@@ -46,7 +46,7 @@ def variants() -> Sweep:
     return {"masked": {**presets.readers()["attention"], "reverse": False, "layout": "masked"}}
 
 
-def measured(run: Run) -> dict[str, Any]:
+def measured(run: Seq2seqRun) -> dict[str, Any]:
     """One run's scores by class and by place in the answer, those of its attention shuffled, and what changes blinded."""
     batch, (pairs, layout) = run.batch("test"), (run.pairs("test"), run.layout)
     weights = alignment.forced_attention(run.model, run.config.model, run.params, batch, layout)
@@ -84,7 +84,7 @@ def by_delay(weights: alignment.Weights, own: Bool[np.ndarray, "N T S"], reverse
     return {name: round(float(count / len(delay)), 6) for name, count in zip(DELAYS, counts, strict=True)}
 
 
-def controls(run: Run) -> dict[str, Any]:
+def controls(run: Seq2seqRun) -> dict[str, Any]:
     """What the scores say of attention that knows the truth, and of attention that knows nothing."""
     batch, layout = run.batch("test"), run.layout
     shape = batch.targets.shape[1], batch.source.shape[1]

@@ -14,10 +14,10 @@ from seqgen import viz
 from seqgen.errors import SeqgenError
 from seqgen.fit.common import save
 from seqgen.fit.seq2seq import maps
-from seqgen.runs import Run, open_run
+from seqgen.runs import Seq2seqRun, open_seq2seq
 
 
-def questions(run: Run) -> list[str]:
+def questions(run: Seq2seqRun) -> list[str]:
     """The first test question of each format that the run answers rightly."""
     task, found = run.dataset.task, dict[str, str]()
     pairs = run.pairs("test")[:500]
@@ -35,7 +35,7 @@ def main(run: str = str(RUNS / "dates" / "attention-reverse-0"), name: str = "at
         name: the figure's.
 
     """
-    opened = open_run(run)
+    opened = open_seq2seq(run)
     if not (drawn := maps(opened, questions(opened), gold=True)):
         raise SeqgenError(f"{run} answers none of its test questions rightly: there is nothing to draw")
     save(FOLDER / name, viz.attention_figure(drawn))

@@ -18,7 +18,7 @@ from experiments.records import provenance, save
 from seqgen import presets
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig
-from seqgen.runs import Run, create, open_run
+from seqgen.runs import Seq2seqRun, create, open_seq2seq
 from seqgen.training import log
 
 
@@ -52,10 +52,10 @@ def config(cell: str, folder: Path, seed: int) -> RunConfig:
 def train(cell: str, folder: Path, seed: int) -> None:
     """Train a run, or go on with it."""
     path = RUNS / f"{cell}-{seed}"
-    run_to_end(open_run(path) if (path / "config.json").exists() else create(config(cell, folder, seed), str(path)))
+    run_to_end(open_seq2seq(path) if (path / "config.json").exists() else create(config(cell, folder, seed), str(path)))
 
 
-def curve(run: Run) -> list[float]:
+def curve(run: Seq2seqRun) -> list[float]:
     """Exact match on the test set after each epoch; the run must be finished."""
     return [event["exact_match"] for event in log.read(run.path) if event["event"] == "evaluate"]
 
@@ -65,7 +65,7 @@ def collect() -> dict:
     cells: dict[str, dict[str, list[float]]] = {}
     for cell in CELLS:
         for path in sorted(RUNS.glob(f"{cell}-[0-9]*")):
-            run = open_run(path)
+            run = open_seq2seq(path)
             values = curve(run)
             if len(values) == run.config.training.epochs:
                 cells.setdefault(cell, {})[str(run.config.seed)] = values

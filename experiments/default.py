@@ -20,23 +20,23 @@ from experiments.records import FOLDER, provenance, save
 from seqgen import viz
 from seqgen.evaluation import Scores
 from seqgen.fit.seq2seq import maps
-from seqgen.runs import Run, open_run
+from seqgen.runs import Seq2seqRun, open_seq2seq
 
 RUNS = Path("runs/default")
 QUESTION = "TUESDAY, SEPTEMBER 25, 1984"
 
 
-def train(seed: int) -> tuple[Run, float]:
+def train(seed: int) -> tuple[Seq2seqRun, float]:
     """A new run as the command line makes it, with nothing compiled before; and the seconds of the whole command."""
     path = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
     command = [sys.executable, "-m", "seqgen", "train", "dates", "attention", "--seed", str(seed), "--name", str(path)]
     with tempfile.TemporaryDirectory() as cache:
         began = time.perf_counter()
         subprocess.run(command, check=True, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache})
-        return open_run(path), time.perf_counter() - began
+        return open_seq2seq(path), time.perf_counter() - began
 
 
-def picture(run: Run) -> None:
+def picture(run: Seq2seqRun) -> None:
     """results/attention.png: where a run looks while it writes one date."""
     viz.save(viz.attention_figure(maps(run, [QUESTION])), FOLDER / "attention.png")
 

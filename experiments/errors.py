@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records import each, origin
-from seqgen.runs import Run
+from seqgen.runs import Seq2seqRun
 from seqgen.tasks.task import Pair
 
 SWEEPS = ("addition", "dates", "best-addition")
@@ -53,7 +53,7 @@ def century(pair: Pair, guess: str) -> str:
     return pair[1][:2]
 
 
-def tables(run: Run) -> dict[str, Table]:
+def tables(run: Seq2seqRun) -> dict[str, Table]:
     """The tables of a run's task."""
     task = run.dataset.task
 
@@ -65,7 +65,7 @@ def tables(run: Run) -> dict[str, Table]:
     return {"format": format_of, "month": month, "century": century}
 
 
-def measured(run: Run) -> dict[str, Any]:
+def measured(run: Seq2seqRun) -> dict[str, Any]:
     """Table -> row -> how many test answers are wrong, of how many."""
     pairs = run.pairs("test")
     answered = list(zip(pairs, run.predict([question for question, _ in pairs]), strict=True))

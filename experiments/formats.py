@@ -13,7 +13,7 @@ from typing import Any
 from experiments.records import each, origin
 from seqgen import presets
 from seqgen.config import RunConfig
-from seqgen.runs import Run
+from seqgen.runs import Seq2seqRun
 from seqgen.sweep import Sweep
 from seqgen.tasks.dates import FORMATS
 
@@ -30,7 +30,7 @@ def variants() -> Sweep:
     return {f"without-{name}": {"data.held_out": [name]} for name in FORMATS}
 
 
-def measured(run: Run) -> dict[str, list[int]]:
+def measured(run: Seq2seqRun) -> dict[str, list[int]]:
     """Format -> how many test questions are right, of how many."""
     found: dict[str, list[int]] = {name: [0, 0] for name in FORMATS}
     pairs = run.pairs("test")

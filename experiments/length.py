@@ -17,7 +17,7 @@ from experiments import addition
 from experiments.records import each, sweep_record
 from seqgen import evaluation
 from seqgen.config import RunConfig
-from seqgen.runs import Run
+from seqgen.runs import Seq2seqRun
 from seqgen.sweep import Sweep, override
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.task import Pair, encode
@@ -37,7 +37,7 @@ def variants() -> Sweep:
     return addition.variants()
 
 
-def questions(run: Run) -> dict[int, list[Pair]]:
+def questions(run: Seq2seqRun) -> dict[int, list[Pair]]:
     """Sums by the digits of the longer operand: up to the training's from the run's test set, longer ones drawn."""
     found: dict[int, list[Pair]] = {digits: [] for digits in range(1, LONGEST + 1)}
     for question, answer in run.pairs("test"):
@@ -55,7 +55,7 @@ def longer(generator: np.random.Generator, digits: int) -> Pair:
     return f"{a}+{b}", str(a + b)
 
 
-def measured(run: Run) -> dict[str, list[int]]:
+def measured(run: Seq2seqRun) -> dict[str, list[int]]:
     """Digits of the longer operand -> how many are right, of how many: one compiled evaluation for all lengths."""
     asked, task = questions(run), Addition(LONGEST)
     layout = replace(run.layout, question_width=task.question_width, answer_width=task.answer_width)

@@ -15,7 +15,7 @@ from seqgen.errors import SeqgenError
 from seqgen.files import write
 from seqgen.fit import tested
 from seqgen.groups import Planned
-from seqgen.runs import Run, Seq2seqRun, is_run
+from seqgen.runs import Seq2seqRun, is_run
 from seqgen.sweep import override
 from seqgen.tasks.dataset import load as load_data
 from seqgen.training import log
@@ -47,7 +47,7 @@ def exists(name: str) -> bool:
     return (FOLDER / f"{name}.json").exists()
 
 
-Members = dict[str, dict[str, Run]]
+Members = dict[str, dict[str, Seq2seqRun]]
 """Variant -> seed -> run."""
 
 OTHERS = {"dates-book": "dates", "best-addition": "search_addition", "best-dates": "search_dates"}
@@ -95,7 +95,7 @@ def unbroken(found: Members) -> Members:
     }
 
 
-def each(folder: Path, measured: Callable[[Run], Any]) -> dict[str, Any]:
+def each(folder: Path, measured: Callable[[Seq2seqRun], Any]) -> dict[str, Any]:
     """Variant -> seed -> what is measured of a run that did not break off."""
     return {name: {seed: measured(run) for seed, run in seeds.items()} for name, seeds in unbroken(members(folder)).items()}
 
@@ -132,7 +132,7 @@ def origin(*folders: Path) -> dict[str, Any]:
     return provenance(command, one)
 
 
-def curve(run: Run) -> dict[str, Any]:
+def curve(run: Seq2seqRun) -> dict[str, Any]:
     """One run in numbers; of one that broke, the step."""
     if (step := log.broken(run.path)) is not None:
         return {"broken": step}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cattrs
 from cattrs.preconf.json import make_converter
@@ -74,12 +74,18 @@ class Training:
         return self.steps or self.epochs * epoch_steps
 
 
+if TYPE_CHECKING:  # which one it is the kind of run knows
+    AnyData = AnyModel = Any
+else:
+    AnyData, AnyModel = Data | Text | Drawn, seq2seq.Config | language_model.Config
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Task x model x training: all that it takes to make a run again."""
 
-    data: Data | Text | Drawn
-    model: seq2seq.Config | language_model.Config
+    data: AnyData
+    model: AnyModel
     training: Training = field(default_factory=Training)
     hyper: HyperConfig = field(default_factory=HyperConfig)
     seed: int = 0
@@ -108,8 +114,8 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _exactly)
     _tagged(converter, Task, "name", TASKS, None)
     _tagged(converter, Language, "name", LANGUAGES, None)
-    _tagged(converter, Data | Text | Drawn, "kind", {KINDS[kind]: kind for kind in (Data, Text, Drawn)}, Data)
-    _tagged(converter, seq2seq.Config | language_model.Config, "kind", {KINDS[m]: m for m in MODELS}, seq2seq.Config)
+    _tagged(converter, AnyData, "kind", {KINDS[kind]: kind for kind in (Data, Text, Drawn)}, Data)
+    _tagged(converter, AnyModel, "kind", {KINDS[m]: m for m in MODELS}, seq2seq.Config)
     return converter
 
 
@@ -121,7 +127,7 @@ def _tagged(converter: cattrs.Converter, union: Any, tag: str, classes: dict[str
         content = converter.unstructure(value, type(value))
         return content if type(value) is untagged else {**content, tag: names[type(value)]}
 
-    def read(content: Any, _: type) -> Any:
+    def read(content: Any, _: Any) -> Any:
         fields = dict(content)
         name = fields.pop(tag, untagged and names[untagged])
         if name not in classes:

@@ -18,7 +18,7 @@ from seqgen.fit import tested
 from seqgen.fit.seq2seq import samples, scored
 from seqgen.groups import Group, Planned, Program, fresh_totals
 from seqgen.jobs import Job, forget, record, stacked_at, steps_left, still_to_do, summary
-from seqgen.runs import Run, Seq2seqRun, furnish, is_run
+from seqgen.runs import Seq2seqRun, furnish, is_run
 from seqgen.tasks.dataset import Data
 from seqgen.training import checkpoint, grid, log
 from seqgen.training.chunk import NEVER, Totals
@@ -47,7 +47,10 @@ def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, ca
     kept = stacked_at(folder, members)
     if not (kept / "members.json").exists() or not all(is_run(member.path) for member in members):
         forget(kept)  # what a kill left of its removal; a member whose directory is gone begins anew, and so do its neighbours
-    runs = [Seq2seqRun(member.path) if is_run(member.path) else furnish(*member) for member in members]
+    for member in members:
+        if not is_run(member.path):
+            furnish(*member)
+    runs = [Seq2seqRun(member.path) for member in members]
     for run, member in zip(runs, members, strict=True):
         run.dataset = member.dataset
     if changes := [f"{run.path}: {change}" for run in runs for change in run.changes()]:
@@ -65,7 +68,9 @@ def train(job: Job, members: Sequence[Planned], folder: Path, report: Report, ca
 class Fleet:
     """Some members of a group while they train: their state on the devices, their directories on the disk."""
 
-    def __init__(self, group: Group, program: Program, members: Sequence[Planned], runs: list[Run], kept: Path, report: Report):
+    def __init__(
+        self, group: Group, program: Program, members: Sequence[Planned], runs: list[Seq2seqRun], kept: Path, report: Report
+    ):
         self.group, self.program, self.members, self.runs = group, program, members, runs
         self.kept, self.report = kept, report
         self.each, shared = grid.each_on(program.mesh), grid.shared_on(program.mesh)

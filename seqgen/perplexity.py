@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Integer
 
 from seqgen.statistics import bootstrap
 from seqgen.types import Batch, Carry, Config, Params

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 
@@ -57,7 +58,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     return Paired(over_seeds(differences.tolist()), p)
 
 
-def bootstrap(values: Sequence[float], *, block: int = 200, draws: int = 2000, seed: int = 0) -> Interval:
+def bootstrap(values: ArrayLike, *, block: int = 200, draws: int = 2000, seed: int = 0) -> Interval:
     """The mean of one long series of dependent values, with a 95 % interval from resampled blocks (Künsch 1989).
 
     Blocks begin anywhere, the series being closed to a circle (Politis & Romano 1992); a short series has 20 or more.

@@ -84,7 +84,7 @@ class Batch(NamedTuple):
     A language model has no `source`: it reads its lanes from where its carry stands.
     """
 
-    source: Int[Any, "B S"] | None
+    source: Tree
     length: Int[Any, " B"] | None
     inputs: Int[Any, "B T"]
     targets: Int[Any, "B T"]

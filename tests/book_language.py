@@ -3,7 +3,7 @@
 Written from the equations (Saitoh, "Deep Learning from Scratch 2", §6.4, §6.5, §8.3.1). B batch, T time, D embedding, H hidden,
 V vocabulary, L LSTMs: one for Rnnlm, two for BetterRnnlm. Parameters are a flat list in the order of the book's pickles:
 
-    0 embedding [V, D]   1 Wx [D, 4H]   2 Wh [H, 4H]   3 b [4H]   (4 Wx [H, 4H]   5 Wh   6 b)   -2 affine W [H, V]   -1 affine b [V]
+    0 embedding [V, D]   1 Wx [D, 4H]   2 Wh [H, 4H]   3 b [4H]   (4 Wx [H, 4H]   5 Wh   6 b)   -2 affine W [H, V]   -1 b [V]
 
     x⁰_t = m⁰ ⊙ embedding[token_t]     h^l_t, c^l_t = LSTM_l(x^(l-1)_t, h^l_(t-1), c^l_(t-1))     x^l_t = m^l ⊙ h^l_t
     logits_t = x^L_t W + b             W = embeddingᵀ where it is tied (BetterRnnlm)

@@ -138,7 +138,7 @@ def test_names_are_claimed_in_order(tmp_path):
 @pytest.mark.parametrize("variant", presets.READERS)
 def test_the_default_name_is_the_preset_s(variant):
     """Fails when a preset's run is called by another's name."""
-    assert runs.default_name(presets.preset("dates", variant)) == f"dates-{variant}"
+    assert runs.Seq2seqRun.called(presets.preset("dates", variant)) == f"dates-{variant}"
 
 
 def test_a_name_that_no_checkpoint_could_have(tmp_path):
@@ -416,7 +416,7 @@ def test_samples_stand_beside_the_truth(attending):
     """Fails when a guess stands in another question's line, or a tick beside a wrong one."""
     lines = (attending.path / "samples" / "100.txt").read_text().splitlines()
     assert lines[0].split() == ["question", "truth", "guess"]
-    pairs = attending.pairs("validation")[: fit.SAMPLES]
+    pairs = attending.pairs("validation")[: fit.seq2seq.SAMPLES]
     guesses = attending.predict([question for question, _ in pairs])
     expected = [[*pair, guess, "✓" if guess == pair[1] else "✗"] for pair, guess in zip(pairs, guesses, strict=True)]
     assert [line.split() for line in lines[1:]] == expected
@@ -425,7 +425,7 @@ def test_samples_stand_beside_the_truth(attending):
 
 def test_columns_of_samples():
     """Fails when columns do not line up, an empty guess moves the mark, or lines end in blanks."""
-    text = fit.columns([("1+1", "2", ""), ("100+100", "200", "200")])
+    text = fit.seq2seq.columns([("1+1", "2", ""), ("100+100", "200", "200")])
     assert text == "question  truth  guess\n1+1       2             ✗\n100+100   200    200    ✓\n"
 
 
@@ -458,9 +458,9 @@ def test_an_empty_answer_is_not_drawn(attending, tmp_path, monkeypatch):
     """Fails when a model that answers with nothing, as an untrained one may, ends its training in a traceback."""
     seen = attending.attention("1+1")
     monkeypatch.setattr(runs.Run, "attention", lambda run, question: seen._replace(answer="", weights=seen.weights[:, :0]))
-    assert fit.maps(attending, ["1+1", "2+2"]) == []
-    copied = runs.Run(Path(shutil.copytree(attending.path, tmp_path / "run", ignore=shutil.ignore_patterns("figures"))))
-    fit.draw(copied)
+    assert fit.seq2seq.maps(attending, ["1+1", "2+2"]) == []
+    copied = runs.Seq2seqRun(Path(shutil.copytree(attending.path, tmp_path / "run", ignore=shutil.ignore_patterns("figures"))))
+    fit.seq2seq.draw(copied)
     assert {path.name for path in (copied.path / "figures").iterdir()} == {"learning.png", "learning.svg"}
 
 
@@ -469,7 +469,7 @@ def test_the_test_set_is_evaluated_once(book_run, attention_run):
     book = seqgen.load(book_run)
     best = book.selected_step()
     (event,) = [event for event in log.epochs(book_run) if event["step"] == best]
-    assert fit.test(book, fit.build(book, "test"), Terminal()) == event
+    assert fit.test(book, fit.seq2seq.build(book, "test"), Terminal()) == event
     assert {event["split"] for event in log.read(book_run) if event["event"] == "evaluate"} == {"test"}
     assert sum(event["event"] == "evaluate" and event["split"] == "test" for event in log.read(attention_run)) == 1
 

@@ -9,7 +9,7 @@ from seqgen import viz
 from seqgen.cli.parse import call
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.fit.seq2seq import maps
-from seqgen.runs import open_run
+from seqgen.runs import open_seq2seq
 
 
 def command(
@@ -28,7 +28,7 @@ def command(
     """
     if not text:
         raise UsageError("attention needs a TEXT to answer")
-    drawn = maps(open_run(run), list(text))
+    drawn = maps(open_seq2seq(run), list(text))
     if not drawn:
         raise SeqgenError(f"{run} answers with nothing, so there is nothing to draw; more training would do")
     viz.save(viz.attention_figure(drawn), output)

@@ -1,5 +1,6 @@
-"""tyro, with our error for what a configuration refuses."""
+"""tyro, with our error for what a configuration refuses; and what several commands read alike."""
 
+import json
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
@@ -25,3 +26,16 @@ def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
         return partial(command, *args, **options)
 
     parse(bind, prog, arguments)()
+
+
+def split_symbols(words: str) -> list[str]:
+    """Symbols with commas between them, or a JSON list. Raises `UsageError` for a list of anything else."""
+    if words.startswith("[") and words.endswith("]") and len(words) > 1:
+        try:
+            found = json.loads(words)
+        except ValueError as error:
+            raise UsageError(f"{words!r} is no JSON list: {error}") from error
+        if not all(isinstance(word, str) for word in found):
+            raise UsageError(f"{words!r} must hold strings")
+        return found
+    return [word for word in words.split(",") if word]

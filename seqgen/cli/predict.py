@@ -9,7 +9,8 @@ import tyro
 
 from seqgen.cli.parse import call
 from seqgen.errors import UsageError
-from seqgen.runs import Run, open_run
+from seqgen.rules import GREEDY, Decoding
+from seqgen.runs import Seq2seqRun, open_seq2seq
 
 AT_ONCE = 512
 """Lines of standard input that are answered together."""
@@ -19,26 +20,37 @@ def command(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     text: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = (),
     /,
+    how: Annotated[Decoding, tyro.conf.arg(name="")] = GREEDY,
+    seed: int = 0,
+    n: int = 1,
 ) -> None:
     """Answer questions: the arguments, or without any the lines of standard input; one answer a line.
 
     Args:
         run: a path, or a name under runs/.
         text: questions.
+        how: how answers are chosen.
+        seed: what is drawn is drawn from it.
+        n: so many answers of a beam, the best first, on the line, with tabs between them.
 
     """
-    opened = open_run(run)
+    opened = open_seq2seq(run)
     if text:
-        print("\n".join(opened.predict(text)))
+        show(opened.best(text, how, seed=seed, n=n))
         return
     if sys.stdin is None:
         raise UsageError("predict needs a TEXT, or questions on standard input")
     lines, at_once = questions(opened), 1 if sys.stdin.isatty() else AT_ONCE
     while batch := list(islice(lines, at_once)):
-        print("\n".join(opened.predict(batch)), flush=True)
+        show(opened.best(batch, how, seed=seed, n=n))
 
 
-def questions(run: Run) -> Iterator[str]:
+def show(answers: list[list[str]]) -> None:
+    """One line a question."""
+    print("\n".join("\t".join(each) for each in answers), flush=True)
+
+
+def questions(run: Seq2seqRun) -> Iterator[str]:
     """The lines of standard input. Raises `UsageError`, naming the line, for one that the run cannot read."""
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from seqgen.cli import silence
 from seqgen.fit import fit
-from seqgen.runs import Run
+from seqgen.runs import Run, Seq2seqRun
 from seqgen.training.chunk import Totals
 from seqgen.training.log import Event
 from seqgen.training.loop import resuming, stoppable
@@ -68,11 +68,15 @@ class Terminal(Bar):
     """A `loop.Report`."""
 
     epoch_steps = batch = 1
-    unit, headline = "examples", "not evaluated yet"
+    headline = "not evaluated yet"
 
-    def begin(self, steps: int, epoch_steps: int, batch: int, unit: str) -> None:
+    def __init__(self, unit: str = "examples") -> None:
+        super().__init__()
+        self.unit = unit
+
+    def begin(self, steps: int, epoch_steps: int, batch: int) -> None:
         """How many steps there are."""
-        self.epoch_steps, self.batch, self.unit = epoch_steps, batch, unit
+        self.epoch_steps, self.batch = epoch_steps, batch
         self.total(steps)
 
     def chunk(self, step: int, totals: Totals, rate: float) -> None:
@@ -134,7 +138,7 @@ def prepare_devices(count: int) -> None:
 def run_to_end(run: Run) -> None:
     """Train a run while telling how it goes; standard output gets its path, so that a script can go on with it."""
     prepare_devices(run.config.training.devices)
-    terminal = Terminal()
+    terminal = Terminal("examples" if isinstance(run, Seq2seqRun) else "tokens")
     with terminal, stoppable(resuming(run.path)):
         terminal.note(f"{run.path}: {run.config.data.name}, seed {run.config.seed}")
         if changes := run.changes():

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,8 +64,8 @@ class TextData(Text):
 @dataclass(frozen=True)
 class DrawnData(Drawn):
     __doc__ = Drawn.__doc__
-    language: Annotated[Markov | HiddenMarkov | Grammar, tyro.conf.AvoidSubcommands]
-    seed: Annotated[int, tyro.conf.arg(name="data-seed")]
+    language: Annotated[Markov | HiddenMarkov | Grammar, tyro.conf.AvoidSubcommands] = field(default_factory=Grammar)
+    seed: Annotated[int, tyro.conf.arg(name="data-seed")] = 0
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,6 @@ def one_of(kind: str, words: list[str], known: Collection[str]) -> str:
 def defaults(preset: RunConfig) -> Options:
     """A preset as options."""
     data = preset.data
-    assert isinstance(data, presets.Data) and isinstance(data.task, Addition | Dates)
     return Options(
         data.task,
         Seq2seqModel(**vars(preset.model)),

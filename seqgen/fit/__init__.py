@@ -2,7 +2,6 @@
 
 from types import ModuleType
 
-from seqgen.errors import SeqgenError
 from seqgen.files import alone, write
 from seqgen.fit import language_model, seq2seq
 from seqgen.runs import LanguageModelRun, Run, Seq2seqRun
@@ -52,7 +51,7 @@ def tested(run: Run) -> log.Event | None:
     """The selected epoch's score on the test set, if the log has it."""
     step = run.selected_step()
     for event in log.read(run.path):
-        scored = event["event"] == "evaluate" and (event.get("final") or event["split"] == "test" and "exact_match" in event)
+        scored = event["event"] == "evaluate" and (event.get("final") or (event["split"] == "test" and "exact_match" in event))
         if scored and event.get("selected_step", event["step"]) == step:
             return event
     return None

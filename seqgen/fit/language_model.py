@@ -7,12 +7,10 @@ import jax
 import numpy as np
 
 from seqgen import viz
-from seqgen.decoding import generate
 from seqgen.fit.common import mesh_of, optimizer_of, save
-from seqgen.models import language_model
 from seqgen.perplexity import token_losses
+from seqgen.rules import Decoding
 from seqgen.runs import LanguageModelRun
-from seqgen.tasks.symbols import END
 from seqgen.tasks.task import Split
 from seqgen.training import grid, log, loop
 from seqgen.training.chunk import Totals, run_chunk
@@ -67,7 +65,8 @@ def build(run: LanguageModelRun, held_out: Split) -> loop.Program:
             state = state._replace(carry=blank())
         for number in range(first // PAGE, -(-last // PAGE)):
             edges = np.clip(np.array([first, last]) - number * PAGE, 0, PAGE).astype(np.int32)
-            state, totals = chunk((), member._replace(hyper=hyper), state=state, totals=totals, items=windows(number), span=edges)
+            one = member._replace(hyper=hyper)
+            state, totals = chunk((), one, state=state, totals=totals, items=windows(number), span=edges)
         return state, totals
 
     def plan(state: TrainState) -> Tree:
@@ -110,18 +109,11 @@ def final(run: LanguageModelRun, split: Split, params: Params, step: int, epoch:
 
 
 def samples(run: LanguageModelRun, params: Params, step: int) -> str:
-    """Texts as the model writes them now, drawn from its whole distribution: they begin where a line does."""
-    symbols, length = run.symbols, WORDS if run.symbols.unit == "word" else CHARACTERS
-    begin = next((symbols.ids[symbol] for symbol in (END, ".", "\n") if symbol in symbols.ids), 0)
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(run.config.seed), step), SAMPLES)
-    tokens = _write(run.model, run.config.model, length, params, np.full((SAMPLES, 1), begin, np.int32), keys)
-    return "\n".join(symbols.decode(row).strip("\n") + "\n" for row in np.asarray(tokens))
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _write(model: Any, cfg: language_model.Config, length: int, params: Params, begin: Any, keys: Any) -> Any:
-    start = model.start(cfg, params, begin, None)
-    return generate(partial(model.step, cfg, params), start, limit=length, end=None, keys=keys).tokens
+    """Texts as the model writes them now, drawn from its whole distribution."""
+    writer = run.having(params)
+    length = WORDS if run.symbols.unit == "word" else CHARACTERS
+    (texts,) = writer.generate(length=length, how=Decoding(temperature=1.0), seed=step, n=SAMPLES)
+    return "\n".join(each.text.strip("\n") + "\n" for each in texts)
 
 
 def draw(run: LanguageModelRun) -> None:

@@ -55,7 +55,6 @@ def build(run: Seq2seqRun, held_out: Split) -> loop.Program:
         steps=steps,
         epoch_steps=source.steps,
         batch=config.training.batch,
-        unit="examples",
     )
 
 

@@ -115,7 +115,7 @@ class _Reader(pickle._Unpickler):
 # The file
 
 
-def read_pickle(path: str | Path, model: ModelName | None = None) -> list[np.ndarray]:
+def read_pickle(path: str | Path, model: str | None = None) -> list[np.ndarray]:
     """The arrays of a file that need not be trusted, as float32; with `model` errors call them by their names in it.
 
     Raises `SeqgenError` for all that is not a list of float16, float32 or float64 arrays, finite and not empty.
@@ -124,17 +124,18 @@ def read_pickle(path: str | Path, model: ModelName | None = None) -> list[np.nda
     try:
         items = _Reader(io.BytesIO(content), encoding="latin1").load()
         if type(items) is not list:
-            raise pickle.UnpicklingError(f"it is a {_kind(items)}")
+            raise pickle.UnpicklingError(f"it is of type {_kind(items)}")
     except Exception as error:  # nobody can list what a stranger's program raises
-        reasons = {pickle.UnpicklingError: str(error), EOFError: "it ends too early" if content else "it is empty"}
-        reason = reasons.get(type(error), "it is damaged")
+        reason = str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged"
+        if isinstance(error, EOFError):
+            reason = "it ends too early" if content else "it is empty"
         raise SeqgenError(f"{path} is not a list of NumPy arrays as the book pickles one: {reason}") from error
     made: dict[_Array, np.ndarray] = {}  # an array that is listed twice is one
     room = len(content)
     for number, item in enumerate(items):
         label = f"{path}: {_label(model, number)}"
         if type(item) is not _Array:
-            raise SeqgenError(f"{label} is not an array but a {_kind(item)}")
+            raise SeqgenError(f"{label} is not an array but of type {_kind(item)}")
         if item not in made:
             made[item] = _finite(label, _numbers(label, item, room))
             room -= made[item].size
@@ -193,7 +194,7 @@ def _finite(label: str, array: np.ndarray) -> np.ndarray:
         raise SeqgenError(f"{label} is empty")
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
-        raise SeqgenError(f"{label} holds {bad:,} numbers that are not finite")
+        raise SeqgenError(f"{label} holds numbers that are not finite: {bad:,} of {array.size:,}")
     return array
 
 
@@ -217,18 +218,18 @@ def _split(cell: CellParams) -> tuple[Array, ...]:
     return cell.w[:-hidden], cell.w[-hidden:], cell.b
 
 
+def _seq2seq(inputs: str, features: str) -> Shapes:
+    encoder = ("encoder embedding", "V D"), *_lstm("encoder LSTM", "D")
+    decoder = ("decoder embedding", "V D"), *_lstm("decoder LSTM", inputs)
+    return *encoder, *decoder, ("decoder affine W", f"{features} V"), ("decoder affine b", "V")
+
+
 class _Seq2seq(NamedTuple):
-    """One of the book's models with an encoder: what the decoder's cell and its affine layer read, and their widths."""
+    """One of the book's models with an encoder: its readers, at their two places."""
 
-    inputs: tuple[ReaderName, ...]
-    outputs: tuple[ReaderName, ...]
-    widths: tuple[str, str]
-
-    @property
-    def shapes(self) -> Shapes:
-        encoder = ("encoder embedding", "V D"), *_lstm("encoder LSTM", "D")
-        decoder = ("decoder embedding", "V D"), *_lstm("decoder LSTM", self.widths[0])
-        return *encoder, *decoder, ("decoder affine W", f"{self.widths[1]} V"), ("decoder affine b", "V")
+    shapes: Shapes
+    inputs: tuple[ReaderName, ...] = ()
+    outputs: tuple[ReaderName, ...] = ()
 
     def config(self, V: int, D: int, H: int) -> seq2seq.Config:
         decoder = decoders.Config(D, H, inputs=self.inputs, outputs=self.outputs)
@@ -245,27 +246,24 @@ class _Seq2seq(NamedTuple):
         return [encoder.embedding, *_split(encoder.cell), decoder.embedding, *_split(decoder.cell), *decoder.affine]
 
 
-class _LanguageModel(NamedTuple):
-    """One of the book's language models: the names of its LSTMs; a tied matrix stands in the list twice."""
+def _language_model(embedding: str, *lstms: Shapes) -> Shapes:
+    return ("embedding", embedding), *(array for lstm in lstms for array in lstm), ("affine W", "H V"), ("affine b", "V")
 
-    cells: tuple[str, ...]
+
+class _LanguageModel(NamedTuple):
+    """One of the book's language models; a tied matrix stands in the list twice."""
+
+    shapes: Shapes
+    layers: int
     tied: bool
 
-    @property
-    def shapes(self) -> Shapes:
-        width = "H" if self.tied else "D"
-        cells = [array for i, name in enumerate(self.cells) for array in _lstm(name, "H" if i else width)]
-        return ("embedding", f"V {width}"), *cells, ("affine W", "H V"), ("affine b", "V")
-
     def config(self, V: int, D: int, H: int) -> language_model.Config:
-        return language_model.Config(H if self.tied else D, H, len(self.cells), tied=self.tied, vocabulary=V)
+        return language_model.Config(H if self.tied else D, H, self.layers, tied=self.tied, vocabulary=V)
 
     def params(self, arrays: list[Array]) -> language_model.Params:
         embedding, *cells, w, b = arrays
         if self.tied and not jnp.array_equal(embedding.T.astype("float16"), w.astype("float16")):
-            raise SeqgenError(
-                f"array {len(arrays) - 2} (affine W) is not array 0 (embedding) transposed, as a tied one would be"
-            )
+            raise SeqgenError(f"array {len(arrays) - 2} (affine W) is not array 0 (embedding) transposed, to which it is tied")
         joined = tuple(_join(*cells[i : i + 3]) for i in range(0, len(cells), 3))
         return language_model.Params(embedding, joined, None if self.tied else w, b)
 
@@ -275,18 +273,20 @@ class _LanguageModel(NamedTuple):
 
 
 BOOK: dict[str, _Seq2seq | _LanguageModel] = {
-    "rnnlm": _LanguageModel(("LSTM",), tied=False),
-    "better-rnnlm": _LanguageModel(("first LSTM", "second LSTM"), tied=True),
-    "baseline": _Seq2seq((), (), ("D", "H")),
-    "peeky": _Seq2seq(("summary",), ("summary",), ("H+D", "2H")),
-    "attention": _Seq2seq((), ("dot",), ("D", "2H")),
+    "rnnlm": _LanguageModel(_language_model("V D", _lstm("LSTM", "D")), layers=1, tied=False),
+    "better-rnnlm": _LanguageModel(
+        _language_model("V H", _lstm("first LSTM", "H"), _lstm("second LSTM", "H")), layers=2, tied=True
+    ),
+    "baseline": _Seq2seq(_seq2seq("D", "H")),
+    "peeky": _Seq2seq(_seq2seq("H+D", "2H"), inputs=("summary",), outputs=("summary",)),
+    "attention": _Seq2seq(_seq2seq("D", "2H"), outputs=("dot",)),
 }
 
 FREE = ("delimiter", "dtype", "init", "mask")
 """Fields of a configuration that its weights do not know."""
 
 
-def to_params(model: ModelName, arrays: Sequence[np.ndarray]) -> tuple[Config, Params]:
+def to_params(model: str, arrays: Sequence[np.ndarray]) -> tuple[Config, Params]:
     """Our configuration and weights from the book's list; the delimiter comes from the data.
 
     Raises `SeqgenError`, with the array's number and name, for a list that is not this model's.
@@ -314,13 +314,15 @@ def _form(model: str) -> _Seq2seq | _LanguageModel:
 
 
 def _book_model(cfg: Config) -> str:
-    ours, sides = _fields(cfg), getattr(cfg, "encoder", cfg)
+    if not isinstance(cfg, (seq2seq.Config, language_model.Config)):
+        raise UsageError(f"the book has no {type(cfg).__module__}")
+    ours, side = _fields(cfg), cfg if isinstance(cfg, language_model.Config) else cfg.encoder
     differences = {}
     for model, form in BOOK.items():
-        theirs = form.config(cfg.vocabulary, sides.embedding, sides.hidden)
+        theirs = form.config(cfg.vocabulary, side.embedding, side.hidden)
         if type(theirs) is type(cfg):
-            pairs = [(name, value, ours.get(name)) for name, value in _fields(theirs).items()]
-            differences[model] = [f"{name} {value!r}, not {own!r}" for name, value, own in pairs if value != own]
+            unlike = [(name, value) for name, value in _fields(theirs).items() if value != ours[name]]
+            differences[model] = [f"{name} {value!r}, not {ours[name]!r}" for name, value in unlike]
     nearest = min(differences, key=lambda model: len(differences[model]))
     if differences[nearest]:
         raise UsageError(f"the book has no such model: its {nearest} has {'; '.join(differences[nearest])}")
@@ -336,8 +338,8 @@ def _fields(cfg: Config) -> dict[str, Any]:
 
 def _label(model: str | None, number: int) -> str:
     """An array's place in the list, from 0, and its name where that is known."""
-    names = [name for name, _ in _form(model).shapes] if model else []
-    return f"array {number} ({names[number]})" if number < len(names) else f"array {number}"
+    shapes = _form(model).shapes if model else ()
+    return f"array {number} ({shapes[number][0]})" if number < len(shapes) else f"array {number}"
 
 
 def _sizes(model: str, arrays: Sequence[np.ndarray]) -> tuple[int, int, int]:

@@ -159,7 +159,12 @@ def layer(
 
 
 def _loop(
-    name: CellName, dtype: Dtype, w: Float[Array, "H G"], carry: Carry, z: Float[Array, "T B G"], length: Int[Array, " B"] | None
+    name: CellName,
+    dtype: Dtype,
+    w: Float[Array, "H G"],
+    carry: Carry,
+    z: Float[Array, "T B G"],
+    length: Int[Array, " B"] | None,
 ) -> tuple[Carry, Float[Array, "T B H"]]:
     """What x gives to the gates is a bias of each row and time."""
 

@@ -45,4 +45,26 @@ def unroll(
     return lax.scan(step, carry, (times, xs), reverse=reverse)
 
 
+def unroll_while(
+    going: Callable[[Carry], Array], cell: Step, params: Params, carry: Carry, xs: Tree, fill: Tree
+) -> tuple[Carry, Tree]:
+    """As `unroll`, but it stops where `going(carry)` no longer holds: outputs from there on are `fill`, a number or a tree."""
+    times = jax.tree.leaves(xs)[0].shape[0]
+
+    def at(t: Int[Array, ""]) -> Tree:
+        return jax.tree.map(lambda leaf: leaf[t], xs)
+
+    def body(state: tuple[Array, Carry, Tree]) -> tuple[Array, Carry, Tree]:
+        t, carry, ys = state
+        carry, y = cell(params, carry, at(t))
+        return t + 1, carry, jax.tree.map(lambda all_, one: all_.at[t].set(one), ys, y)
+
+    _, like = jax.eval_shape(cell, params, carry, jax.eval_shape(at, jnp.int32(0)))
+    ys = jax.tree.map(
+        lambda f, part: jax.tree.map(lambda leaf: jnp.full((times, *leaf.shape), f, leaf.dtype), part), fill, like
+    )
+    _, carry, ys = lax.while_loop(lambda state: (state[0] < times) & going(state[1]), body, (jnp.int32(0), carry, ys))
+    return carry, ys
+
+
 Layer = Callable[[Params, Float[Array, "T B D"], Int[Array, " B"] | None], tuple[Carry, Tree]]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seqgen import models
 from seqgen.config import CONVERTER, RunConfig
 from seqgen.errors import UsageError
 from seqgen.files import write
-from seqgen import models
 from seqgen.runs.directory import Run, check_path, check_size, claim, is_run, locate, parameters
 from seqgen.runs.language_model import LanguageModelRun
 from seqgen.runs.seq2seq import Seq2seqRun
@@ -26,7 +26,9 @@ __all__ = [
     "furnish",
     "is_run",
     "locate",
+    "open_language_model",
     "open_run",
+    "open_seq2seq",
     "parameters",
 ]
 
@@ -73,3 +75,19 @@ def open_run(name: str | os.PathLike[str]) -> Run:
             return RUNS[type(Run(path).config.model)](path)
     sweep = "; it is a sweep, and its members are runs" if (locate(name) / "sweep.json").is_file() else ""
     raise UsageError(f"no run at {locate(name)}: it has no config.json{sweep}")
+
+
+def open_seq2seq(name: str | os.PathLike[str]) -> Seq2seqRun:
+    """Open a run that answers questions. Raises `UsageError` for another one."""
+    run = open_run(name)
+    if not isinstance(run, Seq2seqRun):
+        raise UsageError(f"{run.path} is a language model, and has no answers; `seqgen generate` lets it write")
+    return run
+
+
+def open_language_model(name: str | os.PathLike[str]) -> LanguageModelRun:
+    """Open a language model's run. Raises `UsageError` for another one."""
+    run = open_run(name)
+    if not isinstance(run, LanguageModelRun):
+        raise UsageError(f"{run.path} is no language model; `seqgen predict` lets it answer")
+    return run

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any
 
 import jax
 
 from seqgen.config import RunConfig, structure
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.models import model_of
+from seqgen.tasks.task import Split
 from seqgen.training import checkpoint, log
 from seqgen.training.loop import best_step, resuming
 from seqgen.types import Params
@@ -57,10 +58,14 @@ class Run:
         except SeqgenError as error:
             raise SeqgenError(f"{error}; `{resuming(self.path)}` writes the last epoch's again") from error
 
-    def at(self, step: int) -> Self:
+    def at(self, step: int) -> Any:
         """The same run with the parameters of another epoch. Raises `SeqgenError` where they were not kept."""
+        return self.having(checkpoint.restore_params(self.path, abstract_params(self.config), step)[1])
+
+    def having(self, params: Params) -> Any:
+        """The same run with other parameters."""
         other = type(self)(self.path)
-        other.dataset, other.params = self.dataset, checkpoint.restore_params(self.path, abstract_params(self.config), step)[1]
+        other.dataset, other.params = self.dataset, params
         return other
 
     def selected_step(self) -> int:
@@ -84,6 +89,24 @@ class Run:
     @staticmethod
     def complete(config: RunConfig, load: Callable[[Any], Any]) -> tuple[RunConfig, Any]:
         """A configuration with what comes from its data, and those. Raises `UsageError` where it cannot be trained."""
+        raise NotImplementedError
+
+    @property
+    def held_out(self) -> Split:
+        """The split that the run is watched on."""
+        raise NotImplementedError
+
+    @property
+    def tested_on(self) -> Split:
+        """The split that the run is scored on at its end."""
+        raise NotImplementedError
+
+    def evaluate(self, split: Split) -> Any:
+        """Its scores on a split."""
+        raise NotImplementedError
+
+    def measured(self, scores: Any) -> dict[str, Any]:
+        """Scores by name."""
         raise NotImplementedError
 
     def described(self) -> dict[str, Any]:

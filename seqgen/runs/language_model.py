@@ -1,25 +1,87 @@
 """The run of a language model."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer
 
 from seqgen import perplexity
 from seqgen.config import RunConfig, structure
+from seqgen.decoding import AFTER_END, beam, generate, length_penalty
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.models import language_model
+from seqgen.rules import GREEDY, Decoding
 from seqgen.runs.directory import Run
-from seqgen.tasks.corpus import Corpus, Drawn, load
-from seqgen.tasks.symbols import Symbols
+from seqgen.tasks import text
+from seqgen.tasks.corpus import Corpus, load
+from seqgen.tasks.symbols import END, Symbols
 from seqgen.tasks.task import Split
-from seqgen.tasks.text import Text, checksum
 from seqgen.training.source import Lanes
+from seqgen.types import Config, Params, Start
+
+AT_ONCE = 16
+"""Tokens that are written before they are shown."""
+
+ENDS = (END, ".", "\n")
+"""After the first of these that a vocabulary has, a text may begin."""
+
+
+class Text(NamedTuple):
+    """What was written: `text` begins with the prompt, `tokens` and `logprob` (nats) are of what comes after it."""
+
+    prompt: str
+    text: str
+    tokens: int
+    logprob: float
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(model: ModuleType, cfg: Config, params: Params, source: Any, length: Any) -> Start:
+    return model.start(cfg, params, source, length)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _write(
+    model: ModuleType,
+    cfg: Config,
+    how: Decoding,
+    banned: tuple[int, ...],
+    end: int | None,
+    params: Params,
+    start: Start,
+    keys: Any,
+    history: Any,
+    first: Any,
+) -> tuple[Any, Any, Start]:
+    """The next tokens of each row, their log p, and from where to go on."""
+    step, rules = partial(model.step, cfg, params), how.rules(banned, end)
+    made = generate(step, start, limit=AT_ONCE, end=end, rules=rules, keys=keys, history=history, first=first)
+    return made.tokens, made.logprob, made.next
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def _search(
+    model: ModuleType,
+    cfg: Config,
+    how: Decoding,
+    banned: tuple[int, ...],
+    end: int | None,
+    limit: int,
+    params: Params,
+    start: Start,
+) -> tuple[Any, Any]:
+    """The best texts [B, W, T] and their log p."""
+    score, rules = length_penalty(how.length_penalty), how.rules(banned, end)
+    assert how.beam is not None
+    made = beam(partial(model.step, cfg, params), start, limit=limit, end=end, width=how.beam, score=score, rules=rules)
+    return made.tokens, made.logprob
 
 
 class LanguageModelRun(Run):
@@ -31,17 +93,15 @@ class LanguageModelRun(Run):
     def called(config: RunConfig) -> str:
         """ptb-lstm and the like."""
         data, model = config.data, config.model
-        assert isinstance(data, Text | Drawn) and isinstance(model, language_model.Config)
         return f"{data.name}-{model.cell}"
 
     @staticmethod
-    def complete(config: RunConfig, load: Callable[[Text | Drawn], Corpus]) -> tuple[RunConfig, Corpus]:
-        """With the text's checksum, and the vocabulary's size. Raises `UsageError` where there is less text than a step reads."""
+    def complete(config: RunConfig, load: Callable[[Any], Corpus]) -> tuple[RunConfig, Corpus]:
+        """With the text's checksum and the vocabulary's size. Raises `UsageError` for less text than a step reads."""
         data, model, training = config.data, config.model, config.training
-        assert isinstance(data, Text | Drawn) and isinstance(model, language_model.Config)
-        if isinstance(data, Text) and data.path is not None:
+        if isinstance(data, text.Text) and data.path is not None:
             path = str(Path(data.path).absolute())
-            data = replace(data, path=path, sha256=checksum(path))
+            data = replace(data, path=path, sha256=text.checksum(path))
         corpus = load(data)
         if Lanes(len(corpus.train), training.batch, training.window).steps < 1:
             wanted = f"{training.batch} lanes of {training.window}"
@@ -81,6 +141,93 @@ class LanguageModelRun(Run):
     def evaluate(self, split: Split = "test") -> perplexity.Perplexity:
         """Perplexity over a whole split in one lane, the carry kept from its first token to its last."""
         return perplexity.perplexity(self.model, self.config.model, self.params, self.tokens(split))
+
+    def generate(
+        self,
+        prompts: Sequence[str] = ("",),
+        *,
+        length: int = 100,
+        how: Decoding = GREEDY,
+        ban: Sequence[str] = (),
+        end: str | None = None,
+        seed: int = 0,
+        n: int = 1,
+    ) -> list[list[Text]]:
+        """`n` texts for each prompt, drawn or the best of a beam; a prompt's texts do not depend on the prompts beside it.
+
+        `ban`ned symbols are never written; after `end` a text is over. Raises `UsageError` for a symbol or a prompt that the
+        run cannot read, and where nothing is left to write.
+        """
+        *_, texts = self.stream(prompts, length=length, how=how, ban=ban, end=end, seed=seed, n=n)
+        return [texts[i : i + n] for i in range(0, len(texts), n)]
+
+    def stream(
+        self,
+        prompts: Sequence[str],
+        *,
+        length: int,
+        how: Decoding,
+        ban: Sequence[str] = (),
+        end: str | None = None,
+        seed: int = 0,
+        n: int = 1,
+    ) -> Iterator[list[Text]]:
+        """As `generate`, in one list, again and again as the texts grow; what a beam finds is there at once."""
+        if length < 1 or n < 1:
+            raise UsageError(f"length and n must be 1 or more, not {length} and {n}")
+        if how.beam is None and not how.draws and n > 1:
+            raise UsageError(f"there is one greedy text, and {n} were asked for: a --temperature or a --beam would do")
+        if how.beam is not None and n > how.beam:
+            raise UsageError(f"a beam of {how.beam} has no {n} texts; a wider --beam would do")
+        banned = tuple(sorted({self.symbols.id_of(symbol) for symbol in ban}))
+        last = None if end is None else self.symbols.id_of(end)
+        repeated = [prompt for prompt in prompts for _ in range(n)]
+        ids = [self.prompted(prompt) for prompt in (prompts if how.beam else repeated)]
+        width = 1 << (max(map(len, ids)) - 1).bit_length()
+        source = np.stack([np.pad(row, (0, width - len(row))) for row in ids])
+        start = _start(self.model, self.config.model, self.params, source, np.array([len(row) for row in ids], np.int32))
+        fixed = self.model, self.config.model, how, banned, last
+        if how.beam is not None:
+            made = _search(*fixed, length, self.params, start)
+            yield self.texts(repeated, *(np.asarray(part)[:, :n].reshape(-1, *part.shape[2:]) for part in made))
+            return
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.tile(jnp.arange(n), len(prompts)))
+        keys = keys if how.draws else None
+        history = np.full((len(ids), -(-length // AT_ONCE) * AT_ONCE), AFTER_END, np.int32)
+        logprob = np.zeros(len(ids))
+        for first in range(0, length, AT_ONCE):
+            tokens, gained, start = _write(*fixed, self.params, start, keys, history, np.int32(first))
+            history[:, first : first + AT_ONCE] = tokens
+            logprob += gained
+            yield self.texts(repeated, history[:, : min(first + AT_ONCE, length)], logprob)
+            if last is not None and (history == last).any(axis=1).all():
+                return
+
+    def prompted(self, prompt: str) -> Integer[np.ndarray, " N"]:
+        """A prompt's ids; an empty one is the end of a line, or of a sentence, after which a new one begins."""
+        if len(ids := self.symbols.encode(prompt)):
+            return ids
+        return np.array([next((self.symbols.ids[end] for end in ENDS if end in self.symbols.ids), 0)], np.int32)
+
+    def texts(self, prompts: Sequence[str], tokens: np.ndarray, logprob: np.ndarray) -> list[Text]:
+        """What was written after each prompt. Raises `UsageError` where a text could not go on."""
+        found = []
+        for prompt, row, score in zip(prompts, tokens, logprob, strict=True):
+            row = row[row != AFTER_END]
+            if score == -np.inf:
+                where = f"after {prompt!r} and {len(row)} tokens"
+                raise UsageError(f"{where} nothing is left to write: bans and rules take every token")
+            text = self.symbols.decode(np.concatenate([self.symbols.encode(prompt), row]))
+            found.append(Text(prompt, text, len(row), float(score)))
+        return found
+
+    def score(self, lines: Sequence[str]) -> Iterator[tuple[float, int]]:
+        """The sum of -log p in nats, and the tokens, of each line, its end with it, read after all lines before it."""
+        begin = self.prompted("")
+        ids = [self.symbols.encode(line) for line in lines]
+        losses = perplexity.token_losses(self.model, self.config.model, self.params, np.concatenate([begin, *ids]))
+        for part in np.split(losses, np.cumsum([len(line) for line in ids])[:-1]):
+            yield float(np.sum(part, dtype=np.float64)), len(part)
 
     def measured(self, scores: perplexity.Perplexity) -> dict[str, Any]:
         """Scores by name, with bits a character where characters are the unit."""

@@ -8,14 +8,15 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from seqgen import evaluation
 from seqgen.config import CONVERTER, RunConfig, structure
-from seqgen.decoding import generate
+from seqgen.decoding import beam, generate, length_penalty
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.models import seq2seq
+from seqgen.rules import GREEDY, Decoding
 from seqgen.runs.directory import Run
 from seqgen.tasks.dataset import Data, Dataset, checksum, load
 from seqgen.tasks.task import Layout, Pair, Split, encode, encode_questions, reading_order, render
@@ -40,7 +41,6 @@ class Seq2seqRun(Run):
     def called(config: RunConfig) -> str:
         """dates-attention and the like."""
         data, model = config.data, config.model
-        assert isinstance(data, Data) and isinstance(model, seq2seq.Config)
         readers = {*model.decoder.inputs, *model.decoder.outputs}
         parts = ["peeky"] * ("summary" in readers) + ["attention"] * bool(readers - {"summary"})
         return "-".join([data.task.name, *(parts or ["baseline"])])
@@ -49,7 +49,6 @@ class Seq2seqRun(Run):
     def complete(config: RunConfig, load: Callable[[Data], Dataset]) -> tuple[RunConfig, Dataset]:
         """With the file's checksum, and the vocabulary's size. Raises `UsageError` for fewer examples than a batch has."""
         data, model = config.data, config.model
-        assert isinstance(data, Data) and isinstance(model, seq2seq.Config)
         if data.file is not None:
             file = str(Path(data.file).absolute())
             data = replace(data, file=file, sha256=checksum(file))
@@ -108,32 +107,51 @@ class Seq2seqRun(Run):
         """A split as arrays."""
         return encode(self.pairs(split), self.vocabulary, self.layout)
 
-    def decode(self, questions: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Greedy answers and what was attended to, as one batch, filled up to a power of two."""
+    def decode(
+        self, questions: Sequence[str], how: Decoding = GREEDY, seed: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Answers [N, W, T], their log p [N, W] and what was attended to, as one batch, filled up to a power of two.
+
+        W is the width of the beam, or 1. Raises `UsageError` where the rules leave no token.
+        """
         rows = len(questions)
         filled = [*questions, *[questions[0]] * ((1 << (rows - 1).bit_length()) - rows)]
         source, length = encode_questions(filled, self.vocabulary, self.layout)
         end = evaluation.end_symbol(self.config.model, self.layout)
         limit = self.layout.answer_width + (end is not None)
-        made = decode(self.model, self.config.model, limit, end, self.params, source, length)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
+        key = jax.random.key(seed) if how.draws else None
+        made = decode(self.model, self.config.model, limit, end, how, self.params, source, length, key)
+        tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
+        for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
+            raise UsageError(f"{questions[row]!r}: nothing is left to answer, the rules take every token")
+        return tokens, logprob, aux
 
-    def predict(self, questions: Sequence[str]) -> list[str]:
+    def predict(self, questions: Sequence[str], how: Decoding = GREEDY, *, seed: int = 0) -> list[str]:
         """An answer for each question. Raises `UsageError`, naming the character, for what the run cannot read."""
+        return [answers[0] for answers in self.best(questions, how, seed=seed)]
+
+    def best(self, questions: Sequence[str], how: Decoding = GREEDY, *, seed: int = 0, n: int = 1) -> list[list[str]]:
+        """The `n` best answers of a beam for each question, or, without one, the only answer."""
         if isinstance(questions, str):
             raise UsageError("predict takes a list of questions: [question]")
+        if n > (how.beam or 1):
+            raise UsageError(f"there is one answer, and {n} were asked for: --beam {n} would do")
         block = evaluation.block_rows(max([self.layout.question_width, *map(len, questions)]))
         blocks = [questions[i : i + block] for i in range(0, len(questions), block)]
-        return [render(row, self.vocabulary, self.layout) for rows in blocks for row in self.decode(rows)[0]]
+        return [
+            [render(row[row >= 0], self.vocabulary, self.layout) for row in answers[:n]]
+            for rows in blocks
+            for answers in self.decode(rows, how, seed)[0]
+        ]
 
     def attention(self, question: str) -> Attended:
         """Where each character of the answer looked. Raises `UsageError` for a model without attention."""
         if not self.attends:
             raise UsageError(f"{self.path} has no attention to show: none of its decoder's readers attends")
-        tokens, aux = self.decode([question])
+        tokens, _, aux = self.decode([question])
         source, length = encode_questions([question], self.vocabulary, self.layout)
-        answer = render(tokens[0], self.vocabulary, self.layout)
-        weights = reading_order(aux["attention"][0], source.shape[1] if length is None else length[0], self.layout)
+        answer = render(tokens[0, 0], self.vocabulary, self.layout)
+        weights = reading_order(aux["attention"][0, 0], source.shape[1] if length is None else length[0], self.layout)
         return Attended(question, answer, weights.swapaxes(0, 1)[:, : len(answer), : len(question)])
 
     def evaluate(self, split: Split = "test") -> evaluation.Scores:
@@ -154,8 +172,24 @@ class _Text:
     layout: Layout
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def decode(model: ModuleType, cfg: Config, limit: int, end: int | None, params: Params, source: Any, length: Any) -> Any:
-    """Greedy tokens [B, T] and aux, as one program."""
-    made = generate(partial(model.step, cfg, params), model.start(cfg, params, source, length), limit=limit, end=end)
-    return made.tokens, made.aux
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def decode(
+    model: ModuleType,
+    cfg: Config,
+    limit: int,
+    end: int | None,
+    how: Decoding,
+    params: Params,
+    source: Any,
+    length: Any,
+    key: Any,
+) -> Any:
+    """Tokens [B, W, T], log p [B, W] and aux [B, W, T, ...], as one program. All rows are drawn from the same numbers."""
+    step, start, rules = partial(model.step, cfg, params), model.start(cfg, params, source, length), how.rules(end=end)
+    if how.beam is not None:
+        score = length_penalty(how.length_penalty)
+        made = beam(step, start, limit=limit, end=end, width=how.beam, score=score, rules=rules)
+        return made.tokens, made.logprob, made.aux
+    keys = None if key is None else jnp.broadcast_to(key, source.shape[0])
+    one = generate(step, start, limit=limit, end=end, rules=rules, keys=keys)
+    return jax.tree.map(lambda leaf: leaf[:, None], (one.tokens, one.logprob, one.aux))

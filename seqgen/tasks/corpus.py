@@ -89,7 +89,10 @@ def load(data: Text | Drawn) -> Corpus:
     try:
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            (fill_text if isinstance(data, Text) else fill_drawn)(data, partial)
+            if isinstance(data, Text):
+                fill_text(data, partial)
+            else:
+                fill_drawn(data, partial)
             partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -116,10 +119,10 @@ def cache_folder() -> Path:
 def opened(folder: Path) -> Corpus:
     """A corpus that was kept."""
     found = json.loads((folder / "symbols.json").read_text())
-    splits = []
-    for path in (folder / f"{split}.npy" for split in Corpus._fields[1:]):
-        splits.append(np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else np.empty(0, np.uint16))
-    return Corpus(Symbols(found["unit"], tuple(found["table"])), *splits)
+    paths = {split: folder / f"{split}.npy" for split in ("train", "validation", "test")}
+    none = np.empty(0, np.uint16)
+    streams = {s: np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else none for s, path in paths.items()}
+    return Corpus(Symbols(found["unit"], tuple(found["table"])), **streams)
 
 
 def keep(symbols: Symbols, folder: Path, streams: dict[str, Tokens], ids: np.ndarray) -> None:

@@ -74,8 +74,8 @@ class Markov:
 
     def __post_init__(self) -> None:
         _check(self.size, self.seed, self.concentration)
-        if self.order < 0 or self.size ** (self.order + 1) > 2**20:
-            raise ValueError(f"order must be 0 or more, with at most 2²⁰ probabilities, not {self.order} of size {self.size}")
+        if self.order < 1 or self.size ** (self.order + 1) > 2**16:
+            raise ValueError(f"order must be 1 or more, with at most 2¹⁶ probabilities, not {self.order} of size {self.size}")
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -83,22 +83,28 @@ class Markov:
 
     @cached_property
     def table(self) -> Float64[np.ndarray, "*context V"]:
+        """p(token | context)."""
         return _draw((self.size,) * (self.order + 1), self.concentration, np.random.default_rng(self.seed))
 
+    @cached_property
+    def start(self) -> Float64[np.ndarray, "*context"]:
+        """p(context), stationary."""
+        return _stationary(self.table)
+
     def sample(self, generator: np.random.Generator, n: int) -> Int32[np.ndarray, " N"]:
-        return _walk(self.table, generator, n)
+        return _walk(self.table, self.start, generator, n)
 
     def losses(self, tokens: Integer[np.ndarray, " N"]) -> Float64[np.ndarray, " N-1"]:
         """From the table; for the first tokens, from the stationary distribution."""
         _check_tokens(tokens, self.size)
-        context, order, rest = _stationary(self.table), self.order, max(len(tokens) - self.order, 0)
-        first = [context.sum(tuple(range(t, order)))[tuple(tokens[:t])] for t in range(min(len(tokens), order) + 1)]
+        order, rest = self.order, max(len(tokens) - self.order, 0)
+        first = [self.start.sum(tuple(range(t, order)))[tuple(tokens[:t])] for t in range(min(len(tokens), order) + 1)]
         later = self.table[tuple(tokens[t : t + rest] for t in range(order + 1))]
         return -np.concatenate([np.diff(np.log(first)), np.log(later)])[1:]
 
     def floor(self) -> tuple[float, float]:
         """H = -Σ π(context) Σ p(s | context) log p(s | context) (Cover & Thomas 2006, theorem 4.2.4), twice."""
-        rate = float((_stationary(self.table)[..., None] * entr(self.table)).sum())
+        rate = float((self.start[..., None] * entr(self.table)).sum())
         return rate, rate
 
 
@@ -141,6 +147,11 @@ class HiddenMarkov:
         emission = _draw((self.states, self.size), self.concentration, generator)
         return self.stay * np.eye(self.states) + (1 - self.stay) * moves, emission
 
+    @cached_property
+    def start(self) -> Float64[np.ndarray, " H"]:
+        """p(state), stationary."""
+        return _stationary(self.tables[0])
+
     def _steps(self) -> Float64[np.ndarray, "V H H"]:
         """p(token, next state | state)."""
         transition, emission = self.tables
@@ -148,17 +159,17 @@ class HiddenMarkov:
 
     def sample(self, generator: np.random.Generator, n: int) -> Int32[np.ndarray, " N"]:
         transition, emission = self.tables
-        limits = emission.cumsum(axis=1)[_walk(transition, generator, n), :-1]
+        limits = emission.cumsum(axis=1)[_walk(transition, self.start, generator, n), :-1]
         return (generator.random((n, 1)) >= limits).sum(axis=1, dtype=np.int32)
 
     def losses(self, tokens: Integer[np.ndarray, " N"]) -> Float64[np.ndarray, " N-1"]:
         """By the forward filter: the belief is p(state t | tokens 0 to t - 1), at first the stationary distribution."""
         _check_tokens(tokens, self.size)
-        belief, steps, chances = _stationary(self.tables[0]), list(self._steps()), []
+        belief, steps, chances = self.start, list(self._steps()), []
         for token in tokens.tolist():
-            belief = belief @ steps[token]
-            chances.append(belief.sum())
-            belief /= chances[-1]
+            joint = belief @ steps[token]
+            chances.append(joint.sum())
+            belief = joint / chances[-1]
         return -np.log(chances[1:])
 
     def floor(self) -> tuple[float, float]:
@@ -167,10 +178,10 @@ class HiddenMarkov:
         A past goes on until its own two entropies are close: the bounds hold for any m that Y₋ₘ..Y₋₁ alone decides. Where
         that would take more than 2²³ numbers at once (much to stay, many states or symbols), they are further apart.
         """
-        start, emission, steps = _stationary(self.tables[0]), self.tables[1], self._steps()
+        emission, steps = self.tables[1], self._steps()
         pasts, ended = np.eye(self.states)[None], np.zeros(2)
         while True:
-            joint = start[:, None] * pasts  # [N, H, H]: p(X₋ₘ, past, X) of the pasts that go on
+            joint = self.start[:, None] * pasts  # [N, H, H]: p(X₋ₘ, past, X) of the pasts that go on
             bounds = np.stack([_next_entropy(joint @ emission).sum(axis=1), _next_entropy(joint.sum(axis=1) @ emission)])
             lower, upper = (ended + bounds.sum(axis=1)).tolist()
             if upper - lower <= 1e-4 or pasts.size * self.size > 2**23:
@@ -185,9 +196,8 @@ class Grammar:
     """Sentences of a probabilistic context-free grammar, "the dog that the cats chase sees a bird .", after a first ".".
 
     It is unambiguous, since the words to come tell which rule was taken. A modifier begins with a preposition or "that",
-    with neither of which anything begins that may follow a noun phrase (that is a verb or "."): so it belongs to the noun
-    just before it, and no noun has two. After "that" a modifier has a verb or a determiner; a verb's class tells what
-    follows it; its noun tells a phrase's number.
+    what may follow a noun phrase with a verb or ".": so a modifier belongs to the noun just before it, and no noun has two.
+    After "that" a modifier has a verb or a determiner, a verb's class tells what follows it, a noun the number of its phrase.
 
     Args:
         nesting: the part of the noun phrases that have a modifier.
@@ -204,14 +214,14 @@ class Grammar:
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be 0 to 1, not {value}")
         radius = abs(np.linalg.eigvals(self._expansions[0])).max()
-        if radius > 1 - 1e-9:  # Booth & Thompson 1973: else the sentences that end do so with certainty, in finite mean time
-            raise ValueError(f"nesting {self.nesting} and clauses {self.clauses} are too many for sentences to end")
+        if radius > 1 - 1e-9:  # at 1 or above, their expected length is infinite (Booth & Thompson 1973)
+            raise ValueError(f"sentences would not end: nesting {self.nesting}, clauses {self.clauses}")
 
     @cached_property
     def rules(self) -> dict[str, list[tuple[float, Stack]]]:
         """What each nonterminal becomes and how probably, the sentence first; it never becomes nothing, or begins itself."""
         nesting, clauses = self.nesting, self.clauses
-        rules = {"S": {"C .": 1}, "C": {"NP1 VP1": 0.6, "NP2 VP2": 0.4}, "NP": {"NP1": 0.6, "NP2": 0.4}, "PP": {"P NP": 1}}
+        rules = {"S": {"C .": 1.0}, "C": {"NP1 VP1": 0.6, "NP2 VP2": 0.4}, "NP": {"NP1": 0.6, "NP2": 0.4}, "PP": {"P NP": 1.0}}
         for n in "12":
             noun = f"Det{n} N{n}"
             rules |= {
@@ -317,14 +327,16 @@ def _stationary(table: Float64[np.ndarray, "*context V"]) -> Float64[np.ndarray,
     return after
 
 
-def _walk(table: Float64[np.ndarray, "*context V"], generator: np.random.Generator, n: int) -> Int32[np.ndarray, " N"]:
-    """`n` symbols of the chain, its first context drawn from the stationary distribution."""
+def _walk(
+    table: Float64[np.ndarray, "*context V"], start: Float64[np.ndarray, "*context"], generator: np.random.Generator, n: int
+) -> Int32[np.ndarray, " N"]:
+    """`n` symbols of a chain that begins in a context drawn from `start`."""
     limits = table.cumsum(axis=-1).reshape(-1, table.shape[-1])[:, :-1].tolist()  # without the last, which may be below 1
-    context = int(generator.choice(len(limits), p=_stationary(table).ravel()))
-    chain = [int(symbol) for symbol in np.unravel_index(context, table.shape[:-1])]
+    context = int(generator.choice(start.size, p=start.ravel()))
+    chain = [int(symbol) for symbol in np.unravel_index(context, start.shape)]
     for chance in generator.random(max(n - len(chain), 0)).tolist():
         chain.append(bisect(limits[context], chance))
-        context = (context * table.shape[-1] + chain[-1]) % len(limits)
+        context = (context * table.shape[-1] + chain[-1]) % start.size
     return np.array(chain[:n], np.int32)
 
 

@@ -52,7 +52,7 @@ class Symbols:
         instead = self.ids.get(UNKNOWN)
         for position, symbol in enumerate(symbols, start=1):
             if symbol not in self.ids and instead is None:
-                raise UsageError(f"unknown {self.unit} {symbol!r}, the {position}. of the text: it is not in the run's vocabulary")
+                raise UsageError(f"unknown {self.unit} {symbol!r} at position {position}: it is not in the run's vocabulary")
         return np.array([self.ids.get(symbol, instead) for symbol in symbols], np.int32)
 
     def decode(self, ids: Int[np.ndarray, " N"]) -> str:

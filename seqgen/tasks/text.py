@@ -4,9 +4,10 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -77,15 +78,15 @@ def files_of(path: str | None) -> list[File]:
     root = Path(path)
     try:
         if root.is_dir():
-            found = [File(f.relative_to(root).as_posix(), lambda f=f: open(f, "rb")) for f in root.rglob("*") if f.is_file()]
+            found = [File(f.relative_to(root).as_posix(), partial(f.open, "rb")) for f in root.rglob("*") if f.is_file()]
         elif zipfile.is_zipfile(root):
             archive = zipfile.ZipFile(root)
             for member in archive.infolist():
                 if member.file_size > LARGEST * max(member.compress_size, 1024):
                     raise SeqgenError(f"{path}: {member.filename} would unpack to {member.file_size:,} bytes: that is no text")
-            found = [File(name, lambda name=name: archive.open(name)) for name in archive.namelist() if name[-1] != "/"]
+            found = [File(name, partial(archive.open, name)) for name in archive.namelist() if name[-1] != "/"]
         else:
-            found = [File(root.name.lstrip("._"), lambda: open(root, "rb"))]
+            found = [File(root.name.lstrip("._"), partial(root.open, "rb"))]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise SeqgenError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     files = sorted(file for file in found if not any(part.startswith((".", "__")) for part in Path(file.name).parts))
@@ -101,7 +102,7 @@ def _topics() -> IO[bytes]:
 
 
 @contextmanager
-def reading(path: str | None, file: File) -> Iterator[IO[bytes]]:
+def reading(path: str | None, file: File) -> Generator[IO[bytes]]:
     """A text's bytes. Raises `SeqgenError` for what cannot be opened, read or unpacked."""
     try:
         with file.open() as stream:
@@ -134,11 +135,11 @@ def symbols(path: str | None, file: File, unit: Unit) -> Iterator[list[str] | by
         text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         try:
             if unit == "word":
-                yield from map(lambda lines: list(split_lines(lines)), iter(lambda: text.readlines(PIECE), []))
+                yield from (list(split_lines(lines)) for lines in iter(lambda: text.readlines(PIECE), []))
             else:
                 yield from map(list, iter(lambda: text.read(PIECE), ""))
         except UnicodeDecodeError as error:
-            raise SeqgenError(f"{path}: {file.name}, line {_broken_line(file)}: not UTF-8; --data.unit byte would do") from error
+            raise SeqgenError(f"{path}: {file.name}, line {_broken_line(file)}: not UTF-8; --unit byte would do") from error
 
 
 def _broken_line(file: File) -> int:

@@ -39,14 +39,14 @@ class Program(NamedTuple):
     epoch_steps: int
     batch: int
     """Examples or tokens a step, whichever the `unit` is."""
-    unit: Literal["examples", "tokens"]
+    unit: Literal["examples", "tokens"] = "examples"
 
 
 @runtime_checkable
 class Report(Protocol):
     """What the terminal is told."""
 
-    def begin(self, steps: int, epoch_steps: int, batch: int, unit: str) -> None: ...
+    def begin(self, steps: int, epoch_steps: int, batch: int) -> None: ...
 
     def chunk(self, step: int, totals: Totals, rate: float) -> None: ...
 
@@ -138,7 +138,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
     state, totals = restore(run, program, report)
     step, items, pace = int(state.step), program.plan(state), Pace(program.batch)
     saved = time.monotonic()
-    report.begin(program.steps, program.epoch_steps, program.batch, program.unit)
+    report.begin(program.steps, program.epoch_steps, program.batch)
     with signals() as caught:
         if caught:
             raise Stopped(caught[0], resuming(run))
@@ -235,7 +235,7 @@ def finish_epoch(run: Path, program: Program, report: Report, params: Params, st
 
 
 def best_step(epochs: list[log.Event]) -> int:
-    """The step with the best exact match among the epochs' evaluations; of equals, or where none is counted, the lowest loss."""
+    """The step with the best exact match among the epochs' evaluations; else the one with the lowest loss."""
     return max(epochs, key=lambda event: (event.get("exact_match", 0.0), -event["loss"]))["step"]
 
 
