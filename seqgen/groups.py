@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from seqgen import evaluation
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.models import model_of
+from seqgen.models import model_of, seq2seq
 from seqgen.runs import check_path, complete
 from seqgen.tasks.dataset import Data, Dataset, load
 from seqgen.tasks.task import Split, encode
@@ -80,15 +80,16 @@ class Group:
 def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> list[Planned]:
     """Every variant with every seed. Raises `UsageError` for a configuration that cannot be trained in a sweep."""
     planned, load_once = [], cache(load)
+    pairs = {name for name, config in variants.items() if isinstance(config.model, seq2seq.Config)}
     for name, config in variants.items():
         if not name or Path(name).name != name:
             raise UsageError(f"variant {name!r} cannot be called so: its runs are folders of that name")
         check_path(folder / name)
-        if config.training.select != "last":
+        if name in pairs and config.training.select != "last":
             raise UsageError(f"{name}: a sweep keeps the last epoch's weights alone, so select must be 'last'")
-        if config.training.devices > 1:
+        if name in pairs and config.training.devices > 1:
             raise UsageError(f"{name}: a sweep gives each member one device, so devices must be 1")
-        config, dataset = complete(config, load_once)
+        config, dataset = complete(config, load_once if name in pairs else None)
         planned += [Planned(folder / f"{name}-{seed}", replace(config, seed=seed), dataset) for seed in seeds]
     return planned
 

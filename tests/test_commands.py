@@ -425,10 +425,10 @@ def test_attention_refuses(refused, attention_run, book_run, tmp_path):
 def test_a_bug_in_a_command_is_no_bad_usage(attention_run, monkeypatch):
     """Fails when a ValueError of our own making is called the user's mistake, and its traceback is lost."""
 
-    def bug(run, questions):
+    def bug(run, *arguments, **options):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(seqgen.runs.Run, "predict", bug)
+    monkeypatch.setattr(seqgen.runs.Seq2seqRun, "best", bug)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["predict", str(attention_run), "1+1"])
 

@@ -457,7 +457,9 @@ def test_figures_are_drawn(attending, book_run):
 def test_an_empty_answer_is_not_drawn(attending, tmp_path, monkeypatch):
     """Fails when a model that answers with nothing, as an untrained one may, ends its training in a traceback."""
     seen = attending.attention("1+1")
-    monkeypatch.setattr(runs.Run, "attention", lambda run, question: seen._replace(answer="", weights=seen.weights[:, :0]))
+    monkeypatch.setattr(
+        runs.Seq2seqRun, "attention", lambda run, question: seen._replace(answer="", weights=seen.weights[:, :0])
+    )
     assert fit.seq2seq.maps(attending, ["1+1", "2+2"]) == []
     copied = runs.Seq2seqRun(Path(shutil.copytree(attending.path, tmp_path / "run", ignore=shutil.ignore_patterns("figures"))))
     fit.seq2seq.draw(copied)

@@ -7,17 +7,19 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from seqgen import fleet, groups, jobs
+from seqgen import fleet, groups, jobs, turns
 from seqgen.cli.parse import call
-from seqgen.cli.terminal import SweepTerminal, prepare_devices
+from seqgen.cli.terminal import SweepTerminal, prepare_devices, train_to_end
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.models import seq2seq
 from seqgen.runs import locate
 from seqgen.sweep import Changes, override, product
 from seqgen.training import grid
@@ -70,14 +72,21 @@ def command(
     wanted = numbers(seeds) if seeds is not None else checked(getattr(experiment, "SEEDS", range(5)), f"{module}.SEEDS")
     folder = locate(name or module.rpartition(".")[2], runs)
     planned = groups.plan(chosen, wanted, folder)
+    together = [member for member in planned if isinstance(member.config.model, seq2seq.Config)]
+    in_turn = [member for member in planned if member not in together]
     how = layout or grid.default_layout()
-    terminal = SweepTerminal()
-    with terminal, stoppable(again()):
-        if dry_run:
-            print("\n".join(jobs.summary(jobs.still_to_do(planned, folder, how, chunk), len(planned))))
-            return
-        fleet.sweep(planned, folder, how, chunk, terminal, again())
-    print(folder)
+    if together:
+        with (terminal := SweepTerminal()), stoppable(again()):
+            if dry_run:
+                print("\n".join(jobs.summary(jobs.still_to_do(together, folder, how, chunk), len(together))))
+            else:
+                fleet.sweep(together, folder, how, chunk, terminal, again())
+    if in_turn and dry_run:
+        print("\n".join(turns.summary(in_turn)))
+    elif in_turn:
+        turns.train(in_turn, folder, partial(train_to_end, again=again()), again())
+    if not dry_run:
+        print(folder)
 
 
 def main(arguments: list[str]) -> None:
@@ -122,13 +131,19 @@ def selected(experiment: ModuleType, only: Sequence[str], changes: Changes) -> d
     for word in only:
         if word not in variants:
             raise UsageError(f"no variant {word!r}; there are {', '.join(variants)}")
-    changed = product({"": changes}, variants)  # refuses a field that a variant sets, too
-    return {variant: override(base, changed[variant]) for variant in only or variants}
+    whole = {variant: config for variant, config in variants.items() if isinstance(config, RunConfig)}
+    changed = product({"": changes}, {variant: sets for variant, sets in variants.items() if variant not in whole})
+    return {
+        variant: override(whole[variant], changes) if variant in whole else override(base, changed[variant])
+        for variant in only or variants
+    }
 
 
 def well_formed(variant: tuple[Any, Any]) -> bool:
-    """Whether this is a name and a dictionary of changes."""
+    """Whether this is a name and a dictionary of changes, or a configuration of its own."""
     name, changes = variant
+    if isinstance(changes, RunConfig):
+        return isinstance(name, str)
     return isinstance(name, str) and isinstance(changes, dict) and all(isinstance(field, str) for field in changes)
 
 

@@ -136,13 +136,18 @@ def prepare_devices(count: int) -> None:
 
 
 def run_to_end(run: Run) -> None:
-    """Train a run while telling how it goes; standard output gets its path, so that a script can go on with it."""
+    """Train a run; standard output gets its path, so that a script can go on with it."""
+    train_to_end(run, resuming(run.path))
+    print(run.path)
+
+
+def train_to_end(run: Run, again: str) -> None:
+    """Train a run while telling how it goes; `again` is the command that goes on."""
     prepare_devices(run.config.training.devices)
     terminal = Terminal("examples" if isinstance(run, Seq2seqRun) else "tokens")
-    with terminal, stoppable(resuming(run.path)):
+    with terminal, stoppable(again):
         terminal.note(f"{run.path}: {run.config.data.name}, seed {run.config.seed}")
         if changes := run.changes():
             terminal.note(f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit")
         event = fit(run, terminal)
         terminal.note(f"{event['split']} {words(event)[0]} · figures in {run.path / 'figures'}")
-    print(run.path)
