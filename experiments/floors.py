@@ -9,7 +9,6 @@ Time      about 10 minutes on 2 cores: three languages, three seeds
 
 from seqgen import presets
 from seqgen.config import RunConfig
-from seqgen.sweep import Sweep
 from seqgen.tasks.corpus import LANGUAGES
 
 SEEDS = range(3)
@@ -20,6 +19,6 @@ def base() -> RunConfig:
     return presets.language("grammar", "language-model")
 
 
-def variants() -> Sweep:
+def variants() -> dict[str, RunConfig]:
     """The default run on each language."""
     return {name: presets.language(name, "language-model") for name in LANGUAGES}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments import alignment, errors, figures, formats, length
+from experiments import alignment, errors, figures, floors, formats, language, length, ptb, shakespeare
 from experiments.records import RUNS, save, search_record, sweep_record
 from experiments.tables import TABLES
 from seqgen.errors import SeqgenError
@@ -30,6 +30,9 @@ COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "length": length.collect,
     "formats": formats.collect,
     "errors": errors.collect,
+    "ptb": lambda runs: language.record(runs / "ptb", ptb),
+    "shakespeare": lambda runs: language.record(runs / "shakespeare", shakespeare),
+    "floors": lambda runs: language.floor_record(runs / "floors", floors),
 }
 """A result's name -> what reads it from a folder of runs."""
 

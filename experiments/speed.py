@@ -3,6 +3,7 @@
 Claim     on one jax device a float32 training step takes no longer than PyTorch's on any row, and decoding neither
 Command   make bench      (installs torch into the environment, then python -m experiments.speed)
           python -m experiments.speed --grid                 (many runs in one program, beside one after another)
+          python -m experiments.speed --language-model       (the book's Rnnlm, and texts drawn)
 Method    in one process, after a warm-up, the two take turns; a ratio is the median of the pairwise ones, and a row the
           median over three processes, since memory lies otherwise in each. Same mathematics, shapes and batch: nn.LSTM,
           Adam(fused=True), clip_grad_norm_ on PyTorch's side; bfloat16 beside its autocast. The limit is the matrix
@@ -23,7 +24,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from experiments import speed_grid
+from experiments import speed_grid, speed_language
 from experiments.contestants import (
     CHUNK,
     DTYPES,
@@ -114,6 +115,7 @@ def main(
     repeats: int = 4,
     only: tuple[str, ...] = ("train", "decode", "start"),
     grid: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
+    language_model: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
 ) -> None:
     """Measure and write results/speed.json, under the version of jax.
 
@@ -122,8 +124,17 @@ def main(
         repeats: turns of each row in each of them.
         only: which parts; the file is written when all are measured.
         grid: measure many runs in one program instead, and write results/grid.json.
+        language_model: measure language models instead, and write results/speed_language.json.
 
     """
+    if language_model:
+        found = in_processes(rounds, speed_language.measure, repeats)
+        record = {name: [over_rounds(rows) for rows in zip(*(one[name] for one in found), strict=True)] for name in found[0]}
+        (long,) = in_processes(1, speed_language.measure_long, repeats)
+        record = {**record, "memory": speed_language.measure_memory(), "long": long}
+        origin = {**provenance("python -m experiments.speed --language-model"), "torch": torch.__version__}
+        keep("speed_language", {**origin, "rounds": rounds, "repeats": repeats, **record})
+        return
     if grid:
         found = [over_rounds(row) for row in zip(*in_processes(rounds, speed_grid.measure, repeats), strict=True)]
         origin = {**provenance("python -m experiments.speed --grid"), "torch": torch.__version__, "rounds": rounds}

@@ -89,6 +89,65 @@ def _greedy(model: Seq2seq, source: Tensor, start_id: int, steps: int) -> Tensor
     return torch.cat(tokens, 1)
 
 
+Carry = tuple[Tensor, Tensor]
+
+
+class LanguageModel(nn.Module):
+    """Embedding, nn.LSTM, nn.Linear; time-major, as nn.LSTM is fastest."""
+
+    def __init__(self, vocabulary: int, embedding: int, hidden: int):
+        super().__init__()
+        self.embedding, self.lstm = nn.Embedding(vocabulary, embedding), nn.LSTM(embedding, hidden)
+        self.affine = nn.Linear(hidden, vocabulary)
+
+    def blank(self, rows: int) -> Carry:
+        """The carry before the first token."""
+        return torch.zeros(1, rows, self.lstm.hidden_size), torch.zeros(1, rows, self.lstm.hidden_size)
+
+    def forward(self, inputs: Tensor, carry: Carry) -> tuple[Tensor, Carry]:
+        """Logits [T, B, V] and the new carry."""
+        y, carry = self.lstm(self.embedding(inputs), carry)
+        return self.affine(y), carry
+
+
+def language_model_step(model: LanguageModel, optimizer: torch.optim.Optimizer, carry: Carry, inputs: Tensor, targets: Tensor,
+                        clip: float) -> Carry:  # fmt: skip
+    """One update on a window; the carry goes on without its history."""
+    logits, (h, c) = model(inputs, carry)
+    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    return h.detach(), c.detach()
+
+
+class Writer(nn.Module):
+    """Embedding, nn.LSTMCell, nn.Linear."""
+
+    def __init__(self, vocabulary: int, embedding: int, hidden: int):
+        super().__init__()
+        self.embedding, self.cell = nn.Embedding(vocabulary, embedding), nn.LSTMCell(embedding, hidden)
+        self.affine = nn.Linear(hidden, vocabulary)
+
+    @torch.inference_mode()
+    def write(self, rows: int, length: int, top_p: float | None) -> Tensor:
+        """Tokens [rows, length], drawn; with top_p by a sort, as is usual."""
+        h = c = torch.zeros(rows, self.cell.hidden_size)
+        token, tokens = torch.zeros(rows, dtype=torch.long), []
+        for _ in range(length):
+            h, c = self.cell(self.embedding(token), (h, c))
+            p = self.affine(h).softmax(1)
+            if top_p is None:
+                token = torch.multinomial(p, 1)[:, 0]
+            else:
+                best, order = p.sort(1, descending=True)
+                kept = best.masked_fill(best.cumsum(1) - best >= top_p, 0.0)
+                token = order.gather(1, torch.multinomial(kept, 1))[:, 0]
+            tokens.append(token)
+        return torch.stack(tokens, 1)
+
+
 @torch.no_grad()
 def load_book(model: Seq2seq, variant: str, params: list) -> Seq2seq:
     """The oracle's parameters: gates f, g, i, o become i, f, g, o; matrices are transposed; the second bias is zero."""

@@ -57,8 +57,8 @@ def book(task: str, variant: str, file: str, *, reverse: bool) -> RunConfig:
 
 CORPORA: dict[str, Text | Drawn] = {
     "text": Text(),
-    "ptb": Text("data/ptb", unit="word"),
-    "shakespeare": Text("data/shakespeare", validation=0.1, test=0.0),
+    "ptb": Text("data/ptb/ptb.zip", unit="word"),
+    "shakespeare": Text("data/shakespeare/tinyshakespeare.txt", validation=0.1, test=0.0),
     **{name: Drawn(language()) for name, language in LANGUAGES.items()},
 }
 """What language models train on. `text` is any text; without one it is Python's help topics."""
@@ -72,6 +72,11 @@ LANGUAGE_MODELS: dict[str, tuple[language_model.Config, Training, HyperConfig]] 
         Training(epochs=8, batch=32, window=64, schedule="cosine", warmup=0.05),
         HyperConfig(lr=4e-3, clip=1.0),
     ),
+    "char-lstm": (
+        language_model.Config(128, 512, mask="locked", init="modern"),
+        Training(epochs=24, batch=64, window=128, schedule="cosine", warmup=0.02),
+        HyperConfig(lr=3e-3, clip=1.0, dropout=0.3),
+    ),
     "rnnlm": (language_model.Config(), Training(epochs=4, batch=20, window=35, optimizer="sgd"), BOOK_SGD),
     "better-rnnlm": (
         language_model.Config(650, 650, layers=2, tied=True),
@@ -79,7 +84,7 @@ LANGUAGE_MODELS: dict[str, tuple[language_model.Config, Training, HyperConfig]] 
         replace(BOOK_SGD, dropout=0.5),
     ),
 }
-"""A language model's sizes and how it is trained: one for any text, and the book's two."""
+"""A language model's sizes and how it is trained: one for any text, a larger one for characters, and the book's two."""
 
 
 def language(corpus: str, model: str) -> RunConfig:

@@ -41,10 +41,10 @@ VARIANTS = {
 }
 
 
-def live_params(cfg: seq2seq.Config, seed: int = 0) -> seq2seq.Params:
+def live_params(cfg, seed: int = 0, model=seq2seq):
     """Parameters of the size of one, biases with them, so that no term is hidden behind a zero."""
     random = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda: seq2seq.init(cfg, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: model.init(cfg, jax.random.key(0)))
     return jax.tree.map(lambda leaf: np.float32(random.normal(size=leaf.shape) * (0.5 if leaf.ndim > 1 else 0.3)), shapes)
 
 
@@ -74,6 +74,35 @@ def sigmoid(a):
 def softmax(a):
     e = np.exp(a - a.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
+
+
+def log_softmax(a):
+    a = np.float64(a) - a.max(-1, keepdims=True)
+    return a - np.log(np.exp(a).sum(-1, keepdims=True))
+
+
+def beam_search(logits_of, *, limit: int, end: int | None, width: int, score, rule=None):
+    """The best texts of one row, as (score, log p, text), best first; how many steps it took; and the closest decision.
+
+    `logits_of(text)` are the logits after a text, `rule(logits, text)` what rules leave of them; texts are tuples.
+    """
+    beams, steps, closest = [(0.0, 0.0, (), False)], 0, np.inf
+    while steps < limit and not all(done for *_, done in beams):
+        steps, found = steps + 1, [beam for beam in beams if beam[-1]]
+        for ranked, logprob, text, done in beams:
+            if not done:
+                logits = logits_of(text)
+                left = logits if rule is None else rule(logits, text)
+                if not np.isfinite(left).any():
+                    continue
+                own, ruled = log_softmax(logits), log_softmax(left)
+                for token in np.flatnonzero(left > -np.inf).tolist():
+                    found.append((ranked + ruled[token], logprob + own[token], (*text, token), token == end))
+        found.sort(key=lambda beam: -score(beam[0], len(beam[2])))
+        scores = [score(ranked, len(text)) for ranked, _, text, _ in found[: width + 1]]
+        closest = min([closest, *-np.diff(scores)])
+        beams = found[:width]
+    return [(score(ranked, len(text)), logprob, text) for ranked, logprob, text, _ in beams], steps, closest
 
 
 def cell(name: str, p: CellParams, carry: tuple, x):

@@ -23,6 +23,8 @@ COMMANDS = {
     "generate": ("seqgen.cli.generate", "let a language model write: seqgen generate RUN --prompt you"),
     "score": ("seqgen.cli.score", "how well a language model predicts a text, line by line"),
     "attention": ("seqgen.cli.attention", "draw where a run looks while it answers"),
+    "import-book": ("seqgen.cli.import_book", "a run from weights that the book's code saved"),
+    "export-book": ("seqgen.cli.export_book", "a run's weights as the book's code reads them"),
     "audit": ("seqgen.cli.audit", "how much of a test set is already in the training set"),
     "doctor": ("seqgen.cli.doctor", "versions, devices, compilation cache, known traps"),
 }
@@ -119,7 +121,7 @@ def import_command(module: str) -> Any:
 
 def overview() -> str:
     """What `seqgen --help` prints."""
-    lines = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
+    lines = "\n".join(f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items())
     return f"usage: seqgen COMMAND ...\n\n{lines}\n\n`seqgen COMMAND --help` tells more, `seqgen --version` the version."
 
 

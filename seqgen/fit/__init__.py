@@ -2,10 +2,14 @@
 
 from types import ModuleType
 
+import jax.numpy as jnp
+
 from seqgen.files import alone, write
 from seqgen.fit import language_model, seq2seq
 from seqgen.runs import LanguageModelRun, Run, Seq2seqRun
-from seqgen.training import log, loop
+from seqgen.training import checkpoint, log, loop
+from seqgen.training.chunk import SUMS, zero_totals
+from seqgen.types import Params
 
 KINDS: dict[type[Run], ModuleType] = {Seq2seqRun: seq2seq, LanguageModelRun: language_model}
 """A kind of run -> how it is trained, scored and drawn: `build`, `evaluate`, `final`, `draw`."""
@@ -55,3 +59,11 @@ def tested(run: Run) -> log.Event | None:
         if scored and event.get("selected_step", event["step"]) == step:
             return event
     return None
+
+
+def adopt(run: Run, params: Params) -> None:
+    """Give a new run weights that were trained elsewhere: it has then been trained to its end."""
+    program = KINDS[type(run)].build(run, run.held_out)
+    state = program.init()._replace(step=jnp.int32(program.steps), params=params)
+    checkpoint.save_params(run.path, program.steps, params)
+    checkpoint.save_state(run.path, program.steps, (state, zero_totals(SUMS)))

@@ -76,6 +76,9 @@ def files_of(path: str | None) -> list[File]:
     if path is None:
         return [File("pydoc_data.topics", _topics)]
     root = Path(path)
+    if not root.exists():
+        script = root.parent / "prepare.py"
+        raise SeqgenError(f"there is no {path}" + (f"; `python {script}` would get it" if script.exists() else ""))
     try:
         if root.is_dir():
             found = [File(f.relative_to(root).as_posix(), partial(f.open, "rb")) for f in root.rglob("*") if f.is_file()]
@@ -116,7 +119,8 @@ def reading(path: str | None, file: File) -> Generator[IO[bytes]]:
 
 def checksum(path: str | None) -> str:
     """SHA-256 of a text, hexadecimal; of several, of their names and contents in turn."""
-    files, digest = files_of(path), hashlib.sha256()
+    files = list(chain.from_iterable(parts_of(files_of(path)).values()))
+    digest = hashlib.sha256()
     for file in files:
         with reading(path, file) as stream:
             if len(files) > 1:

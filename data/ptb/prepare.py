@@ -1,0 +1,41 @@
+"""Write ptb.zip beside this file: python data/ptb/prepare.py [--source FOLDER_OR_ZIP]; without a source it is downloaded."""
+
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import tyro
+
+from seqgen import files
+from seqgen.errors import SeqgenError
+from seqgen.tasks.corpus import load
+from seqgen.tasks.fetch import Published, obtain
+from seqgen.tasks.text import Text
+
+ADDRESS = "https://raw.githubusercontent.com/tomsercu/lstm/master/data/"
+FILES = {
+    "ptb.train.txt": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    "ptb.valid.txt": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+}
+
+
+def main(source: Path | None = None) -> None:
+    """Get the three files, check them, pack them, and print how many words and tokens they have."""
+    path, packed = Path(__file__).with_name("ptb.zip"), BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, sha256 in FILES.items():
+            archive.writestr(zipfile.ZipInfo(name), obtain(Published(name, ADDRESS + name, sha256), source))
+    files.write(path, packed.getvalue())
+    corpus = load(Text(str(path), unit="word"))
+    sizes = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in ("train", "validation", "test"))
+    print(f"{path.name}: {len(corpus.symbols):,} words; tokens: {sizes}")
+    print(f"the first ids: {', '.join(f'{i} {word}' for i, word in enumerate(corpus.symbols.table[:5]))}")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except SeqgenError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

@@ -1,0 +1,28 @@
+"""Write pydocs.txt beside this file, to read what `seqgen train text language-model` learns: python data/pydocs/prepare.py."""
+
+import sys
+from pathlib import Path
+
+import tyro
+
+from seqgen import files
+from seqgen.errors import SeqgenError
+from seqgen.tasks.corpus import load
+from seqgen.tasks.text import Text, checksum, files_of
+
+
+def main() -> None:
+    """Write the help topics of this Python and print what they are."""
+    path = Path(__file__).with_name("pydocs.txt")
+    (topics,) = files_of(None)
+    files.write(path, topics.open().read())
+    corpus = load(Text(str(path)))
+    sizes = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in ("train", "validation", "test"))
+    print(f"{path.name}: {len(corpus.symbols)} characters; {sizes}; SHA-256 {checksum(str(path))}")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except SeqgenError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

@@ -1,0 +1,33 @@
+"""Write tinyshakespeare.txt beside this file: python data/shakespeare/prepare.py [--source PATH]; else it is downloaded."""
+
+import sys
+from pathlib import Path
+
+import tyro
+
+from seqgen import files
+from seqgen.errors import SeqgenError
+from seqgen.tasks.corpus import load
+from seqgen.tasks.fetch import Published, obtain
+from seqgen.tasks.text import Text
+
+TEXT = Published(
+    "tinyshakespeare.txt",
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+)
+
+
+def main(source: Path | None = None) -> None:
+    """Get the text, check it, and print how many characters it has."""
+    path = Path(__file__).with_name(TEXT.name)
+    files.write(path, obtain(TEXT, source))
+    corpus = load(Text(str(path), validation=0.1, test=0.0))
+    print(f"{path.name}: {len(corpus.symbols)} characters; train {len(corpus.train):,}, validation {len(corpus.validation):,}")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except SeqgenError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

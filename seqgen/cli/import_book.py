@@ -1,0 +1,69 @@
+"""seqgen import-book: a run from the weights that the book's code saved."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from seqgen import presets
+from seqgen.cli.audit import recognise
+from seqgen.cli.parse import call
+from seqgen.config import RunConfig
+from seqgen.errors import SeqgenError
+from seqgen.fit import adopt
+from seqgen.interop.book import ModelName, read_pickle, to_params
+from seqgen.runs import complete, create
+from seqgen.tasks.text import Text
+
+
+def command(
+    pickle: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICKLE")],
+    /,
+    model: ModelName,
+    data: Path,
+    run: str,
+    reverse: bool | None = None,
+) -> None:
+    """Make a run from a pickle of the book's parameters; nothing in the pickle is executed.
+
+    Args:
+        pickle: what the book's save_params wrote: a list of arrays.
+        model: whose parameters they are.
+        data: what it was trained on: the book's file, or Penn Treebank as a folder or zip.
+        run: the new run's name under runs/, or a path.
+        reverse: whether its questions were reversed, as the book does for attention and improves the others.
+
+    """
+    cfg, params = to_params(model, read_pickle(pickle, model))
+    config = language(model, data) if model in presets.LANGUAGE_MODELS else questions(model, data, reverse)
+    config, _ = complete(replace(config, model=cfg))
+    if config.model.vocabulary != cfg.vocabulary:
+        there = f"{data} has {config.model.vocabulary:,} symbols"
+        raise SeqgenError(f"{pickle} was trained on {cfg.vocabulary:,} symbols, and {there}: it is not its data")
+    made = create(config, run)
+    try:
+        adopt(made, params)
+    except BaseException:
+        shutil.rmtree(made.path, ignore_errors=True)
+        raise
+    print(made.path)
+
+
+def language(model: str, data: Path) -> RunConfig:
+    """The book's recipe for a language model."""
+    config = presets.language("ptb", model)
+    training = replace(config.training, select="last")
+    return replace(config, data=Text(str(data), unit="word"), training=training)
+
+
+def questions(model: str, data: Path, reverse: bool | None) -> RunConfig:
+    """The book's recipe for a model that answers."""
+    task = recognise(data)
+    return presets.book(task.name, model, str(data), reverse=model == "attention" if reverse is None else reverse)
+
+
+def main(arguments: list[str]) -> None:
+    """`seqgen import-book PICKLE`."""
+    call(command, "seqgen import-book", arguments)
