@@ -164,7 +164,7 @@ class Decoding:
         found: list[Rule] = [ban(banned)] if banned else []
         if self.min_length is not None and end is not None:
             found.append(minimum_length(self.min_length, end))
-        made: tuple[tuple[Callable[..., Rule], Any], ...] = (
+        made: tuple[tuple[Any, Any], ...] = (
             (no_repeat_ngram, self.no_repeat_ngram),
             (repetition_penalty, self.repetition_penalty),
             (temperature, self.temperature),

@@ -108,7 +108,7 @@ def test_the_length_penalty_matters():
 
 
 V, T, ROWS, END = 5, 5, 12, 2
-CASES = [(1, None, 0.0), (2, None, 0.6), (2, END, 0.0), (3, END, 0.6), (4, END, 2.0), (8, END, 0.6), (8, None, 0.0)]
+CASES = [(1, None, 0.0), (2, END, 0.0), (3, END, 0.6), (4, END, 2.0), (8, None, 0.6)]
 
 
 @pytest.mark.parametrize(("width", "end", "alpha"), CASES)
@@ -126,9 +126,9 @@ def test_a_beam_is_the_plain_search(width, end, alpha):
         assert closest > 1e-5
         same(made, row, expected, T)
         lengths.update(len(text) for *_, text in expected)
-        if width < 8:
+        if row < 2:
             lost += every_text(logits[row], T, end, penalised(alpha))[: len(expected)] != expected
-    assert width == 8 or lost > 0  # it is a search that prunes
+    assert lost > 0  # it is a search that prunes
     assert (len(lengths) > 2) == (end is not None)
 
 

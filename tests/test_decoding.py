@@ -204,13 +204,16 @@ def stuck_at(row: int, time: int):
 
 
 ASKED = Decoding(temperature=0.8, top_p=0.95, top_k=9, repetition_penalty=1.3, no_repeat_ngram=2, min_length=2).rules((4,), END)
-RULES = {"rules": ASKED, "rules, one of which leaves row 4 nothing": (*ASKED, stuck_at(4, 3))}
+STUCK = (*ASKED, stuck_at(4, 3))
 LONG = 7
 
 
 @pytest.mark.parametrize("sizes", [(1,) * LONG, (3, 3, 1)])
-@pytest.mark.parametrize("rules", RULES)
-@pytest.mark.parametrize(("end", "drawn"), [(END, False), (END, True), (None, True)])
+@pytest.mark.parametrize(
+    ("end", "drawn", "rules"),
+    [(END, False, ASKED), (END, True, STUCK), (None, True, STUCK)],
+    ids=["greedy", "drawn, a row without a token left", "the same without an end"],
+)
 def test_parts_are_the_whole(end, drawn, rules, sizes):
     """Fails when a text that is generated in parts is another than in one piece: rules are told another history or time, a
     token is drawn with another part's noise, or a row goes on that ended, or had no token left, in an earlier part.
@@ -220,11 +223,11 @@ def test_parts_are_the_whole(end, drawn, rules, sizes):
         say(logits, row, time, END)
     keys = jax.vmap(jax.random.key)(np.arange(B)) if drawn else None
     again = partial(jax.random.clone, keys) if drawn else lambda: None
-    whole = decode(begin(logits), limit=LONG, end=end, rules=RULES[rules], keys=keys)
+    whole = decode(begin(logits), limit=LONG, end=end, rules=rules, keys=keys)
     start, history, done = begin(logits), np.full((B, LONG + 1), -1, np.int32), 0
     length, logprob, aux = np.zeros(B), np.zeros(B), []
     for size in sizes:
-        options = {"rules": RULES[rules], "keys": again(), "history": history.copy(), "first": np.int32(done)}
+        options = {"rules": rules, "keys": again(), "history": history.copy(), "first": np.int32(done)}
         part = decode(start, limit=size, end=end, **options)
         history[:, done : done + size] = part.tokens
         start, done = part.next, done + size
@@ -238,7 +241,7 @@ def test_parts_are_the_whole(end, drawn, rules, sizes):
     stuck = np.isneginf(whole.logprob)
     for one, all_ in zip(start[1:], whole.next[1:], strict=True):
         np.testing.assert_array_equal(one[~stuck], all_[~stuck])
-    assert stuck.tolist() == [False] * 4 + ["row 4" in rules]
+    assert stuck.tolist() == [False] * 4 + [rules is STUCK]
     assert whole.length.tolist()[:4] == ([LONG, 4, 5, LONG] if end is not None else [LONG] * 4)
 
 
@@ -332,7 +335,10 @@ LANGUAGE_MODELS = {
 
 
 class Texts(NamedTuple):
-    """1 + 1 + W texts a row: greedy, drawn, and those of a beam; as in `Generated`. Only the beam's have a `score`."""
+    """1 + 1 + W texts a row: greedy, drawn, and those of a beam; as in `Generated`. Only the beam's have a `score`.
+
+    Where not every way to decode is tried, to save compilations, it is the first text only.
+    """
 
     tokens: np.ndarray
     length: np.ndarray
@@ -341,10 +347,12 @@ class Texts(NamedTuple):
     logits: np.ndarray | None = None
 
 
-@partial(jax.jit, static_argnums=(0, 1), static_argnames="end")
-def decoded(model, cfg, params, source, length, seeds, *, end):
+@partial(jax.jit, static_argnums=(0, 1), static_argnames=("end", "every"))
+def decoded(model, cfg, params, source, length, seeds, *, end, every):
     step, start = partial(model.step, cfg, params), model.start(cfg, params, source, length)
     best = generate(step, start, limit=T, end=end)
+    if not every:
+        return Texts(*(leaf[:, None] for leaf in best[:3]), score=jnp.zeros((len(source), 0)))
     drawn = generate(step, start, limit=T, end=end, keys=jax.vmap(jax.random.key)(seeds), rules=(temperature(COOL),))
     beams = beam(step, start, limit=T, end=end, width=W, score=length_penalty(ALPHA))
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), best[:3], drawn[:3])
@@ -376,12 +384,13 @@ def forced(model, cfg, params, source, length, tokens):
 
 class Variant:
     """A model whose rows end at different times, and 40 questions (or prompts) with its texts: with lengths and an end symbol
-    (`ragged`), and without either (`full`).
+    (`ragged`), and without either (`full`): there only the `thorough` ones draw and have a beam.
     """
 
     def __init__(self, name: str) -> None:
         self.model = seq2seq if name in VARIANTS else language_model
         self.cfg = {**VARIANTS, **LANGUAGE_MODELS}[name]
+        self.thorough = name in ("attention", "everything", "language model")
         random = np.random.default_rng(11)
         self.source = np.int32(random.integers(V, size=(POOL, S)))
         self.length = np.int32(random.integers(1, S + 1, size=POOL))
@@ -399,7 +408,7 @@ class Variant:
 
     def answer(self, params, source, length, rows, end, *, score=True) -> Texts:
         """The texts of some rows; a row's number is its seed."""
-        made = decoded(self.model, self.cfg, params, source, length, rows, end=end)
+        made = decoded(self.model, self.cfg, params, source, length, rows, end=end, every=end is not None or self.thorough)
         return made._replace(logits=forced(self.model, self.cfg, params, source, length, made.tokens)) if score else made
 
     def loud_params(self, bias: float):
@@ -425,7 +434,7 @@ class Variant:
             source = np.pad(source, ((0, 0), (0, 2)))
 
         def logits_of(text):
-            tokens = np.full((B, 2 + W, T), 0, np.int32)
+            tokens = np.zeros((B, 2 + W, T), np.int32)
             tokens[0, 0, : len(text)] = text
             return np.asarray(forced(self.model, self.cfg, self.params, source, length, tokens)[0, 0, len(text)])
 
@@ -477,7 +486,7 @@ def test_log_probabilities_are_those_of_teacher_forcing(variant):
 
 def test_a_beam_over_a_model_is_the_plain_search(variant):
     """Fails when a hypothesis goes on with the carry or the memory of another one, or of another row."""
-    for full, made in ((False, variant.ragged), (True, variant.full)):
+    for full, made in ((False, variant.ragged), (True, variant.full))[: 1 + variant.thorough]:
         for row in (1, 7):
             expected, _, closest = variant.plain_beam(row, full=full)
             assert closest > 1e-5
@@ -503,7 +512,7 @@ def agree(variant: Variant, made: Texts, expected: Texts, rows: np.ndarray, ties
     """Tokens are equal up to a place where a tie decides; so are logits, and the sums if there is none."""
     for i, row in enumerate(rows):
         ties["rows"] += 1
-        for way in (0, 1):
+        for way in range(min(2, made.tokens.shape[1])):
             ours, theirs = made.tokens[i, way], expected.tokens[i, way]
             differ = np.flatnonzero(ours != theirs)
             stop = differ[0] if len(differ) else int((theirs >= 0).sum())

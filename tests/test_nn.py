@@ -13,9 +13,9 @@ from jax.test_util import check_grads
 
 from seqgen.models import decoders, encoders, seq2seq
 from seqgen.nn import attention, layers
-from seqgen.nn.cells import CELLS, CellParams, HiddenCarry, LstmCarry, init_cell
+from seqgen.nn.cells import CELLS, CellParams, HiddenCarry, LstmCarry, init_cell, layer
 from seqgen.nn.init import SCHEMES
-from seqgen.nn.recurrence import unroll
+from seqgen.nn.recurrence import unroll, unroll_while
 from seqgen.types import Memory, Noise
 from tests import oracles
 from tests.oracles import attend
@@ -207,6 +207,105 @@ def test_padding_is_not_in_the_gradient(reverse):
     assert not np.any(np.asarray(final(xs))[~reached])
 
 
+@partial(jax.jit, static_argnames=("cell", "fast", "dtype"))
+def pulled(cell, params, carry, xs, length, pulls, *, fast, dtype="float32"):
+    """(final carry, outputs) of `layer` or `unroll`, and the gradients of params, carry and xs when all outputs are pulled."""
+    step = partial(CELLS[cell].step, dtype=dtype)
+
+    def total(params, carry, xs):
+        made = layer(cell, params, carry, xs, length, dtype=dtype) if fast else unroll(step, params, carry, xs, length)
+        return sum(jnp.sum(leaf * pull) for leaf, pull in zip(jax.tree.leaves(made), pulls, strict=True)), made
+
+    grads, made = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(params, carry, xs)
+    return made, grads
+
+
+def both(name: str, length, dtype: str = "float32"):
+    """Every array of a layer by its name, as `layer` makes it and as `unroll` does; h, c and every output are pulled."""
+    params, carry, xs = cell_case(name)
+    pulls = [normal(*leaf.shape, seed=8) for leaf in (*carry, normal(T, B, H))]
+    ways = [pulled(name, params, carry, xs, length, pulls, fast=fast, dtype=dtype) for fast in (True, False)]
+    return [{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(way)} for way in ways]
+
+
+@pytest.mark.parametrize("length", [None, LENGTHS], ids=["full", "ragged"])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_layer_is_its_cell_unrolled(name, length):
+    """Fails when what `layer` takes out of the loop is not the same before or after it: a bias that is lost or added twice, W's
+    gradient with h_t for h_(t-1), without the first carry, or from padding; a gradient of x, of the carry or of c left out.
+    """
+    ours, expected = both(name, length)
+    assert ours.keys() == expected.keys()
+    for path, leaf in expected.items():
+        np.testing.assert_allclose(ours[path], leaf, rtol=0, atol=2e-6 * max(1, np.abs(leaf).max()), err_msg=path)
+        assert np.abs(leaf).max() > 0.1, path
+    if length is not None:
+        past = np.arange(T)[:, None] >= length
+        assert not any(leaf[past].any() for path, leaf in ours.items() if leaf.shape[:2] == (T, B))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_narrow_layer_is_its_narrow_cell(name):
+    """Fails when a product of `layer` is not narrowed, or what is no product is: it is then as far from the cell in bfloat16 as
+    that is from the one in float32. The two differ where the last bit of a sum rounds h, or a gradient, to its other
+    neighbour, which is rare: by less than a twentieth of that.
+    """
+    ours, expected = both(name, LENGTHS, "bfloat16")
+    _, wide = both(name, LENGTHS)
+    for path, leaf in expected.items():
+        assert ours[path].dtype == np.float32
+        rounding = np.abs(leaf - wide[path]).mean()
+        assert np.abs(ours[path] - leaf).mean() < rounding / 20, path
+        assert rounding > 1e-4, path
+
+
+def counting(stop_at: int):
+    """A cell that counts its steps, and what it was asked at each."""
+
+    def cell(params, carry, x):
+        carry = {"count": carry["count"] + 1, "sum": carry["sum"] + params * x["a"]}
+        return carry, (carry["sum"], {"count": carry["count"], "grid": x["b"] * 2})
+
+    return lambda carry: jnp.max(carry["count"]) < stop_at, cell
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 3, T, T + 3])
+def test_a_loop_that_stops(stop_at):
+    """Fails when it takes a step after it should have stopped (or before it has asked), one too few, more than there are xs, or
+    reads them elsewhere; when what it did not reach is not `fill`, is that of another output, or changes an output's type.
+    """
+    a, b = normal(T, B), np.int32(np.arange(T * B * 2).reshape(T, B, 2))
+    start = {"count": np.full(B, 0, np.int32), "sum": normal(B, seed=1)}
+    going, cell = counting(stop_at)
+    fill = (-7, {"count": -1, "grid": 5})
+    final, (sums, aux) = jax.jit(partial(unroll_while, going, cell))(np.float32(2), start, {"a": a, "b": b}, fill)
+    whole, (all_sums, every) = run(cell, np.float32(2), start, {"a": a, "b": b})
+    n = min(stop_at, T)
+    np.testing.assert_array_equal(final["count"], n)
+    np.testing.assert_allclose(final["sum"], start["sum"] + 2 * a[:n].sum(0), atol=1e-6)
+    for ours, plain, rest in ((sums, all_sums, -7), (aux["count"], every["count"], -1), (aux["grid"], every["grid"], 5)):
+        assert (ours.dtype, ours.shape) == (plain.dtype, plain.shape)
+        np.testing.assert_allclose(ours[:n], plain[:n], atol=1e-6)
+        np.testing.assert_array_equal(ours[n:], rest)
+    if stop_at >= T:
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), final, whole)
+
+
+def test_one_number_fills_every_output():
+    """Fails when a number as `fill` reaches the first output alone, or none at all as None."""
+    going, cell = counting(2)
+    xs, start = {"a": normal(T, B), "b": normal(T, B, 2)}, {"count": np.zeros(B, np.int32), "sum": normal(B)}
+    _, outputs = jax.jit(partial(unroll_while, going, cell))(np.float32(1), start, xs, -3)
+    assert all((leaf[2:] == -3).all() and (leaf[:2] != -3).all() for leaf in jax.tree.leaves(outputs))
+
+    def quiet(params, carry, x):
+        return cell(params, carry, x)[0], None
+
+    final, none = jax.jit(partial(unroll_while, going, quiet))(np.float32(1), start, xs, None)
+    np.testing.assert_array_equal(final["count"], 2)
+    assert none is None
+
+
 # Attention
 
 READERS = {
@@ -347,6 +446,55 @@ def test_dropout():
         assert abs(((one > 0) == (other > 0)).mean() - (0.3**2 + 0.7**2)) < 0.02
     np.testing.assert_array_equal(dropout(x, 0, rate, 0), masks[0])
     assert layers.dropout(x, None, 0) is x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_wide_linear_is_a_linear(dtype):
+    """Fails when the bias is another row's, or its gradient is lost, doubled or W's: values and gradients of W, b and x.
+
+    In bfloat16 b is narrowed with W, whose row it is, and its gradient sums up narrowed dy: so `linear`'s is given both.
+    """
+    params, x, dy = layers.Linear(normal(D, V), normal(V, scale=3)), normal(B, T, D), normal(B, T, V, seed=1)
+
+    def narrowed(a):
+        return np.float32(jnp.asarray(a).astype(dtype))
+
+    @partial(jax.jit, static_argnums=0)
+    def made(function, params, x, dy):
+        y, back = jax.vjp(partial(function, dtype=dtype), params, x)
+        return y, *back(dy)
+
+    ours = made(layers.wide_linear, params, x, dy)
+    expected = made(layers.linear, params._replace(b=narrowed(params.b)), x, narrowed(dy))
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=2e-5)
+    np.testing.assert_allclose(jax.jit(layers.wide_linear)(params, x[0, 0]), x[0, 0] @ params.w + params.b, atol=1e-5)
+
+
+def test_locked_dropout():
+    """Fails when a locked mask changes with time, is shared between rows, places or steps, is not scaled up, drops at another
+    rate, or a plain one is locked.
+    """
+    x, rate = jnp.asarray(normal(T, 50, 200)), jnp.float32(0.3)
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def dropped(place, lock, x, step):
+        return layers.dropout(x, Noise(jax.random.key(step), rate), place, lock=lock)
+
+    masks = [np.asarray(dropped(place, True, x, step)) / x for step, place in ((0, 0), (0, 1), (1, 0))]
+    for mask in masks:
+        np.testing.assert_array_equal(mask > 0, np.broadcast_to(mask[:1] > 0, mask.shape))
+        assert abs((mask[0] == 0).mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / mask[0].size)
+        np.testing.assert_allclose(mask[mask > 0], 1 / 0.7, rtol=1e-6)
+        assert abs(((mask[0, 1:] > 0) == (mask[0, :-1] > 0)).mean() - (0.3**2 + 0.7**2)) < 0.03
+        assert abs(mask[0].mean() - 1) < 5 * np.sqrt(0.3 / 0.7 / mask[0].size)
+    for one, other in combinations(masks, 2):
+        assert abs(((one[0] > 0) == (other[0] > 0)).mean() - (0.3**2 + 0.7**2)) < 0.03
+    plain = np.asarray(dropped(0, False, x, 0)) / x
+    for one, other in combinations(plain > 0, 2):
+        assert abs((one == other).mean() - (0.3**2 + 0.7**2)) < 0.03
+    assert layers.dropout(x, None, 0, lock=True) is x
 
 
 # Initialisation

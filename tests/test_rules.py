@@ -319,6 +319,32 @@ def test_a_draw_inverts_the_sums(size):
     assert (sums[np.arange(rows), drawn] - p[np.arange(rows), drawn] < uniform + 1e-5).all()
 
 
+LEAST, MOST = 3353848, 22644461
+"""Seeds of keys whose number for token 0 is the least that there is, and the most."""
+
+
+def test_the_ends_of_the_unit_interval():
+    """Fails when 0 draws a first token of probability 0, or a number that rounding leaves the sums short of a last one: within
+    a block, or a block of nothing but such tokens.
+    """
+    rows, size = 200, 300
+    logits = np.float32(np.random.default_rng(9).normal(size=(rows, size)))
+    logits[:, [0, 1, 128, 290, 299]] = -np.inf
+    logits[50:100, :150] = -np.inf
+    logits[100:150, 120:] = -np.inf
+    logits[150:, 255:] = -np.inf
+    p = probabilities_of(logits)
+    for seed, number, wanted in ((LEAST, 0.0, (p > 0).argmax(1)), (MOST, 1 - 2**-23, None)):
+        keys = jax.vmap(jax.random.key)(np.full(rows, seed))
+        assert jax.random.uniform(jax.random.fold_in(jax.random.key(seed), 0)) == np.float32(number)
+        drawn = np.asarray(jax.jit(draw)(keys, np.int32(0), logits))
+        assert (p[np.arange(rows), drawn] > 0).all()
+        if wanted is not None:
+            np.testing.assert_array_equal(drawn, wanted)
+        else:
+            assert (np.cumsum(p, axis=1)[np.arange(rows), drawn] > 1 - 1e-5).all()
+
+
 def test_a_draw_takes_one_number_a_row():
     """Fails when random numbers are made for every token of the vocabulary, or more than one a row."""
     rows = 6

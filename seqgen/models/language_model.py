@@ -87,6 +87,11 @@ def _readout(cfg: Config, params: Params, h: Float[Array, "B *T H"]) -> Out:
     return Out(wide_linear(Linear(w, params.b), h, dtype=cfg.dtype), {})
 
 
+def states(cfg: Config, params: Params, tokens: Int[Array, "B T"]) -> Float[Array, "B T H"]:
+    """What the last cell puts out after each token, from a blank carry."""
+    return _unroll(cfg, params, tokens, blank(cfg, tokens.shape[0]), None, None)[1]
+
+
 def apply(cfg: Config, params: Params, batch: Batch, carry: Carry, noise: Noise | None = None) -> tuple[Carry, Out]:
     """Logits [B, T, V] of the token after each of `batch.inputs`, and the carry with which the lanes go on."""
     carry, h = _unroll(cfg, params, batch.inputs, carry, None, noise)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from seqgen import perplexity
 from seqgen.config import RunConfig, structure
@@ -228,6 +228,16 @@ class LanguageModelRun(Run):
         losses = perplexity.token_losses(self.model, self.config.model, self.params, np.concatenate([begin, *ids]))
         for part in np.split(losses, np.cumsum([len(line) for line in ids])[:-1]):
             yield float(np.sum(part, dtype=np.float64)), len(part)
+
+    def states(self, text: str) -> Float[np.ndarray, "T H"]:
+        """The last cell's hidden state after each of a text's tokens."""
+        return np.asarray(self.model.states(self.config.model, self.params, self.symbols.encode(text)[None])[0])
+
+    def next_logprobs(self, text: str) -> Float[np.ndarray, " V"]:
+        """log p of every token after a text, in nats."""
+        start = self.model.start(self.config.model, self.params, self.prompted(text)[None], None)
+        _, out = self.model.step(self.config.model, self.params, start.memory, start.carry, start.token)
+        return np.asarray(jax.nn.log_softmax(out.logits[0]))
 
     def measured(self, scores: perplexity.Perplexity) -> dict[str, Any]:
         """Scores by name, with bits a character where characters are the unit."""

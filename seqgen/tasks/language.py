@@ -276,17 +276,14 @@ class Grammar:
             return found
 
         _check_tokens(tokens, len(symbols := self.symbols))
-        belief: dict[Stack, float] = {(".",): 1.0}
+        belief: list[tuple[float, Stack]] = [(1.0, (".",))]
         chances = []
         for position, token in enumerate(tokens.tolist()):
-            found: dict[Stack, float] = defaultdict(float)
-            for (top, *rest), p in belief.items():
-                for q, more in begin(top).get(symbols[token], ()):
-                    found[(*more, *rest) or ("S",)] += p * q
-            if not found:
+            ways = [(p * q, (*more, *rest)) for p, (top, *rest) in belief for q, more in begin(top).get(symbols[token], ())]
+            if not ways:
                 raise ValueError(f"{symbols[token]!r} cannot stand at position {position}")
-            chances.append(sum(found.values()))
-            belief = {stack: p / chances[-1] for stack, p in found.items()}
+            chances.append(sum(p for p, _ in ways))
+            belief = [(p / chances[-1], stack or ("S",)) for p, stack in ways]
         return -np.log(chances[1:])
 
     def floor(self) -> tuple[float, float]:

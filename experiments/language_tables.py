@@ -1,0 +1,98 @@
+"""The results of language models as Markdown tables."""
+
+from statistics import mean
+
+from experiments.markdown import interval, spread, table
+from experiments.records import load
+from experiments.speed_tables import versions_of
+
+PUBLISHED = {"rnnlm": "136", "better-rnnlm": "75.76"}
+"""The book's test perplexities (§6.4.4, §6.5.6)."""
+
+
+def over(seeds: dict[str, dict], name: str, digits: int = 2) -> str:
+    """Mean ± half the interval over seeds; of one seed, its value."""
+    values = [row[name] for row in seeds.values()]
+    return f"{values[0]:.{digits}f}" if len(values) == 1 else interval(values, digits)
+
+
+def ptb_table() -> str:
+    """The book's recipe on Penn Treebank."""
+    rows = []
+    for name, seeds in load("ptb")["cells"].items():
+        one = next(iter(seeds.values()))
+        within = f"{mean(row['low'] for row in seeds.values()):.0f} to {mean(row['high'] for row in seeds.values()):.0f}"
+        measured = over(seeds, "perplexity_book"), over(seeds, "perplexity"), within
+        rows.append([name, f"{one['parameters']:,}", f"{len(one['by_epoch'])}", *measured, ", ".join(seeds), PUBLISHED[name]])
+    header = [
+        "test perplexity",
+        "parameters",
+        "epochs",
+        "as the book evaluates",
+        "whole stream",
+        "of this text",
+        "seeds",
+        "book",
+    ]
+    return table(header, rows)
+
+
+def floors_table() -> str:
+    """How far above the entropy of its language an LSTM is."""
+    rows = []
+    for name, seeds in load("floors")["cells"].items():
+        one = next(iter(seeds.values()))
+        text = f"{mean(row['low'] for row in seeds.values()):.4f} to {mean(row['high'] for row in seeds.values()):.4f}"
+        numbers = f"{one['floor'][0]:.4f}", f"{one['own']:.4f}", over(seeds, "loss", 4), over(seeds, "gap", 4), text
+        rows.append([name, *numbers, ", ".join(seeds)])
+    header = [
+        "nats a token",
+        "entropy rate",
+        "the language on this text",
+        "LSTM on it",
+        "gap over seeds",
+        "gap on such texts",
+        "seeds",
+    ]
+    return table(header, rows)
+
+
+def shakespeare_table() -> str:
+    """A character model, and what else is known."""
+    rows = []
+    for name, seeds in load("shakespeare")["cells"].items():
+        one = next(iter(seeds.values()))
+        rows.append([name, f"{one['parameters']:,}", over(seeds, "loss", 4), "30 minutes on 2 cores", ", ".join(seeds)])
+    rows.append(["nanoGPT, its CPU configuration", "", "1.88", "3 minutes on a laptop", "quoted"])
+    rows.append(["nanoGPT", "10,700,000", "1.4697", "3 minutes on an A100", "quoted"])
+    return table(["tiny Shakespeare, characters", "parameters", "validation, nats", "time", "seeds"], rows)
+
+
+def language_speed_table() -> str:
+    """Training and writing beside PyTorch."""
+    newest, records = versions_of("speed_language")
+    rows = []
+    for part, unit in (("train", ""), ("write", "64 texts")):
+        for i, row in enumerate(records[newest][part]):
+            what = "Rnnlm, a training step" if part == "train" else f"{unit}, {row['unit']}, top-p {row['top_p']:g}"
+            rates = f"{row['ours_tokens_per_s']:,.0f}", f"{row['torch_tokens_per_s']:,.0f}"
+            ratios = [spread(record[part][i]["ratios"]) for record in records.values()]
+            rows.append([what, *rates, *ratios])
+    header = ["tokens a second", "seqgen", "PyTorch", *(f"ratio, jax {version}" for version in records)]
+    memory, step = records[newest]["memory"], records[newest]["train"][0]
+    return (
+        f"{table(header, rows)}\n\nA training step takes {step['over_limit']:.2f} times what its products would at the rate of a large "
+        f"one. Beyond what it had before, our process took {memory['ours_megabytes']:,.0f} MB at most, PyTorch's "
+        f"{memory['torch_megabytes']:,.0f} MB."
+    )
+
+
+def long_table() -> str:
+    """A long window, whole and in parts."""
+    newest, records = versions_of("speed_language")
+    rows = []
+    for row in records[newest]["long"]:
+        how = f"{row['remat'] or 'all'}", f"{row['accumulate']}"
+        rows.append([*how, f"{row['megabytes']:,.0f}", f"{row['ms']:,.0f}"])
+    first = records[newest]["long"][0]
+    return table([f"{first['lanes']} lanes of {first['window']:,} tokens: kept at once", "turns", "MB", "ms a step"], rows)
