@@ -19,11 +19,11 @@ from seqgen.turns import finished
 Found = dict[str, dict[str, LanguageModelRun]]
 """Variant -> seed -> run."""
 
-FREE = {"seed", "model.vocabulary", "data.path", "data.sha256"}
+FREE = frozenset({"seed", "model.vocabulary", "data.path", "data.sha256"})
 """Fields in which the runs of a sweep need not be what its experiment says."""
 
 
-def members(folder: Path, experiment: Any) -> Found:
+def members(folder: Path, experiment: Any, free: frozenset[str] = FREE) -> Found:
     """All runs of an experiment's sweep. Raises `SeqgenError` where one is missing, not finished, or made otherwise."""
     base, found = experiment.base(), {}
     for name, changes in experiment.variants().items():
@@ -34,7 +34,7 @@ def members(folder: Path, experiment: Any) -> Found:
                 raise SeqgenError(f"{path} is not finished")
             run = open_language_model(path)
             for field, value in flat(run.config).items():
-                if field not in FREE and value != wanted[field]:
+                if field not in free and value != wanted[field]:
                     raise SeqgenError(f"{path} is no member of {experiment.__name__}: its {field} is {value!r}")
             found.setdefault(name, {})[str(seed)] = run
     return found
@@ -54,9 +54,10 @@ def curve(run: LanguageModelRun) -> dict[str, Any]:
     }
 
 
-def record(folder: Path, experiment: Any) -> dict[str, Any]:
+def record(folder: Path, experiment: Any, free: frozenset[str] = FREE) -> dict[str, Any]:
     """A sweep's curves."""
-    cells = {name: {seed: curve(run) for seed, run in seeds.items()} for name, seeds in members(folder, experiment).items()}
+    found = members(folder, experiment, free)
+    cells = {name: {seed: curve(run) for seed, run in seeds.items()} for name, seeds in found.items()}
     return {**origin(folder), "cells": cells}
 
 

@@ -22,8 +22,10 @@ def ptb_table() -> str:
     for name, seeds in load("ptb")["cells"].items():
         one = next(iter(seeds.values()))
         within = f"{mean(row['low'] for row in seeds.values()):.0f} to {mean(row['high'] for row in seeds.values()):.0f}"
-        measured = over(seeds, "perplexity_book"), over(seeds, "perplexity"), within
-        rows.append([name, f"{one['parameters']:,}", f"{len(one['by_epoch'])}", *measured, ", ".join(seeds), PUBLISHED[name]])
+        size = f"{one['parameters']:,}", f"{len(one['by_epoch'])}"
+        rows.append(
+            [name, *size, over(seeds, "perplexity_book"), over(seeds, "perplexity"), within, ", ".join(seeds), PUBLISHED[name]]
+        )
     header = [
         "test perplexity",
         "parameters",
@@ -81,8 +83,8 @@ def language_speed_table() -> str:
     header = ["tokens a second", "seqgen", "PyTorch", *(f"ratio, jax {version}" for version in records)]
     memory, step = records[newest]["memory"], records[newest]["train"][0]
     return (
-        f"{table(header, rows)}\n\nA training step takes {step['over_limit']:.2f} times what its products would at the rate of a large "
-        f"one. Beyond what it had before, our process took {memory['ours_megabytes']:,.0f} MB at most, PyTorch's "
+        f"{table(header, rows)}\n\nA training step takes {step['over_limit']:.2f} times what its products would at the rate of a "
+        f"large one. Beyond what it had before, our process took {memory['ours_megabytes']:,.0f} MB at most, PyTorch's "
         f"{memory['torch_megabytes']:,.0f} MB."
     )
 

@@ -10,7 +10,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments import alignment, errors, figures, floors, formats, language, length, ptb, shakespeare
+from experiments import (
+    alignment,
+    better_ptb,
+    errors,
+    figures,
+    floors,
+    formats,
+    language,
+    language_ablation,
+    length,
+    ptb,
+    shakespeare,
+)
 from experiments.records import RUNS, save, search_record, sweep_record
 from experiments.tables import TABLES
 from seqgen.errors import SeqgenError
@@ -31,6 +43,8 @@ COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "formats": formats.collect,
     "errors": errors.collect,
     "ptb": lambda runs: language.record(runs / "ptb", ptb),
+    "better_ptb": lambda runs: language.record(runs / "better_ptb", better_ptb, language.FREE | {"training.epochs"}),
+    "language_ablation": lambda runs: language.record(runs / "language_ablation", language_ablation),
     "shakespeare": lambda runs: language.record(runs / "shakespeare", shakespeare),
     "floors": lambda runs: language.floor_record(runs / "floors", floors),
 }

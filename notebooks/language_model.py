@@ -58,7 +58,7 @@ run = open_language_model(NAME)
 viz.perplexity_figure(log.read(run.path), floor=language.floor()[0])
 
 # %% [markdown]
-# The model's loss is compared with the grammar's own on the very same tokens, so that the luck of the draw is the same for both.
+# The model's loss is compared with the grammar's own on the very same tokens: the luck of the draw is the same for both.
 
 # %%
 tokens = np.asarray(run.tokens("test")).astype(int)

@@ -13,7 +13,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 def test_there_are_notebooks():
     """Fails when the folder is empty, and the tests below would pass for nothing."""
-    assert NAMES == ["ablation", "attention_maps", "your_own_task"]
+    assert NAMES == ["ablation", "attention_maps", "language_model", "your_own_task"]
 
 
 @pytest.mark.parametrize("name", NAMES)
