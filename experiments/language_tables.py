@@ -82,11 +82,9 @@ def language_speed_table() -> str:
             rows.append([what, *rates, *ratios])
     header = ["tokens a second", "seqgen", "PyTorch", *(f"ratio, jax {version}" for version in records)]
     memory, step = records[newest]["memory"], records[newest]["train"][0]
-    return (
-        f"{table(header, rows)}\n\nA training step takes {step['over_limit']:.2f} times what its products would at the rate of a "
-        f"large one. Beyond what it had before, our process took {memory['ours_megabytes']:,.0f} MB at most, PyTorch's "
-        f"{memory['torch_megabytes']:,.0f} MB."
-    )
+    limit = f"A training step takes {step['over_limit']:.2f} times what its products would at the rate of a large one."
+    ours, theirs = f"{memory['ours_megabytes']:,.0f} MB", f"{memory['torch_megabytes']:,.0f} MB"
+    return f"{table(header, rows)}\n\n{limit} Beyond what it had before, our process took {ours} at most, PyTorch's {theirs}."
 
 
 def long_table() -> str:

@@ -111,6 +111,17 @@ def top_p(p: float) -> Rule:
     return rule
 
 
+IN_TURN: dict[str, Callable[[Any], Rule]] = {
+    "no_repeat_ngram": no_repeat_ngram,
+    "repetition_penalty": repetition_penalty,
+    "temperature": temperature,
+    "top_k": top_k,
+    "top_p": top_p,
+    "min_p": min_p,
+}
+"""The rules that an option's number makes: what is barred, how what is left is weighed, then what is cut off."""
+
+
 @dataclass(frozen=True)
 class Decoding:
     """How texts are chosen: greedily, unless something is drawn or a beam is searched.
@@ -160,18 +171,11 @@ class Decoding:
         return any(value is not None for value in (self.temperature, self.top_k, self.top_p, self.min_p))
 
     def rules(self, banned: tuple[int, ...] = (), end: int | None = None) -> tuple[Rule, ...]:
-        """What is barred first, then how what is left is weighed, then what is cut off."""
+        """The rules, in the order in which they are applied: bans, the shortest length, then those of `IN_TURN`."""
         found: list[Rule] = [ban(banned)] if banned else []
         if self.min_length is not None and end is not None:
             found.append(minimum_length(self.min_length, end))
-        made: tuple[tuple[Any, Any], ...] = (
-            (no_repeat_ngram, self.no_repeat_ngram),
-            (repetition_penalty, self.repetition_penalty),
-            (temperature, self.temperature),
-            (top_k, self.top_k),
-            (top_p, self.top_p),
-            (min_p, self.min_p),
-        )
+        made = ((rule, getattr(self, name)) for name, rule in IN_TURN.items())
         return (*found, *(rule(value) for rule, value in made if value is not None))
 
 
