@@ -59,7 +59,6 @@ def command(
         dry_run: say what would be trained, and train nothing.
 
     """
-    prepare_devices(cores())
     if chunk is not None and chunk < 1:
         raise UsageError(f"--chunk must be 1 or more, not {chunk}")
     if () in only:
@@ -69,6 +68,8 @@ def command(
     experiment = imported(module)
     changes = assigned([*set_, *places(split, data)])
     chosen = selected(experiment, [word for words in only for word in words], changes)
+    grids = any(isinstance(config.model, seq2seq.Config) for config in chosen.values())
+    prepare_devices(cores() if grids else max(config.training.devices for config in chosen.values()))
     wanted = numbers(seeds) if seeds is not None else checked(getattr(experiment, "SEEDS", range(5)), f"{module}.SEEDS")
     folder = locate(name or module.rpartition(".")[2], runs)
     planned = groups.plan(chosen, wanted, folder)

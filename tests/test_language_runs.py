@@ -1,0 +1,975 @@
+"""Language models from end to end: trained, stopped and resumed, scored, let write, carried to the book and back, swept."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import seqgen
+from seqgen import fit
+from seqgen.cli import generate, main
+from seqgen.cli.terminal import Terminal, run_to_end
+from seqgen.config import CONVERTER, RunConfig, Training
+from seqgen.errors import SeqgenError
+from seqgen.interop.book import read_pickle
+from seqgen.models import language_model
+from seqgen.presets import LANGUAGE_MODELS
+from seqgen.rules import Decoding
+from seqgen.runs import LanguageModelRun, create
+from seqgen.tasks.text import Text
+from seqgen.training import log, loop
+from seqgen.training.chunk import SUMS, zero_totals
+from seqgen.training.state import HyperConfig
+from tests import book_language, book_numpy, oracles, test_commands
+from tests.processes import lines, outcome
+from tests.test_language_model import by_equations
+
+seq, refused, elsewhere = test_commands.seq, test_commands.refused, test_commands.elsewhere
+
+WORDS = ["the", "a", "cat", "dog", "bird", "fish", "sees", "walks", "sits", "in", "on", "under", "house", "tree", "door", "and"]
+TINY = ["--batch", "4", "--validation", "0.1", "--test", "0.12"]
+TRAIN = ["train", "text", "language-model"]
+
+
+@pytest.fixture(scope="session")
+def prose(tmp_path_factory) -> Path:
+    """Lines of 3 to 8 words; at its very end a word that stands nowhere else, of letters that do."""
+    random = np.random.default_rng(0)
+    text = "".join(" ".join(random.choice(WORDS, size=n)) + "\n" for n in random.integers(3, 9, size=180))
+    file = tmp_path_factory.mktemp("prose") / "prose.txt"
+    file.write_text(text + "a hare\n")
+    return file
+
+
+def train(folder: Path, *words: object) -> Path:
+    """`seqgen train text WORDS`; what it prints stands beside the run, in `stdout` and `stderr`."""
+    with open(folder / "stdout", "w") as out, open(folder / "stderr", "w") as err, redirect_stdout(out), redirect_stderr(err):
+        assert main(["train", "text", *map(str, words), "--name", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def character_run(prose, tmp_path_factory) -> Path:
+    """A tiny run, trained once: one LSTM over characters, none of them unknown. Copy it before you damage it."""
+    sizes = ["--model.embedding", 7, "--model.hidden", 12, "--window", 16, "--epochs", 2, "--lr", 0.02]
+    return train(tmp_path_factory.mktemp("characters"), "language-model", "--data", prose, *TINY, *sizes)
+
+
+@pytest.fixture(scope="session")
+def word_run(prose, tmp_path_factory) -> Path:
+    """A tiny run, trained once: the book's BetterRnnlm over words, one of them unknown. Copy it before you damage it."""
+    sizes = ["--model.embedding", 12, "--model.hidden", 12, "--window", 5, "--epochs", 3, "--lr", 2]
+    return train(tmp_path_factory.mktemp("words"), "better-rnnlm", "--data", prose, "--unit", "word", *TINY, *sizes)
+
+
+@pytest.fixture
+def characters(character_run) -> LanguageModelRun:
+    return seqgen.load(character_run)
+
+
+@pytest.fixture(params=["character_run", "word_run"])
+def either(request) -> LanguageModelRun:
+    return seqgen.load(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def copied(character_run, tmp_path) -> Path:
+    return Path(shutil.copytree(character_run, tmp_path / "copied"))
+
+
+def tiny(prose: Path, *, cell="lstm", dropout=None, data=None, **training) -> RunConfig:
+    """A run's configuration; its steps are cheap to compile."""
+    text = Text(str(prose), validation=0.1, test=0.12, **(data or {}))
+    options = {"batch": 4, "window": 16, "steps": 8, **training}
+    return RunConfig(text, language_model.Config(7, 12, cell=cell), Training(**options), HyperConfig(lr=0.02, dropout=dropout))
+
+
+class Silence:
+    """A `loop.Report` that breaks the run off where a process would be killed: after a chunk, before anything is written."""
+
+    def __init__(self, after: int | None = None) -> None:
+        self.after = after
+
+    def chunk(self, step, totals, rate) -> None:
+        if self.after is not None and step > self.after:
+            raise KeyboardInterrupt
+
+    def begin(self, steps, epoch_steps, batch) -> None:
+        pass
+
+    def evaluated(self, event, samples) -> None:
+        pass
+
+    def note(self, line) -> None:
+        pass
+
+
+def nats(run: LanguageModelRun, ids) -> np.ndarray:
+    """-log p of every id but the first, from the equations, token by token."""
+    logits, _ = by_equations(run.config.model, run.params, ids[:-1])
+    return -oracles.log_softmax(logits)[np.arange(len(ids) - 1), ids[1:]]
+
+
+def written(run: LanguageModelRun, prompt: str, text: str) -> float:
+    """log p of what stands in `text` after its prompt, from the equations; without one it begins after a line's end."""
+    begin = run.symbols.encode(prompt) if prompt else run.prompted("")
+    ids = np.concatenate([begin, run.symbols.encode(text)[len(run.symbols.encode(prompt)) :]])
+    return -nats(run, ids)[len(begin) - 1 :].sum()
+
+
+def objects(out: str) -> list[dict]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+# train
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("character_run", 2), ("word_run", 3)])
+def test_train(name, epochs, request, prose):
+    """Fails when results and progress mix, an epoch is not told or has no samples, or a run does not say what it is made of."""
+    path = request.getfixturevalue(name)
+    assert (path.parent / "stdout").read_text() == f"{path}\n"
+    err, ppl = (path.parent / "stderr").read_text(), r"perplexity \d+\.\d\d"
+    for epoch in range(1, epochs + 1):
+        head = (
+            rf"^epoch {epoch} of {epochs} · validation · [\d,]+ tokens · {ppl}, estimated on 20 lanes · loss [\d.]+ nats/token$"
+        )
+        assert len(re.findall(head, err, re.MULTILINE)) == 1
+    assert len(re.findall(rf"^test · [\d,]+ tokens · {ppl} \([\d.]+ to [\d.]+\) · loss", err, re.MULTILINE)) == 1
+    files = {"config.json", "vocabulary.json", "versions.json", "metrics.jsonl", "samples", "checkpoints", "figures"}
+    assert {file.name for file in path.iterdir()} == files
+    assert {file.name for file in (path / "figures").iterdir()} == {"learning.png", "learning.svg"}
+    config, vocabulary = (json.loads((path / f"{stem}.json").read_text()) for stem in ("config", "vocabulary"))
+    assert (config["data"]["kind"], config["model"]["kind"]) == ("text", "language_model")
+    assert (config["data"]["path"], len(config["data"]["sha256"])) == (str(prose), 64)
+    assert vocabulary["unit"] == config["data"]["unit"] == name.removesuffix("_run")
+    symbols = [*prose.read_text()] if name == "character_run" else prose.read_text().replace("\n", " <eos> ").split()
+    expected = [symbol for symbol in dict.fromkeys(symbols) if symbol != "hare"]
+    assert vocabulary["table"] == expected + ["<unk>"] * (name == "word_run")
+    assert config["model"]["vocabulary"] == len(vocabulary["table"])
+    each = log.epochs(path)[0]["step"]
+    names = {f"{each * epoch}.txt" for epoch in range(1, epochs + 1)}
+    assert {file.name for file in (path / "samples").iterdir()} == names | {"test.txt"}
+    trained = [event for event in log.read(path) if event["event"] == "train"]
+    assert all(event["tokens_per_second"] >= 0 for event in trained)
+    assert trained[-1]["loss"] < trained[0]["loss"]
+
+
+def test_splits_are_the_parts_of_the_text(characters, prose):
+    """Fails when the test split is not what stands at the text's end, splits overlap, or symbols come back as others."""
+    parts = [characters.symbols.decode(getattr(characters.dataset, name)) for name in ("train", "validation", "test")]
+    assert "".join(parts) == prose.read_text()
+    assert [len(part) for part in parts] == pytest.approx([len(prose.read_text()) * part for part in (0.78, 0.1, 0.12)], abs=1)
+    assert characters.config.training.window == 16
+
+
+@pytest.mark.parametrize(("words", "code", "line"), [
+    (["--data", "nowhere.txt"], 1, "there is no {}/nowhere.txt"),
+    (["--data", "empty.txt"], 1, "{}/empty.txt: no text to train on"),
+    (["--data", "bad.txt"], 1, "{}/bad.txt: bad.txt, line 2: not UTF-8; --unit byte would do"),
+    (["--batch", "512"], 2, "prose: 3,563 tokens are too few for 512 lanes of 64; a smaller --batch would do"),
+    (["--window", "1048"], 2, "prose: 3,563 tokens are too few for 4 lanes of 1048; a smaller --batch would do"),
+    (["--remat", "5"], 2, "a window of 64 cannot be split evenly into parts of 5"),
+    (["--accumulate", "3"], 2, "a batch of 4 cannot be split evenly over 1 devices in 3 turns"),
+    (["--devices", "4"], 2, "--devices 4 is more than the 2 that jax has here"),
+    (["--devices", "3"], 2, "a batch of 4 cannot be split evenly over 3 devices"),
+    (["--window", "0"], 2, "window must be 1 or more, not 0"),
+    (["--plateau", "0.5"], 2, "plateau divides the rate: it must be 1 or more, not 0.5"),
+    (["--validation", "0.6", "--test", "0.5"], 2, "validation and test are parts that leave a rest, not 0.6 and 0.5"),
+    (["--min-count", "0"], 2, "min_count and most must be 1 or more, not 0 and None"),
+])  # fmt: skip
+def test_train_refuses(words, code, line, refused, tmp_path, prose):
+    """Fails when what cannot do is trained with, is a traceback or more than a line, or leaves a folder."""
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "bad.txt").write_bytes(b"a\n\xff\n")
+    assert refused(code, *TRAIN, "--data", prose, *TINY, *words) == line.format(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "empty.txt"]
+
+
+def test_a_text_without_held_out_rows_is_refused_at_once(seq, prose, tmp_path):
+    """Fails when a run that nothing can watch is trained for an epoch before anybody says so, and can never end."""
+    words = [*TRAIN, "--data", prose, *TINY, "--validation", 0, "--test", 0, "--window", 16, "--model.hidden", 12]
+    code, out, err = seq(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_s_syntax(seq, tmp_path):
+    """Fails when an option that the data decide is offered, or tasks and corpora take each other's models."""
+    code, out, _ = seq(*TRAIN, "--help")
+    text = test_commands.plain(out)
+    assert code == 0
+    for words in (
+        "--data PATH a file, a folder or a zip.",
+        "--unit {word,character,byte}",
+        "--plateau",
+        "--model.cell {lstm,gru,rnn}",
+    ):
+        assert words in text
+    assert "vocabulary" not in text.replace("the vocabulary", "")
+    assert "sha256" not in text
+    names = ", ".join(LANGUAGE_MODELS)
+    assert seq("train", "text", "attention")[2] == f"seqgen: error: no model 'attention'; there are {names}\n"
+    assert seq("train", "text")[2] == f"seqgen: error: train needs a model: {names}\n"
+    for words, part in (
+        ([*TRAIN[1:], "--unit", "letter"], "invalid choice 'letter'"),
+        ([*TRAIN[1:], "--model.layers", "0"], "layers must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--model.tied"], "a tied output needs embedding and hidden alike, not 64 and 256"),
+        (["dates", "baseline", "--window", "3"], "Unrecognized options: --window, 3"),
+    ):
+        code, out, err = seq("train", *words)
+        assert (code, out, list(tmp_path.iterdir())) == (2, "", [])
+        assert part in test_commands.plain(err)
+
+
+def steps(folder: Path, config: RunConfig) -> tuple[float, object]:
+    """The loss of the first six steps and the weights after them."""
+    run = create(config, str(folder))
+    program = fit.language_model.build(run, "validation")
+    state = program.init()
+    plan = program.plan(state)
+    state, totals = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 6], np.int32))
+    assert (int(totals.steps), int(state.step), float(totals.sums["tokens"])) == (6, 6, 6 * 4 * 16)
+    return float(totals.sums["loss"] / totals.sums["tokens"]), jax.device_get(state.params)
+
+
+quick_compilation = pytest.fixture(oracles.quick_compilation)
+
+
+def test_ways_to_save_memory_train_alike(prose, tmp_path, quick_compilation):
+    """Fails when a batch in turns, a window in parts or lanes on two devices lose tokens, weigh them twice, cut gradients off
+    at a part's edge, or give lanes each other's carries.
+    """
+    loss, params = steps(tmp_path / "plain", tiny(prose))
+    for way in ({"accumulate": 2}, {"remat": 4}, {"devices": 2, "remat": 8}):
+        other, weights = steps(tmp_path / "-".join(way), tiny(prose, **way))
+        assert other == pytest.approx(loss, abs=1e-5), way
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5), weights, params)
+
+
+@pytest.mark.slow
+def test_all_of_it_at_once(seq, prose, tmp_path):
+    """Fails when a run over two devices, in turns and in parts, with a locked dropout in bfloat16, cannot be saved, scored or
+    resumed.
+    """
+    words = ["--devices", 2, "--accumulate", 2, "--remat", 8, "--dropout", 0.3, "--model.mask", "locked", "--steps", 20]
+    sizes = ["--model.hidden", 12, "--model.layers", 2, "--model.dtype", "bfloat16", "--window", 16]
+    code, out, err = seq(*TRAIN, "--data", prose, *TINY, *words, *sizes, "--name", "./run")
+    assert (code, out) == (0, "run\n"), err
+    assert seq("evaluate", "./run", "--json")[0] == 0
+    assert "has been trained to its end, step 20 of 20" in seq("resume", "./run")[2]
+
+
+# Stopped and resumed
+
+LOSSES = (3.0, 2.0, 2.5, 1.5, 4.0)
+"""What the epochs of `scripted` are told to have: the third and the last are not the best."""
+
+
+@pytest.fixture(scope="module")
+def scripted(prose, tmp_path_factory):
+    """A run whose evaluations are scripted, trained with pages of 64 steps; its outcome, and the weights after every epoch."""
+    seen: list = []
+
+    def evaluate(run, split, params, step, epoch):
+        seen.append(jax.device_get(params))
+        loss = LOSSES[round(epoch) - 1]
+        scores = {"loss": loss, "perplexity": float(np.exp(loss)), "tokens": 1, "lanes": 20}
+        return {"event": "evaluate", "split": split, "step": step, "epoch": epoch, **scores}, f"{step}\n"
+
+    config = tiny(prose, dropout=0.2, epochs=5, steps=None, window=64, optimizer="sgd", plateau=1e5, select="best")
+    config = replace(config, hyper=replace(config.hyper, lr=1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.language_model, "evaluate", evaluate)
+        run = create(config, str(tmp_path_factory.mktemp("scripted") / "run"))
+        fit.fit(run, Silence())
+        yield run, outcome(run.path), [*seen]
+
+
+def test_the_plateau_divides_the_rate(scripted):
+    """Fails when the rate is not divided after an epoch that was not the best, or stays so low for the sake of one that was."""
+    run, _, weights = scripted
+    flat = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in weights]
+    moved = [np.abs(after - before).max() for before, after in pairwise(flat)]
+    assert [move > 1e-3 for move in moved] == [True, True, False, False]
+    assert all(move > 0 for move in moved)
+    epochs = log.epochs(run.path)
+    assert [fit.language_model.rate_divisor(epochs[:n], 4.0) for n in range(6)] == [1, 1, 1, 4, 4, 16]
+    assert fit.language_model.rate_divisor(epochs, 1.0) == 1
+
+
+def test_the_best_epoch_is_selected(scripted):
+    """Fails when the last epoch is scored, or writes, where the best one was asked for."""
+    run, _, weights = scripted
+    each = log.epochs(run.path)[0]["step"]
+    assert run.selected_step() == 4 * each
+    jax.tree.map(np.testing.assert_array_equal, run.params, weights[3])
+    last = log.read(run.path)[-1]
+    assert (last["step"], last["selected_step"], last["split"], last["lanes"]) == (5 * each, 4 * each, "test", 1)
+    assert last["loss"] == pytest.approx(nats(run, run.tokens("test")).mean(), abs=1e-5)
+
+
+def test_a_run_that_breaks_off_ends_the_same(scripted, tmp_path, monkeypatch):
+    """Fails when a run that is stopped, within an epoch or where the rate has been divided, goes on with another carry, rate,
+    window or dropout, or where pages of windows end changes anything: one bit of a state, or a line of the log.
+    """
+    run, whole, _ = scripted
+    each = log.epochs(run.path)[0]["step"]
+    other = create(run.config, str(tmp_path / "run"))
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(fit.language_model, "PAGE", 3)
+    stops = [2, each // 2, each, 3 * each, 3 * each + each // 2, 5 * each - 1]
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt):
+            fit.fit(other, Silence(stop))
+    fit.fit(other, Silence())
+    assert outcome(other.path) == whole
+
+
+@pytest.mark.slow
+def test_signals(start, prose, tmp_path):
+    """Fails when SIGTERM, Ctrl-C or kill -9 cost a bit of a language model's run, or do not say how to go on."""
+    words = [*TRAIN, "--data", prose, *TINY, "--window", 16, "--model.hidden", 12, "--dropout", 0.2, "--epochs", 6]
+    words += ["--plateau", 4, "--lr", 0.2]
+    assert start(*words, "--name", tmp_path / "whole").wait() == 0
+    run = tmp_path / "run"
+    process = start(*words, "--name", run)
+    assert process.when(lambda: lines(run) >= 4, signal.SIGTERM) == 143, process.texts()
+    assert re.search(rf"\nseqgen: error: stopped at step \d+; go on with: seqgen resume {run}\n$", process.texts()[1])
+    assert start("resume", run).when(lambda: lines(run) >= 15, signal.SIGINT) == 130
+    start("resume", run).when(lambda: lines(run) >= 30, signal.SIGKILL)
+    process = start("resume", run)
+    assert process.wait() == 0, process.texts()
+    assert outcome(run) == outcome(tmp_path / "whole")
+
+
+def test_resume_of_a_finished_run(seq, copied):
+    """Fails when a finished run is trained or tested again, or its exit code is not 0."""
+    before = log.read(copied)
+    shutil.rmtree(copied / "figures")
+    code, out, err = seq("resume", copied)
+    assert (code, out, log.read(copied)) == (0, f"{copied}\n", before)
+    assert "has been trained to its end" in err
+    assert "epoch" not in err
+    assert (copied / "figures" / "learning.png").exists()
+
+
+def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
+    """Fails when a run goes on with, or is scored on, another text than it began with; it still writes, which takes none."""
+    file = tmp_path / "changed.txt"
+    content = CONVERTER.unstructure(seqgen.load(copied).config)
+    (copied / "config.json").write_text(json.dumps({**content, "data": {**content["data"], "path": str(file)}}))
+    for text, part in ((prose.read_bytes() + b".", "has changed since the run was made: its SHA-256 is no longer"), (None, "")):
+        file.unlink(missing_ok=True)
+        if text:
+            file.write_bytes(text)
+        for command in ("resume", "evaluate"):
+            code, out, err = seq(command, copied)
+            assert (code, out) == (1, "")
+            assert err.splitlines()[-1].startswith(
+                f"seqgen: error: {file} {part}" if text else f"seqgen: error: there is no {file}"
+            )
+    assert seq("generate", copied, "--length", 3)[0] == 0
+    file.write_bytes(prose.read_bytes())
+    assert seq("evaluate", copied)[0] == 0
+
+
+# evaluate
+
+
+def test_evaluate(either, seq):
+    """Fails when a perplexity is not that of the test split's tokens from its first to its last, read in one lane; when the
+    book's does not begin ten lanes blank; when bits a character are given of words, or --json prints anything else.
+    """
+    path, unit = either.path, either.symbols.unit
+    code, out, err = seq("evaluate", path, "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    scores, ids = json.loads(out), either.tokens("test")
+    names = ["perplexity", "low", "high", "perplexity_book", "loss", "tokens"]
+    assert list(scores) == names + ["bits_per_character"] * (unit == "character")
+    losses = nats(either, ids)
+    assert scores["tokens"] == len(losses) == len(ids) - 1
+    assert scores["loss"] == pytest.approx(losses.mean(), abs=1e-5)
+    assert scores["perplexity"] == pytest.approx(np.exp(losses.mean()), rel=1e-5)
+    assert scores["low"] < scores["perplexity"] < scores["high"]
+    if unit == "character":
+        assert scores["bits_per_character"] == pytest.approx(losses.mean() / np.log(2), abs=1e-5)
+        lane = (len(ids) - 1) // 10
+        starts = [ids[i * lane : i * lane + lane // 35 * 35 + 1] for i in range(10)]
+        assert scores["perplexity_book"] == pytest.approx(np.exp(np.mean([nats(either, part) for part in starts])), rel=1e-5)
+    else:
+        assert scores["perplexity_book"] is None
+    event = log.read(path)[-1]
+    assert {name: event[name] for name in names} == {name: scores[name] for name in names}
+    assert seq("evaluate", path, "--json", "--split", "test")[1] == out
+    assert seq("evaluate", path, "--json", "--split", "validation")[1] != out
+    code, table, err = seq("evaluate", path)
+    assert (code, err) == (0, "")
+    rows = dict(re.split(r" {2,}", line) for line in table.splitlines())
+    heads = ["split", "perplexity", "95% interval", "as the book does", "loss", "tokens"]
+    assert list(rows) == heads[:5] + ["bits per character"] * (unit == "character") + heads[5:]
+    assert rows["perplexity"] == f"{scores['perplexity']:.2f}"
+    assert (rows["as the book does"] == "too short") == (unit == "word")
+
+
+def test_a_split_that_is_not_there(characters, seq, refused, prose, tmp_path):
+    """Fails when a split without tokens is scored, is a traceback, or nobody says which one would do."""
+    for name, splits, other in (("none tested", {"test": 0.0}, "validation"), ("unwatched", {"validation": 0.0}, "test")):
+        config = replace(characters.config, data=replace(characters.config.data, **splits))
+        run = create(config, str(tmp_path / name))
+        fit.adopt(run, characters.params)
+        missing = next(iter(splits))
+        line = refused(2, "evaluate", run.path, "--split", missing)
+        assert line == f"{run.path} has no {missing} split; --split {other} would do"
+        assert json.loads(seq("evaluate", run.path, "--split", other, "--json")[1])["tokens"] > 300
+        assert run.held_out == run.tested_on == other
+    code, out, err = seq("evaluate", characters.path, "--split", "dev")
+    assert (code, out) == (2, "")
+    assert "invalid choice 'dev'" in test_commands.plain(err)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_terminal_names_the_split_of_the_final_score(split, capsys):
+    """Fails when the score of a corpus without a test split, as Tiny Shakespeare is, is called that of the test."""
+    scores = {"loss": 2.0, "perplexity": 7.39, "low": 7.0, "high": 8.0, "tokens": 9, "lanes": 1}
+    Terminal("tokens").evaluated({"final": True, "split": split, "step": 1, "epoch": 1.0, **scores}, "")
+    assert capsys.readouterr().err.startswith(f"{split} · 9 tokens · perplexity 7.39 (7.00 to 8.00) · loss")
+
+
+def test_commands_of_the_other_kind_say_what_would_do(refused, character_run, attention_run):
+    """Fails when a run of the other kind is a traceback, or gets an answer."""
+    line = f"{character_run} is a language model, and has no answers; `seqgen generate` lets it write"
+    assert refused(2, "predict", character_run, "1+1") == line
+    assert refused(2, "attention", character_run, "1+1") == line
+    line = f"{attention_run} is no language model; `seqgen predict` lets it answer"
+    assert refused(2, "generate", attention_run) == line
+    assert refused(2, "score", attention_run, "-", stdin=b"1+1\n") == line
+
+
+# generate
+
+
+@pytest.mark.parametrize("how", [Decoding(temperature=1.0), Decoding(top_k=3), Decoding()], ids=["drawn", "top-k", "greedy"])
+@pytest.mark.parametrize("prompt", ["the ", ""])
+def test_what_is_shown_is_the_text(either, prompt, how, seq, monkeypatch):
+    """Fails when a piece is shown twice, left out or late where a part of the text ends, or the whole is another text."""
+    pieces = []
+    monkeypatch.setattr(generate, "print", lambda *words, **_: pieces.append("".join(words)), raising=False)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in vars(how).items() if value]
+    for seed in range(3):
+        pieces.clear()
+        assert seq("generate", either.path, "--prompt", prompt, "--length", 50, "--seed", seed, *options) == (0, "", "")
+        ((text,),) = either.generate([prompt], length=50, how=how, seed=seed)
+        assert "".join(pieces) == text.text.rstrip("\n")
+        assert (text.prompt, text.tokens) == (prompt, 50)
+        assert text.text.startswith(prompt.strip())
+        assert len(pieces) == 5  # 16, 32, 48 and 50 tokens, and the line's end
+        assert text.logprob == pytest.approx(written(either, prompt, text.text), abs=1e-3)
+    parts = [part for (part,) in either.stream([prompt], length=50, how=how, seed=2)]
+    assert [part.tokens for part in parts] == [16, 32, 48, 50]
+    assert parts[-1] == text
+
+
+def test_greedy_takes_the_best(either):
+    """Fails when what is written without options is drawn, or a token is not the likeliest by the equations."""
+    ((text,),) = either.generate(["the a"], length=20)
+    ids = either.symbols.encode(text.text)
+    logits, _ = by_equations(either.config.model, either.params, ids[:-1])
+    begin = len(either.symbols.encode("the a"))
+    assert logits.argmax(-1)[begin - 1 :].tolist() == ids[begin:].tolist()
+
+
+def test_a_text_is_its_seeds(either, seq, monkeypatch):
+    """Fails when a text depends on the prompts beside it, on how many there are of it or are read at a time, on its place on
+    standard input, or not on its seed.
+    """
+    prompts = ["the ", "a dog", "", "on the house tree and the bird", "in"]
+    stdin = "\n".join(prompts).encode()
+    words = ["--length", 30, "--temperature", 1, "--json"]
+    monkeypatch.setattr(generate, "AT_ONCE", 2)
+    code, out, err = seq("generate", either.path, *words, "--n", 3, stdin=stdin)
+    assert (code, err) == (0, "")
+    together = objects(out)
+    assert [each["prompt"] for each in together] == [prompt for prompt in prompts for _ in range(3)]
+    assert len({each["text"] for each in together}) == 15
+    for i, prompt in enumerate(prompts):
+        alone = objects(seq("generate", either.path, *words, "--prompt", prompt)[1])
+        two = objects(seq("generate", either.path, *words, "--prompt", prompt, "--n", 2)[1])
+        expected = together[3 * i : 3 * i + 3]
+        assert [each["text"] for each in (*alone, *two)] == [expected[j]["text"] for j in (0, 0, 1)]
+        assert [each["logprob"] for each in two] == pytest.approx([each["logprob"] for each in expected[:2]], abs=1e-3)
+    other = objects(seq("generate", either.path, *words, "--n", 3, "--seed", 1, stdin=stdin)[1])
+    assert not {each["text"] for each in other} & {each["text"] for each in together}
+    text = seq("generate", either.path, *words[:-1], stdin=stdin)[1]
+    assert text == "".join(each["text"] + "\n" for each in together[::3])
+
+
+def test_standard_input_line_by_line(characters, seq, refused):
+    """Fails when a line's end is part of a prompt, on any system; when a bad line is a traceback or not named; or when nothing
+    on standard input is no prompt at all.
+    """
+    out = seq("generate", characters.path, "--length", 5, stdin=b"the\na\n")[1]
+    assert [line[:3] for line in out.splitlines()[:1]] == ["the"]
+    assert seq("generate", characters.path, "--length", 5, stdin=b"the\r\na\r\n") == (0, out, "")
+    assert seq("generate", characters.path, "--length", 5, stdin=b"the\na") == (0, out, "")
+    assert seq("generate", characters.path, "--length", 5) == seq("generate", characters.path, "--length", 5, "--prompt", "")
+    line = refused(2, "generate", characters.path, stdin=b"the\n\xff\n")
+    assert line == "standard input, line 2: not UTF-8 (byte 0xff)"
+    line = refused(2, "generate", characters.path, stdin=b"the\nthe Z\n")
+    assert line.endswith("unknown character 'Z' at position 5: it is not in the run's vocabulary")
+
+
+HOW = [["--temperature", 4, "--n", 3], [], ["--beam", 3]]
+
+
+@pytest.mark.parametrize("options", HOW, ids=["drawn", "greedy", "beam"])
+def test_a_ban_is_kept(either, options, seq):
+    """Fails when a banned symbol is written by any way of decoding, from a list with commas or a JSON one."""
+    words = ["generate", either.path, "--prompt", "the ", "--length", 40, "--json", *options]
+    free = {symbol for each in objects(seq(*words)[1]) for symbol in either.symbols.encode(each["text"][4:]).tolist()}
+    banned = sorted(free)[: len(free) // 2]
+    symbols = [either.symbols.table[i] for i in banned]
+    for ban in (json.dumps(symbols), ",".join(symbols)) if "\n" not in symbols else (json.dumps(symbols),):
+        made = objects(seq(*words, "--ban", ban)[1])
+        left = {symbol for each in made for symbol in either.symbols.encode(each["text"][4:]).tolist()}
+        assert left
+        assert not left & set(banned)
+        for each in made:
+            assert each["logprob"] == pytest.approx(written(either, "the ", each["text"]), abs=1e-3)
+            assert each["tokens"] == 40
+
+
+@pytest.mark.parametrize("options", HOW, ids=["drawn", "greedy", "beam"])
+def test_nothing_left_to_write(characters, options, refused, seq):
+    """Fails when a text whose every token is banned is written all the same, is a traceback, or is not named."""
+    ban = json.dumps(characters.symbols.table)
+    line = refused(2, "generate", characters.path, "--prompt", "the", "--ban", ban, "--json", *options)
+    assert line == "after 'the' and 0 tokens nothing is left to write: bans and rules take every token"
+    code, _, err = seq("generate", characters.path, "--prompt", "the", "--no-repeat-ngram", 1, *options)
+    count = len(characters.symbols)
+    assert code == 2
+    assert err == f"seqgen: error: after 'the' and {count} tokens nothing is left to write: bans and rules take every token\n"
+    assert len(seq("generate", characters.path, "--no-repeat-ngram", 1, "--length", count, "--json", *options)[1]) > 0
+
+
+def test_a_beam_s_texts(either, seq):
+    """Fails when the best are not first, are one text twice, or their number or log-probability is another's."""
+    code, out, err = seq("generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4, "--n", 3, "--json")
+    made = objects(out)
+    assert (code, err, len(made)) == (0, "", 3)
+    assert len({each["text"] for each in made}) == 3
+    logprobs = [each["logprob"] for each in made]
+    assert logprobs == sorted(logprobs, reverse=True)
+    assert logprobs == pytest.approx([written(either, "the ", each["text"]) for each in made], abs=1e-3)
+    assert all(list(each) == ["prompt", "text", "tokens", "logprob"] and each["tokens"] == 12 for each in made)
+    best = seq("generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4)[1]
+    assert best == made[0]["text"].rstrip("\n") + "\n"
+    ((greedy,),) = either.generate(["the "], length=12)
+    ((one,),) = either.generate(["the "], length=12, how=Decoding(beam=1))
+    assert (one.text, one.logprob) == (greedy.text, pytest.approx(greedy.logprob, abs=1e-3))
+
+
+@pytest.mark.parametrize("options", HOW, ids=["drawn", "greedy", "beam"])
+def test_a_text_is_over_after_its_end(either, options, seq):
+    """Fails when a text goes on after its end symbol, lacks it, or without one is longer than asked for."""
+    end = "<eos>" if either.symbols.unit == "word" else "e"
+    shown = "\n" if end == "<eos>" else end
+    words = ["--prompt", "a", "--length", 40, "--end", end, "--json"]
+    made = objects(seq("generate", either.path, *words, *options)[1])
+    for each in made:
+        body = each["text"][1:]
+        assert body.count(shown) == (each["tokens"] < 40 or body.endswith(shown))
+        assert body.endswith(shown) or each["tokens"] == 40
+        assert each["tokens"] == len(either.symbols.encode(each["text"])) - 1
+        assert each["logprob"] == pytest.approx(written(either, "a", each["text"]), abs=1e-3)
+    assert any(each["tokens"] < 40 for each in made) or not options
+    longer = objects(seq("generate", either.path, *words, *options, "--min-length", 20)[1])
+    assert all(each["tokens"] > 20 for each in longer)
+
+
+@pytest.mark.parametrize(("words", "line"), [
+    (["--prompt", "Zebra"], "unknown character 'Z' at position 1: it is not in the run's vocabulary"),
+    (["--ban", "@"], "'@' is not one of the run's {} characters"),
+    (["--ban", "a,the"], "'the' is not one of the run's {} characters"),
+    (["--ban", "[1]"], "'[1]' must hold strings"),
+    (["--ban", "['a']"], "\"['a']\" is no JSON list: Expecting value: line 1 column 2 (char 1)"),
+    (["--end", "."], "'.' is not one of the run's {} characters"),
+    (["--n", "2"], "there is one greedy text, and 2 were asked for: a --temperature or a --beam would do"),
+    (["--n", "4", "--beam", "3"], "a beam of 3 has no 4 texts; a wider --beam would do"),
+    (["--length", "0"], "length and n must be 1 or more, not 0 and 1"),
+    (["--n", "0"], "length and n must be 1 or more, not 100 and 0"),
+    (["--beam", "0"], "beam must be 1 or more, not 0"),
+    (["--temperature", "0"], "temperature must be above 0 and finite, not 0.0"),
+    (["--top-p", "1.5"], "top_p must be above 0 and at most 1, not 1.5"),
+])  # fmt: skip
+def test_generate_refuses(words, line, refused, characters):
+    """Fails when what cannot be written is written, or the reason is a traceback or not named."""
+    assert refused(2, "generate", characters.path, *words) == line.format(len(characters.symbols))
+
+
+def test_a_word_that_is_unknown_is_read_as_one(word_run, seq):
+    """Fails when a word that the vocabulary lacks is refused though the run has <unk> for it, or is read as another."""
+    words = ["--length", 10, "--temperature", 1, "--json"]
+    unknown, known = (
+        objects(seq("generate", word_run, *words, "--prompt", f"a {word} sees")[1]) for word in ("zebra", "<unk>")
+    )
+    assert unknown[0]["text"] == known[0]["text"]
+    assert known[0]["text"].startswith("a <unk> sees")
+
+
+# predict
+
+QUESTIONS = ["1+1", "23+45", "9+8", "70+7", "12+30", "8+8"]
+
+
+def test_predict_with_a_beam(seq, attention_run, refused):
+    """Fails when a beam of one is not greedy, the best answer is not the first on its line, or answers are lost or repeated."""
+    run = seqgen.load(attention_run)
+    greedy = seq("predict", attention_run, *QUESTIONS)[1]
+    assert seq("predict", attention_run, *QUESTIONS, "--beam", 1)[1] == greedy
+    stdin = "\n".join(QUESTIONS).encode()
+    code, out, err = seq("predict", attention_run, "--beam", 3, "--n", 3, stdin=stdin)
+    assert (code, err) == (0, "")
+    answers = [line.split("\t") for line in out.splitlines()]
+    assert answers == run.best(QUESTIONS, Decoding(beam=3), n=3)
+    tokens, logprob, _ = run.decode(QUESTIONS, Decoding(beam=3))
+    assert (np.diff(logprob, axis=1) <= 0).all()
+    assert (np.isfinite(logprob) & (logprob < 0)).all()
+    assert all(len({tuple(text) for text in row.tolist()}) == 3 for row in tokens)
+    assert seq("predict", attention_run, "--beam", 3, stdin=stdin)[1] == "".join(f"{first}\n" for first, *_ in answers)
+    assert (
+        refused(2, "predict", attention_run, "1+1", "--n", 2) == "there is one answer, and 2 were asked for: --beam 2 would do"
+    )
+    line = "there is one answer, and 4 were asked for: --beam 4 would do"
+    assert refused(2, "predict", attention_run, "1+1", "--n", 4, "--beam", 3) == line
+
+
+def test_predict_by_drawing(seq, attention_run):
+    """Fails when drawn answers are others the second time, depend on the questions beside them, or not on the seed."""
+    words = ["--temperature", 1.5, "--seed"]
+    out = seq("predict", attention_run, *QUESTIONS, *words, 5)[1]
+    assert seq("predict", attention_run, *words, 5, stdin="\n".join(QUESTIONS).encode())[1] == out
+    alone = "".join(seq("predict", attention_run, question, *words, 5)[1] for question in QUESTIONS[::-1])
+    assert alone.splitlines()[::-1] == out.splitlines()
+    others = {seq("predict", attention_run, *QUESTIONS, *words, seed)[1] for seed in range(4)}
+    assert len({*others, out}) == 5
+
+
+# score
+
+
+def test_score(either, seq, tmp_path):
+    """Fails when a line is scored without the lines before it, its end is left out or counted to the next, sums do not add up,
+    or a file and standard input are read differently.
+    """
+    text = "the cat sees a dog\n\nin the house\n a  tree\nand the bird"
+    (tmp_path / "it.txt").write_text(text)
+    code, out, err = seq("score", either.path, "it.txt")
+    assert (code, err) == (0, "")
+    for content in (text, text.replace("\n", "\r\n")):
+        assert seq("score", either.path, "-", stdin=content.encode()) == (0, out, "")
+    *each, whole = out.splitlines()
+    losses = nats(either, np.concatenate([either.prompted(""), either.symbols.encode(text)]))
+    counts = [len(either.symbols.encode(line)) for line in text.splitlines(keepends=True)]
+    assert [int(line.split()[1]) for line in each] == counts
+    assert [line[19:] for line in each] == text.splitlines()
+    for line, part in zip(each, np.split(losses, np.cumsum(counts)[:-1]), strict=True):
+        assert float(line.split()[0]) == pytest.approx(np.exp(part.mean()), rel=1e-3)
+    perplexity, tokens, *rest = whole.split()
+    assert float(perplexity) == pytest.approx(np.exp(losses.mean()), rel=1e-3)
+    assert int(tokens) == len(losses) == sum(counts)
+    assert " ".join(rest) == f"all 5 lines, {losses.mean():.4f} nats a token"
+    scored = list(either.score(text.splitlines(keepends=True)))
+    assert [count for _, count in scored] == counts
+    assert sum(loss for loss, _ in scored) == pytest.approx(losses.sum(), abs=1e-3)
+
+
+@pytest.mark.parametrize(("content", "line"), [
+    (b"", "it.txt, line 1: the file is empty"),
+    (b"the\n\xff\n", "it.txt, line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    (b"the\nthe Z\n", "it.txt, line 2: unknown character 'Z' at position 5: it is not in the run's vocabulary"),
+    (None, "cannot read it.txt: No such file or directory"),
+])  # fmt: skip
+def test_score_refuses(content, line, refused, character_run, tmp_path):
+    """Fails when a text that cannot be scored is a traceback, is passed over, or its line is not named."""
+    if content is not None:
+        (tmp_path / "it.txt").write_bytes(content)
+        assert refused(1, "score", character_run, "-", stdin=content) == line.replace("it.txt", "-")
+    assert refused(1, "score", character_run, "it.txt") == line
+
+
+@pytest.mark.parametrize("content", [b" ", b"\t  \t"])
+def test_score_of_no_words(content, word_run, seq):
+    """Fails when a text that has characters and no tokens is a traceback instead of a line that says so."""
+    code, out, err = seq("score", word_run, "-", stdin=content)
+    assert (code in (0, 1, 2), "Traceback" in err) == (True, False)
+    assert (out == "") == (code > 0)
+
+
+# import-book, export-book
+
+
+def sums(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rounded(params):
+    """As float16 has them."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), params)
+
+
+@pytest.mark.parametrize(("name", "run"), [("rnnlm", None), ("better-rnnlm", "word_run")])
+def test_a_language_model_there_and_back(name, run, seq, prose, tmp_path, request):
+    """Fails when a weight is another one after it has been to the book and back, a run from a pickle cannot do what a trained
+    one can, or is trained anew.
+    """
+    if run is None:  # the book's own draws
+        arrays = book_language.draw(name, len(WORDS) + 2, 7, 12, np.random.RandomState(3))
+        arrays = [(p + np.float32(0.3)).astype(np.float16) for p in arrays]
+        (tmp_path / "it.pkl").write_bytes(pickle.dumps(arrays))
+    else:
+        trained = seqgen.load(request.getfixturevalue(run))
+        assert seq("export-book", trained.path, "it.pkl") == (0, "it.pkl\n", "")
+        arrays = pickle.loads((tmp_path / "it.pkl").read_bytes())
+        assert {array.dtype for array in arrays} == {np.dtype("float16")}
+    assert seq("import-book", "it.pkl", "--model", name, "--data", prose, "--run", "back") == (0, "runs/back\n", "")
+    back = seqgen.load("back")
+    if run is not None:
+        jax.tree.map(np.testing.assert_array_equal, back.params, rounded(trained.params))
+        assert back.symbols == trained.symbols
+    assert seq("export-book", "back", "again.pkl")[0] == 0
+    for ours, theirs in zip(read_pickle("again.pkl"), arrays, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    scores = json.loads(seq("evaluate", "back", "--json")[1])
+    assert scores["loss"] == pytest.approx(nats(back, back.tokens("test")).mean(), abs=1e-5)
+    assert len(seq("generate", "back", "--prompt", "the", "--length", 3, "--temperature", 1)[1].split()) > 1
+    assert seq("score", "back", "-", stdin=b"the cat\n")[0] == 0
+    before = back.params
+    code, out, err = seq("resume", "back")
+    assert (code, out) == (0, "runs/back\n")
+    assert "has been trained to its end" in err
+    jax.tree.map(np.testing.assert_array_equal, seqgen.load("back").params, before)
+
+
+def test_a_model_that_answers_there_and_back(seq, refused, book_run, tmp_path):
+    """Fails when a weight is another one after it has been to the book and back, or a run from a pickle answers otherwise."""
+    run = seqgen.load(book_run)
+    data = run.config.data.file
+    assert seq("export-book", book_run, "it.pkl")[0] == 0
+    words = ["import-book", "it.pkl", "--model", "baseline", "--data", data, "--run", "./back"]
+    assert seq(*words) == (0, "back\n", "")
+    back = seqgen.load("./back")
+    jax.tree.map(np.testing.assert_array_equal, back.params, rounded(run.params))
+    assert not back.config.data.reverse
+    assert (back.vocabulary, back.layout) == (run.vocabulary, run.layout)
+    answers = run.having(rounded(run.params)).predict(["1+1", "23+45"])
+    assert seq("predict", "./back", "1+1", "23+45") == (0, "".join(f"{answer}\n" for answer in answers), "")
+    scores = json.loads(seq("evaluate", "./back", "--json")[1])
+    assert scores["loss"] == pytest.approx(run.evaluate().loss, abs=1e-2)
+    assert refused(2, "attention", "./back", "1+1").startswith("back has no attention to show")
+
+
+def test_attention_from_a_pickle(seq, book_run, tmp_path):
+    """Fails when a pickle of the attention model is read as another's, is not reversed as the book's is unless told otherwise,
+    or its run has no attention to show.
+    """
+    data = seqgen.load(book_run).config.data.file
+    arrays = [a.astype(np.float16) for a in book_numpy.draw("attention", 13, 7, 12, np.random.RandomState(1))]
+    (tmp_path / "it.pkl").write_bytes(pickle.dumps(arrays))
+    words = ["import-book", "it.pkl", "--model", "attention", "--data", data, "--run"]
+    for name, options, reverse in (("one", [], True), ("other", ["--no-reverse"], False)):
+        assert seq(*words, name, *options) == (0, f"runs/{name}\n", "")
+        assert seqgen.load(name).config.data.reverse == reverse
+    code, out, _ = seq("attention", "one", "1+1")
+    assert (code, out.splitlines()[-1]) == (0, "attention.png")
+    assert seq("export-book", "one", "again.pkl")[0] == 0
+    for ours, theirs in zip(read_pickle("again.pkl"), arrays, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+class Call:
+    """Pickled, it is a call that whoever unpickles it makes."""
+
+    def __init__(self, *call) -> None:
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+def test_import_refuses(seq, refused, character_run, prose, book_run, tmp_path):
+    """Fails when weights of another model, on other data, or no weights at all become a run, are a traceback, or leave a folder
+    behind; when a run that is there loses a byte; or when anything runs that a pickle asks for.
+    """
+    arrays = book_language.draw("rnnlm", len(WORDS) + 2, 7, 12, np.random.RandomState(3))
+    (tmp_path / "it.pkl").write_bytes(pickle.dumps([a.astype(np.float16) for a in arrays]))
+    (tmp_path / "bomb.pkl").write_bytes(pickle.dumps([Call(os.system, f"touch {tmp_path / 'marker'}")]))
+    seq("export-book", character_run, "characters.pkl")
+    before = sorted(tmp_path.iterdir())
+    book = seqgen.load(book_run).config.data.file
+    characters = len(seqgen.load(character_run).symbols)
+    for file, model, data, code, line in (
+        ("it.pkl", "better-rnnlm", prose, 1, "the book's better-rnnlm has 9 arrays, and here are 6"),
+        ("it.pkl", "baseline", book, 1, "the book's baseline has 10 arrays, and here are 6"),
+        (
+            "characters.pkl",
+            "rnnlm",
+            prose,
+            1,
+            f"characters.pkl was trained on {characters} symbols, and {prose} has 18 symbols:",
+        ),
+        ("it.pkl", "rnnlm", "nowhere", 1, f"there is no {tmp_path}/nowhere"),
+        ("it.pkl", "rnnlm", book_run / "config.json", 1, "it.pkl was trained on 18 symbols, and "),
+        ("nowhere.pkl", "rnnlm", prose, 1, "cannot read nowhere.pkl: No such file or directory"),
+        (
+            "bomb.pkl",
+            "rnnlm",
+            prose,
+            1,
+            "bomb.pkl is not a list of NumPy arrays as the book pickles one: it asks for 'posix.system'",
+        ),
+        (
+            "bomb.pkl",
+            "baseline",
+            book,
+            1,
+            "bomb.pkl is not a list of NumPy arrays as the book pickles one: it asks for 'posix.system'",
+        ),
+    ):
+        found = refused(code, "import-book", file, "--model", model, "--data", data, "--run", "./made")
+        assert found.startswith(line) or "tokens are too few" in found, found
+        assert sorted(tmp_path.iterdir()) == before
+    kept = sums(character_run)
+    line = refused(2, "import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", character_run)
+    assert line.startswith(f"{character_run} exists; another --")
+    assert sums(character_run) == kept
+
+
+def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_path, monkeypatch):
+    """Fails when weights that cannot be written leave a folder behind that is no run but holds its name."""
+    arrays = book_language.draw("rnnlm", len(WORDS) + 2, 7, 12, np.random.RandomState(3))
+    (tmp_path / "it.pkl").write_bytes(pickle.dumps([a.astype(np.float16) for a in arrays]))
+
+    def full(*_, **__) -> None:
+        raise SeqgenError("cannot write it: No space left on device")
+
+    monkeypatch.setattr(fit.checkpoint, "save_state", full)
+    words = ["import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", "./made"]
+    assert refused(1, *words) == "cannot write it: No space left on device"
+    assert [path.name for path in tmp_path.iterdir()] == ["it.pkl"]
+
+
+def test_export_refuses(refused, prose, character_run, tmp_path):
+    """Fails when a model that the book does not have is written as one of its, or a place that cannot be is a traceback."""
+    run = create(tiny(prose, cell="gru"), str(tmp_path / "gru"))
+    fit.adopt(run, oracles.live_params(run.config.model, 0, language_model))
+    assert refused(2, "export-book", run.path, "it.pkl") == "the book has no such model: its rnnlm has cell 'lstm', not 'gru'"
+    assert not (tmp_path / "it.pkl").exists()
+    (tmp_path / "file").touch()
+    line = refused(1, "export-book", character_run, "file/it.pkl")
+    assert line == "cannot write file/it.pkl: file is not a folder"
+
+
+# sweep
+
+EXPERIMENT = """
+from dataclasses import replace
+
+from seqgen.config import RunConfig, Training
+from seqgen.models import language_model
+from seqgen.tasks.text import Text
+from seqgen.training.state import HyperConfig
+
+SEEDS = range(1)
+
+
+def base():
+    training = Training(batch=4, window=16, steps={steps}, select="best")
+    data = Text({file!r}, validation=0.1, test=0.12)
+    return RunConfig(data, language_model.Config(7, 12), training, HyperConfig(lr=0.02, dropout=0.1))
+
+
+def variants():
+    whole = replace(base(), data=Text({file!r}, unit="word"), model=language_model.Config(12, 12, cell="gru", tied=True))
+    return {{"fast": {{"lr": 0.05}}, "whole": whole}}
+"""
+
+
+@pytest.fixture(scope="module")
+def swept(prose, tmp_path_factory) -> Path:
+    """A sweep that nothing disturbed, of two members; the experiment stands beside it."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "my_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=8))
+    (folder / "my_longer_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=3000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with open("out", "w") as out, open("err", "w") as err, redirect_stdout(out), redirect_stderr(err):
+            assert main(["sweep", "my_languages", "--dry-run"]) == 0
+            assert not Path("runs").exists()
+            assert main(["sweep", "my_languages"]) == 0
+    return folder
+
+
+def test_sweep(swept, monkeypatch, tmp_path, seq):
+    """Fails when a member is not its solo run to the bit, a variant that is a whole configuration is trained as the base, one
+    is not tested, or --dry-run says something else than what is done.
+    """
+    said = ["2 members to train of 2, one after another", "  fast-0: 1,460 parameters", "  whole-0: 1,146 parameters"]
+    assert (swept / "out").read_text().splitlines() == [*said, "runs/my_languages"]
+    members = swept / "runs" / "my_languages"
+    assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", "sweep.json"}
+    fast, whole = (seqgen.load(members / name) for name in ("fast-0", "whole-0"))
+    assert (fast.config.hyper.lr, whole.config.hyper.lr, whole.config.data.unit) == (0.05, 0.02, "word")
+    assert (fast.config.model.cell, whole.config.model.cell) == ("lstm", "gru")
+    assert [log.read(run.path)[-1]["final"] for run in (fast, whole)] == [True, True]
+    solo = create(fast.config, str(tmp_path / "solo"))
+    run_to_end(solo)
+    assert outcome(fast.path) == outcome(solo.path)
+    assert json.loads((members / "sweep.json").read_text())["members"] == ["fast-0", "whole-0"]
+
+
+def test_a_sweep_again(swept, monkeypatch, seq, refused):
+    """Fails when a finished sweep trains anything, what is left is miscounted, or members go on with other settings."""
+    monkeypatch.chdir(swept)
+    monkeypatch.syspath_prepend("")
+    members = swept / "runs" / "my_languages"
+    before = {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")}
+    assert seq("sweep", "my_languages") == (0, "runs/my_languages\n", "")
+    assert seq("sweep", "my_languages", "--dry-run") == (0, "0 members to train of 2, one after another\n", "")
+    out = seq("sweep", "my_languages", "--dry-run", "--seeds", "0:3", "--only", "fast")[1]
+    assert out.splitlines()[0] == "2 members to train of 3, one after another"
+    line = refused(2, "sweep", "my_languages", "--set", "hidden=13", "--only", "fast")
+    assert line == "runs/my_languages/fast-0 was made with model.hidden 12, now 13; another --name would do"
+    line = refused(2, "sweep", "my_languages", "--set", "tied=true", "--only", "fast", "--name", "other")
+    assert "a tied output needs embedding and hidden alike, not 7 and 12" in line
+    assert {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")} == before
+    assert not (swept / "runs" / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_is_stopped_and_goes_on(swept, start, monkeypatch, tmp_path):
+    """Fails when SIGTERM does not save a sweep of language models, does not say how to go on, or costs a bit."""
+    monkeypatch.chdir(swept)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    words = ["sweep", "my_longer_languages", "--only", "fast", "--seeds", "0:2", "--runs"]
+    assert start(*words, whole).wait() == 0
+    members = parts / "my_longer_languages"
+    for name in ("fast-0", "fast-1"):
+        process = start(*words, parts)
+        assert process.when(lambda name=name: lines(members / name) >= 30, signal.SIGTERM) == 143, process.texts()
+        said = rf"\nseqgen: error: stopped at step \d+; go on with: seqgen (sweep .*|resume \S+{name})\n$"
+        assert re.search(said, process.texts()[1]), process.texts()
+    process = start(*words, parts)
+    assert process.wait() == 0, process.texts()
+    for name in ("fast-0", "fast-1"):
+        assert outcome(members / name) == outcome(whole / "my_longer_languages" / name)
