@@ -177,7 +177,8 @@ def beam(
         vocabulary = out.logits.shape[-1]
         flat = now.history.reshape(rows * width, -1)
         own = jax.nn.log_softmax(out.logits).reshape(rows, width, vocabulary)
-        ruled = jax.nn.log_softmax(apply_rules(rules, out.logits, flat, t)).reshape(own.shape) if rules else own
+        left = apply_rules(rules, out.logits, flat, t).reshape(own.shape) if rules else own
+        ruled = jnp.where(left == -jnp.inf, -jnp.inf, jax.nn.log_softmax(left)) if rules else own
         ranked = now.ranked[..., None] + jnp.where(now.done[..., None], _only_first(vocabulary), ruled)
         length = now.length + ~now.done
         best, choice = jax.lax.top_k(score(ranked, length[..., None]).reshape(rows, -1), width)
@@ -195,9 +196,10 @@ def beam(
         gain = jnp.take_along_axis(of(own), token[..., None], axis=2)[..., 0]
         kept = jnp.take_along_axis(ranked.reshape(rows, -1), choice, axis=1)
         old = rows_where(now.done.reshape(-1), now.model, carry)
-        aux = jax.tree.map(
-            lambda buffer, new: of(buffer.at[:, :, t].set(new.reshape(rows, width, *new.shape[1:]))), now.aux, out.aux
-        )
+        aux = {}
+        for name, new in out.aux.items():
+            new = rows_where(now.done.reshape(-1), jnp.zeros_like(new), new)
+            aux[name] = of(now.aux[name].at[:, :, t].set(new.reshape(rows, width, *new.shape[1:])))
         return _Beam(
             jax.tree.map(model_of, old),
             jnp.where(over, of(now.token), token).astype(jnp.int32),
@@ -211,7 +213,7 @@ def beam(
 
     _, like = jax.eval_shape(step, each.memory, each.carry, each.token)
     none = jnp.zeros((rows, width), bool)
-    first = jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf) * jnp.ones((rows, 1))  # one hypothesis, W times the same
+    first = jnp.broadcast_to(jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf), (rows, width))  # W times the same, one counts
     begin = _Beam(
         each.carry,
         each.token.reshape(rows, width),

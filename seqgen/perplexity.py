@@ -25,12 +25,12 @@ Losses = Float[np.ndarray, " N"]
 class Perplexity(NamedTuple):
     """`loss` is in nats a token; `low` and `high` end the 95 % interval of the perplexity for a stream of this length.
 
-    `perplexity_book` is the book's own evaluation: ten lanes, windows of 35, the tail dropped; None for a stream too short.
+    `perplexity_book` is the book's own evaluation: ten lanes, windows of 35, the tail dropped. None: the stream is too short.
     """
 
     perplexity: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     perplexity_book: float | None
     loss: float
     tokens: int
@@ -92,6 +92,6 @@ def book_perplexity(model: ModuleType, cfg: Config, params: Params, tokens: Inte
 def perplexity(model: ModuleType, cfg: Config, params: Params, tokens: Integer[np.ndarray, " M"]) -> Perplexity:
     """Over a whole stream in one lane."""
     losses = token_losses(model, cfg, params, tokens)
-    mean, low, high = bootstrap(losses)
-    book = book_perplexity(model, cfg, params, tokens)
-    return Perplexity(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), book, mean, len(losses))
+    mean, *ends = bootstrap(losses) if len(losses) > 1 else (float(losses[0]), None, None)
+    low, high = (end if end is None else float(np.exp(end)) for end in ends)
+    return Perplexity(float(np.exp(mean)), low, high, book_perplexity(model, cfg, params, tokens), mean, len(losses))

@@ -31,7 +31,7 @@ def temperature(value: float) -> Rule:
 
 def ban(ids: Sequence[int]) -> Rule:
     """These tokens never."""
-    return lambda logits, history, t: logits.at[:, jnp.array(ids)].set(-jnp.inf)
+    return lambda logits, history, t: logits.at[:, jnp.array(ids, jnp.int32)].set(-jnp.inf)
 
 
 def minimum_length(length: int, end: int) -> Rule:
@@ -61,7 +61,7 @@ def no_repeat_ngram(n: int) -> Rule:
         same = jnp.ones((len(history), len(begins)), bool)
         for i in range(n - 1):
             same &= history[:, i : i + len(begins)] == last[:, i, None]
-        return jnp.where(_seen(history[:, n - 1 :], same & (begins + n <= t), logits.shape[1]), -jnp.inf, logits)
+        return jnp.where(_seen(history[:, n - 1 :], same & (begins + n <= t)[None, :], logits.shape[1]), -jnp.inf, logits)
 
     return rule
 
@@ -97,7 +97,7 @@ def top_p(p: float) -> Rule:
         weights = jnp.exp(logits - logits.max(axis=1, keepdims=True))
         wanted = p * jnp.sum(weights, axis=1)
 
-        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bounds  # with `low` as the least there is enough, with `high` there is not
             middle = low + (high - low) // 2
             least = lax.bitcast_convert_type(middle, jnp.float32)
@@ -162,6 +162,8 @@ class Decoding:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be above 0 and finite, not {value}")
+        if not abs(self.length_penalty) < float("inf"):
+            raise UsageError(f"length_penalty must be finite, not {self.length_penalty}")
         if self.beam is not None and self.draws:
             raise UsageError("a beam searches and draws nothing: leave out temperature, top_k, top_p and min_p, or the beam")
 

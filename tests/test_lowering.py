@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from seqgen import evaluation
-from seqgen.decoding import generate
-from seqgen.models import seq2seq
+from seqgen.decoding import beam, generate
+from seqgen.models import language_model, seq2seq
+from seqgen.rules import Decoding
 from seqgen.training.chunk import SUMS, run_chunk, zero_totals
-from seqgen.training.objective import teacher_forced
-from seqgen.training.source import Epochs
-from seqgen.training.state import HyperConfig, adam, create
+from seqgen.training.objective import rematerialised, teacher_forced
+from seqgen.training.source import Epochs, Lanes
+from seqgen.training.state import HyperConfig, adam, create, sgd
 from seqgen.types import Batch, Member
 from tests.oracles import VARIANTS
 
@@ -55,6 +56,35 @@ def programs(request):
 
     keys = jax.random.split(jax.random.key(0), B)
     return {"train": train, "decode": decode, "sample": jax.jit(sample).trace(state.params, *batch(B)[:2], keys)}
+
+
+@pytest.fixture(scope="module")
+def language_programs():
+    """A language model's training, its spans computed again and its lanes in turns; drawing with every rule; a beam."""
+    cfg, optimizer = language_model.Config(7, 7, 2, tied=True, mask="locked", vocabulary=11), sgd("constant", 0.0, 100)
+    who = Member(jax.random.key(0), HyperConfig(dropout=0.1).traced())
+    init = partial(language_model.init, cfg)
+    state = jax.eval_shape(lambda: create(init, optimizer, who, language_model.blank(cfg, B)))
+    loss = rematerialised(teacher_forced(language_model, cfg), 3)
+    chunk = jax.jit(partial(run_chunk, loss, optimizer, Lanes(100, B, 6), parts=2), donate_argnames=("state", "totals"))
+    items, span = jnp.zeros((3, B, 7), jnp.int32), np.array([0, 3], np.int32)
+    train = chunk.trace((), who, state=state, totals=zero_totals(SUMS), items=items, span=span)
+    rules = Decoding(0.9, 5, 0.9, 0.1, repetition_penalty=1.2, no_repeat_ngram=2, min_length=2).rules((1, 2), 3)
+
+    def write(params, prompt, length, keys):
+        start, step = language_model.start(cfg, params, prompt, length), partial(language_model.step, cfg, params)
+        drawn = generate(step, start, limit=T, end=3, rules=rules, keys=keys)
+        return drawn, beam(step, start, limit=T, end=3, width=3)
+
+    prompt, keys = jnp.zeros((B, S), jnp.int32), jax.random.split(jax.random.key(0), B)
+    return {"train": train, "write": jax.jit(write).trace(state.params, prompt, jnp.ones(B, jnp.int32), keys)}
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_language_models_lower(language_programs, platform):
+    """Fails when a rule, a beam or a language model's training has an operation of one kind of machine, or calls the host."""
+    for name, traced in language_programs.items():
+        assert host_calls(traced, platform) == [], name
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])

@@ -10,7 +10,7 @@ from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqgen.errors import SeqgenError, UsageError
@@ -153,6 +153,7 @@ def test_names():
 
 
 @quick
+@example("\ufeffa\r\nb\ufeff", b"\xff", 1)
 @given(texts, st.binary(max_size=8), st.integers(1, 5))
 def test_pieces_join_to_what_python_reads(content, tail, piece):
     """Fails when a piece ends inside a character, a CRLF, a word or a line and that shows; when a BOM is a symbol, or only a
@@ -223,8 +224,9 @@ def test_what_is_not_utf8_is_refused_with_its_line(tmp_path, monkeypatch, unit, 
         read(pack(tmp_path / "x.zip", {"a/bad.txt": content}), unit)
 
 
-def test_a_text_of_our_own():
+def test_a_text_of_our_own(monkeypatch):
     """Fails when it needs a download, is in the order of a dictionary, or is another each time."""
+    monkeypatch.setitem(topics, "AAA", "the last of the dictionary\n")
     whole = "\n\n".join(topics[name].strip() for name in sorted(topics))
     for _ in range(2):
         (file,) = files_of(None)

@@ -58,7 +58,7 @@ def predicted(scores: dict[str, Any]) -> dict[str, str]:
     bits = {"bits per character": f"{scores['bits_per_character']:.4f}"} if "bits_per_character" in scores else {}
     return {
         "perplexity": f"{scores['perplexity']:.2f}",
-        "95% interval": f"{scores['low']:.2f} to {scores['high']:.2f}",
+        "95% interval": "too short" if scores["low"] is None else f"{scores['low']:.2f} to {scores['high']:.2f}",
         "as the book does": "too short" if book is None else f"{book:.2f}",
         "loss": f"{scores['loss']:.6f} nats/token",
         **bits,

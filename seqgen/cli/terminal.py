@@ -104,7 +104,7 @@ def words(event: Event) -> tuple[str, str]:
     loss = f"loss {event['loss']:.4f} nats/token"
     if "perplexity" in event:
         headline = f"perplexity {event['perplexity']:.2f}"
-        if "low" in event:
+        if event.get("low") is not None:
             headline += f" ({event['low']:.2f} to {event['high']:.2f})"
         estimate = f", estimated on {event['lanes']} lanes" if event["lanes"] > 1 else ""
         return headline, f"{event['tokens']:,} tokens · {headline}{estimate} · {loss}"

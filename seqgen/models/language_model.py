@@ -63,7 +63,7 @@ def init(cfg: Config, key: Key[Array, ""]) -> Params:
 
 def blank(cfg: Config, rows: int) -> tuple[Carry, ...]:
     """The carry before the first token of a stream."""
-    return (CELLS[cfg.cell].carry(jnp.zeros((rows, cfg.hidden))),) * cfg.layers
+    return tuple(CELLS[cfg.cell].carry(jnp.zeros((rows, cfg.hidden))) for _ in range(cfg.layers))  # none shared: all donated
 
 
 def _unroll(

@@ -27,7 +27,7 @@ from seqgen.tasks.text import Text
 BLOCK = 1 << 22
 """Tokens that are written at a time."""
 
-Tokens = Integer[np.ndarray, " N"]
+Tokens = Integer[np.ndarray, " _"]
 
 
 class Corpus(NamedTuple):
@@ -84,7 +84,7 @@ def load(data: Text | Drawn) -> Corpus:
     folder = cache_folder() / hashlib.sha256(f"1 {key!r}".encode()).hexdigest()[:16]
     try:
         return opened(folder)
-    except (OSError, ValueError, TypeError, KeyError):  # not made yet, or damaged
+    except (OSError, EOFError, ValueError, TypeError, KeyError):  # not made yet, or damaged
         shutil.rmtree(folder, ignore_errors=True)
     try:
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
@@ -93,7 +93,10 @@ def load(data: Text | Drawn) -> Corpus:
                 fill_text(data, partial)
             else:
                 fill_drawn(data, partial)
-            partial.rename(folder)
+            try:
+                partial.rename(folder)
+            except OSError:  # unless another process was faster
+                opened(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return opened(folder)
@@ -119,9 +122,11 @@ def cache_folder() -> Path:
 def opened(folder: Path) -> Corpus:
     """A corpus that was kept."""
     found = json.loads((folder / "symbols.json").read_text())
-    paths = {split: folder / f"{split}.npy" for split in ("train", "validation", "test")}
-    none = np.empty(0, np.uint16)
-    streams = {s: np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else none for s, path in paths.items()}
+    streams = {split: np.empty(0, np.uint16) for split in ("train", "validation", "test")}
+    for split, size in found["tokens"].items():
+        streams[split] = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+        if streams[split].shape != (size,):
+            raise ValueError(f"{split} is not whole")
     return Corpus(Symbols(found["unit"], tuple(found["table"])), **streams)
 
 
@@ -135,7 +140,8 @@ def keep(symbols: Symbols, folder: Path, streams: dict[str, Tokens], ids: np.nda
                 np.lib.format.write_array_header_2_0(file, header)
                 for i in range(0, len(stream), BLOCK):
                     file.write(ids[stream[i : i + BLOCK]].astype(kind).tobytes())
-    (folder / "symbols.json").write_text(json.dumps(asdict(symbols)))
+    sizes = {split: len(stream) for split, stream in streams.items() if len(stream)}
+    (folder / "symbols.json").write_text(json.dumps({**asdict(symbols), "tokens": sizes}))
 
 
 def fill_drawn(data: Drawn, folder: Path) -> None:

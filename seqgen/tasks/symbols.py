@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from seqgen.errors import UsageError
 
@@ -55,7 +55,7 @@ class Symbols:
                 raise UsageError(f"unknown {self.unit} {symbol!r} at position {position}: it is not in the run's vocabulary")
         return np.array([self.ids.get(symbol, instead) for symbol in symbols], np.int32)
 
-    def decode(self, ids: Int[np.ndarray, " N"]) -> str:
+    def decode(self, ids: Integer[np.ndarray, " N"]) -> str:
         """Ids to text: words with blanks between them, `<eos>` as a new line."""
         if self.unit == "byte":
             return bytes(np.asarray(ids, np.uint8)).decode(errors="replace")

@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import lzma
+import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -23,8 +26,8 @@ PIECE = 1 << 20
 LARGEST = 200
 """A text is not packed tighter than this; English prose shrinks to a third."""
 
-NAMED = {"train": ("train",), "validation": ("valid", "dev"), "test": ("test",)}
-"""A split, and what the name of a file that is part of it says."""
+NAMED = {"train": {"train"}, "validation": {"valid", "validation", "val", "dev"}, "test": {"test"}}
+"""A split, and the words of which a file that is part of it has one in its name."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def files_of(path: str | None) -> list[File]:
     if path is None:
         return [File("pydoc_data.topics", _topics)]
     root = Path(path)
-    if not root.exists():
+    if not os.path.exists(path):  # pathlib's own raises for a name that is too long
         script = root.parent / "prepare.py"
         raise SeqgenError(f"there is no {path}" + (f"; `python {script}` would get it" if script.exists() else ""))
     try:
@@ -87,18 +90,21 @@ def files_of(path: str | None) -> list[File]:
             for member in archive.infolist():
                 if member.file_size > LARGEST * max(member.compress_size, 1024):
                     raise SeqgenError(f"{path}: {member.filename} would unpack to {member.file_size:,} bytes: that is no text")
-            found = [File(name, partial(archive.open, name)) for name in archive.namelist() if name[-1] != "/"]
+            found = [File(m.filename, partial(archive.open, m)) for m in archive.infolist() if not m.is_dir()]
         else:
             found = [File(root.name.lstrip("._"), partial(root.open, "rb"))]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise SeqgenError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    files = sorted(file for file in found if not any(part.startswith((".", "__")) for part in Path(file.name).parts))
+    files = sorted(
+        (file for file in found if not any(part.startswith((".", "__")) for part in Path(file.name).parts)),
+        key=lambda file: file.name,
+    )
     if not files:
         raise SeqgenError(f"cannot read {path}: no text in it")
     return files
 
 
-def _topics() -> IO[bytes]:
+def _topics() -> io.BytesIO:
     from pydoc_data.topics import topics
 
     return io.BytesIO("\n\n".join(topics[name].strip() for name in sorted(topics)).encode())
@@ -110,7 +116,16 @@ def reading(path: str | None, file: File) -> Generator[IO[bytes]]:
     try:
         with file.open() as stream:
             yield stream
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         if isinstance(error, UnicodeDecodeError):
             raise
         where = "" if path is None or Path(path).name == file.name else f"{file.name}: "
@@ -159,11 +174,10 @@ def _broken_line(file: File) -> int:
 
 def parts_of(files: list[File]) -> dict[str, list[File]]:
     """The files of each split where their names say it, or all of them as "all"."""
-    named = {
-        split: [file for file in files if any(word in Path(file.name).name.lower() for word in words)]
-        for split, words in NAMED.items()
-    }
-    return named if all(named.values()) else {"all": files}
+    said = {file: {*re.split("[^a-z]+", Path(file.name).name.lower())} for file in files}
+    named = {split: [file for file in files if said[file] & words] for split, words in NAMED.items()}
+    once = len({*chain.from_iterable(named.values())}) == sum(map(len, named.values()))
+    return named if once and all(named.values()) else {"all": files}
 
 
 def provisional(text: Text, table: dict[str, int]) -> Iterator[tuple[str, np.ndarray]]:
