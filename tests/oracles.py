@@ -96,8 +96,8 @@ def beam_search(logits_of, *, limit: int, end: int | None, width: int, score, ru
                 if not np.isfinite(left).any():
                     continue
                 own, ruled = log_softmax(logits), log_softmax(left)
-                for token in np.flatnonzero(left > -np.inf).tolist():
-                    found.append((ranked + ruled[token], logprob + own[token], (*text, token), token == end))
+                tokens = np.flatnonzero(left > -np.inf).tolist()
+                found += [(ranked + ruled[i], logprob + own[i], (*text, i), i == end) for i in tokens]
         found.sort(key=lambda beam: -score(beam[0], len(beam[2])))
         scores = [score(ranked, len(text)) for ranked, _, text, _ in found[: width + 1]]
         closest = min([closest, *-np.diff(scores)])

@@ -209,8 +209,8 @@ def test_rules_rank_and_do_not_score(end):
 
 
 def test_a_text_that_cannot_go_on_is_lost():
-    """Fails when a hypothesis without any token left wins, passes on what is no number, or takes its neighbours with it; or when
-    all of a row's do, and its texts still have a score.
+    """Fails when a hypothesis without any token left wins, passes on what is no number, or takes its neighbours with it; or
+    when none of a row's has one left, and its texts still have a score.
     """
     logits = tree(3, 5, rows=8, seed=6)
 

@@ -86,12 +86,12 @@ def test_train(attention_run):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([], "train needs a task: addition, dates, text, ptb"),
-        (["--lr", "1"], "train needs a task: addition, dates, text, ptb"),
+        ([], "train needs a task: addition, dates, text, ptb, shakespeare, markov, hmm, grammar"),
+        (["--lr", "1"], "train needs a task: addition, dates, text, ptb, shakespeare, markov, hmm, grammar"),
         (["dates"], "train needs a model: baseline, peeky, attention, peeky-attention"),
         (["dates", "--reverse", "attention"], "train needs a model: baseline, peeky, attention, peeky-attention"),
         (["date", "attention"], "no task 'date'; did you mean 'dates'?"),
-        (["xyzzy", "attention"], "no task 'xyzzy'; there are addition, dates, text, ptb"),
+        (["xyzzy", "attention"], "no task 'xyzzy'; there are addition, dates, text, ptb, shakespeare, markov, hmm, grammar"),
         (["dates", "atention"], "no model 'atention'; did you mean 'attention'?"),
         ([*TRAIN[1:], "--lr", "-1"], "lr must be above 0 and finite in float32, not -1.0"),
         ([*TRAIN[1:], "--lr", "nan"], "lr must be above 0 and finite in float32, not nan"),

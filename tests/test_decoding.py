@@ -390,7 +390,7 @@ class Variant:
     def __init__(self, name: str) -> None:
         self.model = seq2seq if name in VARIANTS else language_model
         self.cfg = {**VARIANTS, **LANGUAGE_MODELS}[name]
-        self.thorough = name in ("attention", "everything", "language model")
+        self.thorough = name in ("attention", "language model")
         random = np.random.default_rng(11)
         self.source = np.int32(random.integers(V, size=(POOL, S)))
         self.length = np.int32(random.integers(1, S + 1, size=POOL))

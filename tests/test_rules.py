@@ -137,9 +137,9 @@ CUT = [
 
 @pytest.mark.parametrize("case", [*WEIGHED, *BARRED, *CUT], ids=str)
 def test_a_rule_is_its_loop(case):
-    """Fails when a token is kept that should go or goes that should stay: at ties, at -inf, where k is more than there are, where
-    p is next to nothing, where a row has no token or no text; when a negative logit is made better by its penalty; when the -1 of
-    an empty place counts as the last token; when what is kept is changed; or when one row's text bars another's tokens.
+    """Fails when a token is kept that should go or goes that should stay: at ties, at -inf, where k is more than there are,
+    where p is next to nothing, where a row has no token or no text; when a negative logit is made better by its penalty; when
+    the -1 of an empty place counts as the last token; when what is kept is changed; or when one row's text bars another's.
     """
     name, *values = case
     logits = some_logits()
@@ -152,7 +152,7 @@ def test_a_rule_is_its_loop(case):
 
 
 def test_the_edges_of_those_cases_are_there():
-    """Fails when no row of the cases above has what they are there for: a rule that does something in one and not in another."""
+    """Fails when a case above bars nothing in any row, or one that should be idle bars something."""
     for case in (*BARRED, *CUT):
         name, *values = case
         lost = [np.isneginf(oracle(name, some_logits(), some_texts(t), *values)).sum() for t in (1, 3, T - 1)]
@@ -173,7 +173,7 @@ def test_a_text_as_wide_as_its_history():
 
 
 def test_all_of_the_probability_is_every_token():
-    """Fails when p = 1 loses a token to rounding: a sum that stays below 1 finds no lowest token, one that reaches it early cuts."""
+    """Fails when p = 1 loses a token that can be, as where no sum of rounded numbers reaches all of it, or keeps one that cannot."""
     random = np.random.default_rng(1)
     logits = np.float32(random.normal(size=(200, 3 * V)) * random.uniform(0.1, 3, size=(200, 1)))
     logits[:, 7] = -np.inf
@@ -302,8 +302,8 @@ def test_rows_and_times_are_drawn_apart():
 
 @pytest.mark.parametrize("size", [1, 128, 129, 300])
 def test_a_draw_inverts_the_sums(size):
-    """Fails when the block or the place in it is not the one where the sum of the probabilities passes the uniform number: by one,
-    at the edge of a block, or in a last block that is not full.
+    """Fails when the block or the place in it is not the one where the sum of the probabilities passes the uniform number: by
+    one, at the edge of a block, or in a last block that is not full.
     """
     rows = 500
     logits = np.float32(np.random.default_rng(size).normal(size=(rows, size)))
