@@ -908,7 +908,7 @@ def swept(prose, tmp_path_factory) -> Path:
     """A sweep that nothing disturbed, of two members; the experiment stands beside it."""
     folder = tmp_path_factory.mktemp("swept")
     (folder / "my_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=8))
-    (folder / "my_longer_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=3000))
+    (folder / "my_longer_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=700))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         with open("out", "w") as out, open("err", "w") as err, redirect_stdout(out), redirect_stderr(err):

@@ -248,6 +248,8 @@ def test_intervals_are_those_of_all_blocks(n, block, length):
     for found, (least, most) in zip((low, high), expected, strict=True):
         assert least - 1e-9 <= found <= most + 1e-9
     assert quantiles(series, length + 1) != expected or n == 2
+    whole = np.array([bootstrap(series, block=block, draws=1, seed=seed).low for seed in range(5)]) * -(-n // length) * length
+    np.testing.assert_allclose(whole, whole.round(), atol=1e-6)
 
 
 def test_what_repeats_with_every_block_is_certain():

@@ -173,7 +173,7 @@ def test_a_text_as_wide_as_its_history():
 
 
 def test_all_of_the_probability_is_every_token():
-    """Fails when p = 1 loses a token that can be, as where no sum of rounded numbers reaches all of it, or keeps one that cannot."""
+    """Fails when p = 1 loses a token that can be, as where no sum of rounded numbers reaches it, or keeps one that cannot."""
     random = np.random.default_rng(1)
     logits = np.float32(random.normal(size=(200, 3 * V)) * random.uniform(0.1, 3, size=(200, 1)))
     logits[:, 7] = -np.inf

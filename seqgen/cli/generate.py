@@ -42,7 +42,7 @@ def command(
     opened = open_language_model(run)
     options: dict[str, Any] = {"length": length, "how": how, "ban": split_symbols(ban), "end": end, "seed": seed, "n": n}
     if prompt is None and sys.stdin is not None and not sys.stdin.isatty():
-        prompts = [line.removesuffix("\n") for line in _lines()] or [""]
+        prompts = [line.rstrip("\r\n") for line in _lines()] or [""]
     else:
         prompts = [prompt or ""]
     if len(prompts) == 1 and n == 1 and not json_:

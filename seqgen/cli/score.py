@@ -40,6 +40,8 @@ def command(
             raise SeqgenError(f"{file}, line {number}: {error}") from error
     if not lines:
         raise SeqgenError(f"{file}, line 1: the file is empty")
+    if not any(len(opened.symbols.encode(line)) for line in lines):
+        raise SeqgenError(f"{file}, line 1: no {opened.symbols.unit} in it")
     total, tokens = 0.0, 0
     for line, (loss, count) in zip(lines, opened.score(lines), strict=True):
         print(f"{math.exp(loss / count) if count else math.nan:10.2f}  {count:5}  {line.rstrip()}")

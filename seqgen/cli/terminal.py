@@ -91,7 +91,7 @@ class Terminal(Bar):
         self.headline, more = words(event)
         final = bool(event.get("final"))
         epoch, epochs = round(event["epoch"], 2), round(self.steps / self.epoch_steps, 2)
-        head = "test" if final else f"epoch {epoch:g} of {epochs:g} · {event['split']}"
+        head = event["split"] if final else f"epoch {epoch:g} of {epochs:g} · {event['split']}"
         lines = samples.splitlines()
         shown = lines if final or event["step"] == self.steps else lines[: 1 + SHOWN]
         self.note(f"{head} · {more}")

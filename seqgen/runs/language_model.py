@@ -47,13 +47,14 @@ def _start(model: ModuleType, cfg: Config, params: Params, source: Any, length: 
     return model.start(cfg, params, source, length)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _write(
     model: ModuleType,
     cfg: Config,
     how: Decoding,
     banned: tuple[int, ...],
     end: int | None,
+    limit: int,
     params: Params,
     start: Start,
     keys: Any,
@@ -62,7 +63,7 @@ def _write(
 ) -> tuple[Any, Any, Start]:
     """The next tokens of each row, their log p, and from where to go on."""
     step, rules = partial(model.step, cfg, params), how.rules(banned, end)
-    made = generate(step, start, limit=AT_ONCE, end=end, rules=rules, keys=keys, history=history, first=first)
+    made = generate(step, start, limit=limit, end=end, rules=rules, keys=keys, history=history, first=first)
     return made.tokens, made.logprob, made.next
 
 
@@ -106,6 +107,8 @@ class LanguageModelRun(Run):
         if Lanes(len(corpus.train), training.batch, training.window).steps < 1:
             wanted = f"{training.batch} lanes of {training.window}"
             raise UsageError(f"{data.name}: {len(corpus.train):,} tokens are too few for {wanted}; a smaller --batch would do")
+        if max(len(corpus.validation), len(corpus.test)) < 2:
+            raise UsageError(f"{data.name}: no tokens are held out to score the run on; a larger --validation would do")
         return replace(config, data=data, model=replace(model, vocabulary=len(corpus.symbols))), corpus
 
     def described(self) -> dict[str, Any]:
@@ -193,13 +196,14 @@ class LanguageModelRun(Run):
             return
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.tile(jnp.arange(n), len(prompts)))
         keys = keys if how.draws else None
-        history = np.full((len(ids), -(-length // AT_ONCE) * AT_ONCE), AFTER_END, np.int32)
+        history = np.full((len(ids), length), AFTER_END, np.int32)
         logprob = np.zeros(len(ids))
         for first in range(0, length, AT_ONCE):
-            tokens, gained, start = _write(*fixed, self.params, start, keys, history, np.int32(first))
-            history[:, first : first + AT_ONCE] = tokens
-            logprob += gained
-            yield self.texts(repeated, history[:, : min(first + AT_ONCE, length)], logprob)
+            limit = min(AT_ONCE, length - first)
+            tokens, gained, start = _write(*fixed, limit, self.params, start, keys, history, np.int32(first))
+            history[:, first : first + limit] = tokens
+            logprob += np.asarray(gained)
+            yield self.texts(repeated, history[:, : first + limit], logprob)
             if last is not None and (history == last).any(axis=1).all():
                 return
 

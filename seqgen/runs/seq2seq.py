@@ -151,7 +151,7 @@ class Seq2seqRun(Run):
         tokens, _, aux = self.decode([question])
         source, length = encode_questions([question], self.vocabulary, self.layout)
         answer = render(tokens[0, 0], self.vocabulary, self.layout)
-        weights = reading_order(aux["attention"][0, 0], source.shape[1] if length is None else length[0], self.layout)
+        weights = reading_order(aux["attention"][0, 0], np.int32(source.shape[1]) if length is None else length[0], self.layout)
         return Attended(question, answer, weights.swapaxes(0, 1)[:, : len(answer), : len(question)])
 
     def evaluate(self, split: Split = "test") -> evaluation.Scores:
