@@ -66,16 +66,22 @@ def generate(
         carry, out = step(memory, row.model, row.token)
         logits = apply_rules(rules, out.logits, row.history, t)
         token = (jnp.argmax(logits, axis=-1) if keys is None else draw(keys, t, logits)).astype(jnp.int32)
-        stuck = jnp.take_along_axis(logits, token[:, None], axis=1)[:, 0] == -jnp.inf
+        stuck = jnp.max(logits, axis=1) == -jnp.inf if rules else jnp.zeros(rows, bool)
         score = jnp.where(stuck, -jnp.inf, log_probability(out.logits, token))
         over = row.done | stuck
         shown = jnp.where(over, AFTER_END, token)
-        moved = _Row(carry, token, over if end is None else over | (token == end), row.logprob + score, row.history)
+        moved, aux = (
+            _Row(carry, token, over if end is None else over | (token == end), row.logprob + score, row.history),
+            out.aux,
+        )
         if end is not None or rules:
             moved = rows_where(row.done, row, moved)
-        return moved._replace(history=row.history.at[:, t].set(shown)), (shown, out.aux)
+            aux = rows_where(row.done, jax.tree.map(jnp.zeros_like, aux), aux)
+        return moved._replace(history=row.history.at[:, t].set(shown)), (shown, aux)
 
-    ended = jnp.zeros(rows, bool) if end is None else jnp.any(history == end, axis=1)
+    ended = jnp.any((history == AFTER_END) & (jnp.arange(history.shape[1]) < first)[None], axis=1)
+    if end is not None:
+        ended |= jnp.any(history == end, axis=1)
     row = _Row(start.carry, start.token, ended, jnp.zeros(rows), history)
     if end is None:
         row, (tokens, aux) = unroll(advance, start.memory, row, first + jnp.arange(limit))

@@ -275,6 +275,7 @@ DAMAGE = {
     "half a stream": lambda at: write(at / "train.npy", (at / "train.npy").read_bytes()[:300]),
     "half a header": lambda at: write(at / "test.npy", (at / "test.npy").read_bytes()[:30]),
     "a stream of zeros": lambda at: zeros(at / "train.npy"),
+    "a shorter stream": lambda at: np.save(at / "train.npy", np.load(at / "train.npy")[:50]),
     "an empty stream": lambda at: write(at / "train.npy", b""),
     "no training stream": lambda at: (at / "train.npy").unlink(),
     "no test stream": lambda at: (at / "test.npy").unlink(),

@@ -262,6 +262,7 @@ def test_folders_and_zips_are_their_files_by_name(tmp_path):
         (["ptb.test.txt", "ptb.train.txt", "ptb.valid.txt", "README"], ["ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"]),
         (["x/TRAIN-2", "x/TRAIN-1", "dev", "Test"], ["x/TRAIN-1 x/TRAIN-2", "dev", "Test"]),
         (["test.txt", "train.txt", "validation.txt"], ["train.txt", "validation.txt", "test.txt"]),
+        (["a.val", "b-train_1", "test9"], ["b-train_1", "a.val", "test9"]),
         (["train.txt", "valid.txt", "more.txt"], None),
         (["train/a", "valid/b", "test/c"], None),
         (
