@@ -48,9 +48,9 @@ NAME = "notebook-grammar"
 preset = presets.language("grammar", "language-model")
 config = replace(
     preset,
-    data=Drawn(language, train=300_000, validation=20_000, test=20_000),
+    data=Drawn(language, train=200_000, validation=20_000, test=20_000),
     model=replace(preset.model, hidden=128),
-    training=replace(preset.training, epochs=6),
+    training=replace(preset.training, epochs=4),
 )
 if not is_run(locate(NAME)):
     run_to_end(create(config, NAME))

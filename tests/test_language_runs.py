@@ -491,6 +491,19 @@ def test_greedy_takes_the_best(either):
     assert logits.argmax(-1)[begin - 1 :].tolist() == ids[begin:].tolist()
 
 
+def test_what_a_run_knows_of_a_text(either):
+    """Fails when a state is not the one after its token, or of another layer, or what comes next is told of another time."""
+    text = "the cat sees a"
+    logits, carry = by_equations(either.config.model, either.params, either.symbols.encode(text))
+    np.testing.assert_allclose(either.next_logprobs(text), oracles.log_softmax(logits[-1]), atol=1e-5)
+    begun, _ = by_equations(either.config.model, either.params, either.prompted(""))
+    np.testing.assert_allclose(either.next_logprobs(""), oracles.log_softmax(begun[-1]), atol=1e-5)
+    states = either.states(text)
+    assert states.shape == (len(either.symbols.encode(text)), either.config.model.hidden)
+    np.testing.assert_allclose(states[-1], carry[-1][0], atol=1e-5)
+    np.testing.assert_allclose(either.states("the")[-1], states[len(either.symbols.encode("the")) - 1], atol=1e-5)
+
+
 def test_a_text_is_its_seeds(characters, seq, monkeypatch):
     """Fails when a text depends on the prompts beside it, on how many there are of it or are read at a time, on its place on
     standard input, or not on its seed.

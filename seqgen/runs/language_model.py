@@ -235,11 +235,11 @@ class LanguageModelRun(Run):
 
     def states(self, text: str) -> Float[np.ndarray, "T H"]:
         """The last cell's hidden state after each of a text's tokens."""
-        return np.asarray(self.model.states(self.config.model, self.params, self.symbols.encode(text)[None])[0])
+        return np.asarray(self.model.states(self.config.model, self.params, jnp.asarray(self.symbols.encode(text)[None]))[0])
 
     def next_logprobs(self, text: str) -> Float[np.ndarray, " V"]:
         """log p of every token after a text, in nats."""
-        start = self.model.start(self.config.model, self.params, self.prompted(text)[None], None)
+        start = self.model.start(self.config.model, self.params, jnp.asarray(self.prompted(text)[None]), None)
         _, out = self.model.step(self.config.model, self.params, start.memory, start.carry, start.token)
         return np.asarray(jax.nn.log_softmax(out.logits[0]))
 
