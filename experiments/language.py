@@ -40,12 +40,23 @@ def members(folder: Path, experiment: Any, free: frozenset[str] = FREE) -> Found
     return found
 
 
+def minutes(run: LanguageModelRun) -> float:
+    """Minutes that its training steps took, by their log: evaluations and the start are not among them."""
+    training, before, total = run.config.training, 0, 0.0
+    for event in log.read(run.path):
+        if event["event"] == "train":
+            total += (event["step"] - before) * training.batch * training.window / event["tokens_per_second"]
+            before = event["step"]
+    return total / 60
+
+
 def curve(run: LanguageModelRun) -> dict[str, Any]:
     """One run in numbers: perplexity by epoch, estimated on lanes, and its last evaluation."""
     epochs, (last,) = log.epochs(run.path), [event for event in log.read(run.path) if event.get("final")]
     scores = {name: last[name] for name in ("perplexity", "low", "high", "perplexity_book", "loss")}
     return {
         "parameters": parameters(run.config),
+        "minutes": round(minutes(run), 1),
         "watched": epochs[0]["split"],
         "by_epoch": [round(event["perplexity"], 4) for event in epochs],
         "tested": last["split"],

@@ -64,7 +64,15 @@ def shakespeare_table() -> str:
     rows = []
     for name, seeds in load("shakespeare")["cells"].items():
         one = next(iter(seeds.values()))
-        rows.append([name, f"{one['parameters']:,}", over(seeds, "loss", 4), "30 minutes on 2 cores", ", ".join(seeds)])
+        rows.append(
+            [
+                name,
+                f"{one['parameters']:,}",
+                over(seeds, "loss", 4),
+                f"{over(seeds, 'minutes', 1)} minutes on 2 cores",
+                ", ".join(seeds),
+            ]
+        )
     rows.append(["nanoGPT, its CPU configuration", "", "1.88", "3 minutes on a laptop", "quoted"])
     rows.append(["nanoGPT", "10,700,000", "1.4697", "3 minutes on an A100", "quoted"])
     return table(["tiny Shakespeare, characters", "parameters", "validation, nats", "time", "seeds"], rows)
@@ -77,12 +85,15 @@ def language_speed_table() -> str:
     for part, unit in (("train", ""), ("write", "64 texts")):
         for i, row in enumerate(records[newest][part]):
             what = "Rnnlm, a training step" if part == "train" else f"{unit}, {row['unit']}, top-p {row['top_p']:g}"
-            rates = f"{row['ours_tokens_per_s']:,.0f}", f"{row['torch_tokens_per_s']:,.0f}"
+            rates = [f"{row[f'{who}_tokens_per_s']:,.0f}" for who in ("ours", "torch", "limit")]
             ratios = [spread(record[part][i]["ratios"]) for record in records.values()]
             rows.append([what, *rates, *ratios])
-    header = ["tokens a second", "seqgen", "PyTorch", *(f"ratio, jax {version}" for version in records)]
+    header = ["tokens a second", "seqgen", "PyTorch", "products", *(f"ratio, jax {version}" for version in records)]
     memory, step = records[newest]["memory"], records[newest]["train"][0]
-    limit = f"A training step takes {step['over_limit']:.2f} times what its products would at the rate of a large one."
+    limit = (
+        f"A training step takes {step['over_limit']:.2f} times what its products would at the rate of a large one, "
+        f"{step['over_products']:.2f} times what they do alone at their own sizes."
+    )
     ours, theirs = f"{memory['ours_megabytes']:,.0f} MB", f"{memory['torch_megabytes']:,.0f} MB"
     return f"{table(header, rows)}\n\n{limit} Beyond what it had before, our process took {ours} at most, PyTorch's {theirs}."
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from jaxtyping import Array
 
 from experiments import torch_peer
 from experiments.timing import in_processes, product_rate, products, ratio, show, turns
@@ -86,10 +87,28 @@ def their_training(cfg: language_model.Config, training: Training, hyper: HyperC
     return go
 
 
-def operations(cfg: language_model.Config, training: Training) -> float:
-    """Floating-point operations of the products in one training step: forwards, and twice that backwards."""
+def operations(cfg: language_model.Config) -> float:
+    """Floating-point operations of the products for one token, forwards; a training step takes twice that backwards."""
     cell = (cfg.embedding + cfg.hidden) * 4 * cfg.hidden
-    return 3 * 2 * training.batch * training.window * float(cell + cfg.hidden * cfg.vocabulary)
+    return 2 * float(cell + cfg.hidden * cfg.vocabulary)
+
+
+def own_products(cfg: language_model.Config, training: Training, steps: int) -> Callable[[], object]:
+    """The products of `steps` training steps and nothing else, each over all tokens of a step at once."""
+    tokens, cell = training.batch * training.window, (cfg.embedding + cfg.hidden, 4 * cfg.hidden)
+    sizes = (cell, (cfg.hidden, cfg.vocabulary))
+    given = [(jnp.ones((tokens, i)), jnp.ones((i, o)), jnp.ones((tokens, o))) for i, o in sizes]
+
+    @jax.jit
+    def go(given):
+        def step(_: Array, small: Array) -> Array:
+            anew = [(x + small, w + small, dy) for x, w, dy in given]
+            found = [(x @ w, x.T @ dy, dy @ w.T) for x, w, dy in anew]
+            return 1e-30 * sum(product[0, 0] for product in jax.tree.leaves(jax.lax.optimization_barrier(found)))
+
+        return jax.lax.fori_loop(0, steps, step, jnp.float32(0))
+
+    return lambda: go(given).block_until_ready()
 
 
 def peak(make: Callable[..., Callable[[], None]]) -> float:
@@ -109,20 +128,23 @@ def training_row(repeats: int) -> dict:
     contestants = {
         "ours": our_training(RNNLM_AT_SIZE, RECIPE, HYPER, STEPS),
         "torch": their_training(RNNLM_AT_SIZE, RECIPE, HYPER, STEPS),
+        "products": own_products(RNNLM_AT_SIZE, RECIPE, STEPS),
     }
     times = turns(contestants | products("float32"), repeats)
-    limit = 1e3 * operations(RNNLM_AT_SIZE, RECIPE) / product_rate(times)
+    tokens = RECIPE.batch * RECIPE.window
+    limit = 1e3 * 3 * tokens * operations(RNNLM_AT_SIZE) / product_rate(times)
     step = {name: 1e3 * statistics.median(times[name]) / STEPS for name in contestants}
-    tokens = 1e3 * RECIPE.batch * RECIPE.window
     return {
         "model": "rnnlm",
         "ours_ms": step["ours"],
         "torch_ms": step["torch"],
-        "ours_tokens_per_s": tokens / step["ours"],
-        "torch_tokens_per_s": tokens / step["torch"],
+        "ours_tokens_per_s": 1e3 * tokens / step["ours"],
+        "torch_tokens_per_s": 1e3 * tokens / step["torch"],
         "ratio": ratio(times["torch"], times["ours"]),
-        "limit_ms": limit,
+        "limit_tokens_per_s": 1e3 * tokens / limit,
         "over_limit": step["ours"] / limit,
+        "products_ms": step["products"],
+        "over_products": step["ours"] / step["products"],
     }
 
 
@@ -148,9 +170,11 @@ def their_writing(cfg: language_model.Config, how: Decoding) -> Callable[[], obj
 
 
 def writing_row(name: str, how: Decoding, repeats: int) -> dict:
-    """Tokens a second of `TEXTS` texts drawn together."""
-    times = turns({"ours": our_writing(SIZES[name], how), "torch": their_writing(SIZES[name], how)}, repeats)
-    rates = {f"{who}_tokens_per_s": TEXTS * LENGTH / statistics.median(times[who]) for who in times}
+    """Tokens a second of `TEXTS` texts drawn together, and what the products alone would allow."""
+    contestants = {"ours": our_writing(SIZES[name], how), "torch": their_writing(SIZES[name], how)}
+    times = turns(contestants | products("float32"), repeats)
+    rates = {f"{who}_tokens_per_s": TEXTS * LENGTH / statistics.median(times[who]) for who in contestants}
+    rates["limit_tokens_per_s"] = product_rate(times) / operations(SIZES[name])
     return {"unit": name, "top_p": how.top_p or 1.0, **rates, "ratio": ratio(times["torch"], times["ours"])}
 
 

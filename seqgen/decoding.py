@@ -112,6 +112,8 @@ def draw(keys: Key[Array, " B"], t: Int[Array, ""], logits: Float[Array, "B V"])
     rows, vocabulary = logits.shape
     uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, t)))(keys)
     p = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    if vocabulary <= WIDTH:
+        return _reach(p, uniform * jnp.sum(p, axis=-1))[0]
     blocks = jnp.pad(p, ((0, 0), (0, -vocabulary % WIDTH))).reshape(rows, -1, WIDTH)
     sums = jnp.sum(blocks, axis=-1)
     block, wanted = _reach(sums, uniform * jnp.sum(sums, axis=-1))
@@ -122,10 +124,11 @@ def draw(keys: Key[Array, " B"], t: Int[Array, ""], logits: Float[Array, "B V"])
 def _reach(p: Float[Array, "B N"], wanted: Float[Array, " B"]) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
     """The first place, none with p = 0, at which the sum of p passes `wanted`, and how much of it is wanted there."""
     count = p.shape[1]
+    places = jnp.arange(count)  # least and greatest of them: argmax, of two results, is several times slower on a CPU
     before = p @ jnp.triu(jnp.ones((count, count)), 1)
-    passed = (before + p > wanted[:, None]) & (p > 0)
-    last = count - 1 - jnp.argmax(p[:, ::-1] > 0, axis=1)  # where rounding leaves the whole sum short of what is wanted
-    place = jnp.where(jnp.any(passed, axis=1), jnp.argmax(passed, axis=1), last)
+    place = jnp.min(jnp.where((before + p > wanted[:, None]) & (p > 0), places, count), axis=1)
+    last = jnp.max(jnp.where(p > 0, places, 0), axis=1)
+    place = jnp.where(place < count, place, last)  # rounding may leave the whole sum short of what is wanted
     return place, wanted - jnp.take_along_axis(before, place[:, None], axis=1)[:, 0]
 
 

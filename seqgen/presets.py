@@ -74,7 +74,7 @@ LANGUAGE_MODELS: dict[str, tuple[language_model.Config, Training, HyperConfig]] 
     ),
     "char-lstm": (
         language_model.Config(128, 512, mask="locked", init="modern"),
-        Training(epochs=24, batch=64, window=128, schedule="cosine", warmup=0.02),
+        Training(epochs=30, batch=64, window=128, schedule="cosine", warmup=0.02),
         HyperConfig(lr=3e-3, clip=1.0, dropout=0.3),
     ),
     "rnnlm": (language_model.Config(), Training(epochs=4, batch=20, window=35, optimizer="sgd"), BOOK_SGD),
