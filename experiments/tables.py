@@ -3,7 +3,14 @@
 from collections.abc import Callable
 
 from experiments import addition
-from experiments.language_tables import floors_table, language_speed_table, long_table, ptb_table, shakespeare_table
+from experiments.language_tables import (
+    floors_table,
+    language_speed_table,
+    long_table,
+    ptb_epochs_table,
+    ptb_table,
+    shakespeare_table,
+)
 from experiments.markdown import interval, percent, table
 from experiments.records import load
 from experiments.speed_tables import decoding_table, grid_table, grids_table, speed_table
@@ -290,6 +297,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors in dates": lambda: errors_table("dates, attention"),
     "search addition": lambda: search_table("search_addition", "best-addition"),
     "ptb": ptb_table,
+    "ptb epochs": ptb_epochs_table,
     "floors": floors_table,
     "shakespeare": shakespeare_table,
     "language speed": language_speed_table,

@@ -258,6 +258,8 @@ def test_a_changed_text_is_refused(tmp_path, cache):
     with pytest.raises(SeqgenError, match=rf"x.txt has changed since the run was made: its SHA-256 is no longer {sha256}"):
         load(Text(path, sha256))
     assert load(Text(path)).test[-1] != first.test[-1]
+    with pytest.raises(SeqgenError, match=rf"pydoc_data.topics has changed since the run was made: .* no longer {sha256}"):
+        load(Text(sha256=sha256))  # the topics of another version of Python
 
 
 def zeros(path: Path) -> None:

@@ -28,7 +28,7 @@ from seqgen.rules import Decoding
 from seqgen.runs import LanguageModelRun, create
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data, prepare
-from seqgen.tasks.text import Text
+from seqgen.tasks.text import Text, checksum
 from seqgen.training import log, loop
 from seqgen.training.chunk import SUMS, zero_totals
 from seqgen.training.state import HyperConfig
@@ -384,6 +384,11 @@ def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
     assert seq("generate", copied, "--length", 3)[0] == 0
     file.write_bytes(prose.read_bytes())
     assert seq("evaluate", copied)[0] == 0
+
+
+def test_python_s_own_topics_have_a_checksum(tmp_path):
+    """Fails when a run on the help topics goes on with those of another version of Python."""
+    assert create(presets.language("text", "language-model"), str(tmp_path / "run")).config.data.sha256 == checksum(None)
 
 
 # evaluate
@@ -898,7 +903,7 @@ from dataclasses import replace
 
 from seqgen.config import RunConfig, Training
 from seqgen.models import language_model
-from seqgen.tasks.text import Text
+from seqgen.tasks.text import Text, checksum
 from seqgen.training.state import HyperConfig
 
 SEEDS = range(1)

@@ -236,21 +236,22 @@ def test_a_text_of_our_own(monkeypatch):
 
 # Files, folders and zips
 
-TREE = {"b.txt": "B", "a/z.txt": "Z", "a.txt": "A", "a/10.txt": "10", "a/9.txt": "9", "c": "C"}
-HIDDEN = {".x.txt": "?", "a/.DS_Store": b"\xff", ".git/c.txt": "?", "__MACOSX/a.txt": b"\xff", "__MACOSX/._b.txt": b"\xff"}
+TREE = {"b.txt": "B", "__init__.py": "I", "a/z.txt": "Z", "a.txt": "A", "a/10.txt": "10", "a/9.txt": "9", "c": "C"}
+HIDDEN = {".x.txt": "?", "a/.DS_Store": b"\xff", ".git/c.txt": "?", "a/__pycache__/a.pyc": b"\xff"}
+HIDDEN |= {"__MACOSX/a.txt": b"\xff", "__MACOSX/._b.txt": b"\xff"}
 
 
 def test_folders_and_zips_are_their_files_by_name(tmp_path):
-    """Fails when the file system's or the archive's order decides, folders below are left out, or hidden files and what macOS
-    packs along are read; and when a hidden folder above hides all.
+    """Fails when the file system's or the archive's order decides, folders below are left out, hidden files, compiled Python
+    and what macOS packs along are read, a module's `__init__` is not, or a hidden folder above hides all.
     """
     folder = write(tmp_path / ".hidden" / "corpus", TREE | HIDDEN)
     (folder / "empty").mkdir()
     archive = pack(tmp_path / "corpus.zip", {"a/": "", **TREE, **HIDDEN})
-    names = ["a.txt", "a/10.txt", "a/9.txt", "a/z.txt", "b.txt", "c"]
+    names = ["__init__.py", "a.txt", "a/10.txt", "a/9.txt", "a/z.txt", "b.txt", "c"]
     for path in (folder, archive):
         assert [file.name for file in files_of(str(path))] == names
-        assert "".join(read(path)) == "A109ZBC"
+        assert "".join(read(path)) == "IA109ZBC"
     one = write(tmp_path, {".dotted": "one"}) / ".dotted"
     assert "".join(read(one)) == "one"
     assert "".join(read(pack(tmp_path / "one", {"x": "1"}))) == "1"
@@ -263,6 +264,7 @@ def test_folders_and_zips_are_their_files_by_name(tmp_path):
         (["x/TRAIN-2", "x/TRAIN-1", "dev", "Test"], ["x/TRAIN-1 x/TRAIN-2", "dev", "Test"]),
         (["test.txt", "train.txt", "validation.txt"], ["train.txt", "validation.txt", "test.txt"]),
         (["a.val", "b-train_1", "test9"], ["b-train_1", "a.val", "test9"]),
+        (["training.txt", "dev.txt", "testing.txt"], ["training.txt", "dev.txt", "testing.txt"]),
         (["train.txt", "valid.txt", "more.txt"], None),
         (["train/a", "valid/b", "test/c"], None),
         (
@@ -337,6 +339,7 @@ def flagged(path: Path, local: int, central: int, value: int) -> Path:
         (lambda at: write(at, HIDDEN), "no text in it"),
         (lambda at: pack(at / "x.zip", {}), "no text in it"),
         (lambda at: pack(at / "x.zip", {"__MACOSX/a.txt": "a"}), "no text in it"),
+        (lambda at: write(at, {"x.ZIP": "PK"}) / "x.ZIP", "cannot read .*x.ZIP: File is not a zip file"),
         (lambda at: flagged(at / "x.zip", 6, 8, 1), "x.zip: a.txt: .*encrypted"),
         (lambda at: flagged(at / "x.zip", 8, 10, 99), "x.zip: a.txt: .*not supported"),
         (lambda at: pack(at / "x.zip", {"b.txt": "b", "a.txt": b"\0" * (1 << 24)}), "a.txt would unpack to 16,777,216 bytes"),

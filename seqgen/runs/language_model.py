@@ -100,8 +100,8 @@ class LanguageModelRun(Run):
     def complete(config: RunConfig, load: Callable[[Any], Corpus]) -> tuple[RunConfig, Corpus]:
         """With the text's checksum and the vocabulary's size. Raises `UsageError` for less text than a step reads."""
         data, model, training = config.data, config.model, config.training
-        if isinstance(data, text.Text) and data.path is not None:
-            path = str(Path(data.path).absolute())
+        if isinstance(data, text.Text):
+            path = None if data.path is None else str(Path(data.path).absolute())
             data = replace(data, path=path, sha256=text.checksum(path))
         corpus = load(data)
         if Lanes(len(corpus.train), training.batch, training.window).steps < 1:

@@ -78,8 +78,9 @@ def load(data: Text | Drawn) -> Corpus:
     key: object = data
     if isinstance(data, Text):
         found = text.checksum(data.path)
-        if data.path is not None and data.sha256 not in (None, found):
-            raise SeqgenError(f"{data.path} has changed since the run was made: its SHA-256 is no longer {data.sha256}")
+        if data.sha256 not in (None, found):
+            what = data.path or "Python's pydoc_data.topics"
+            raise SeqgenError(f"{what} has changed since the run was made: its SHA-256 is no longer {data.sha256}")
         key = replace(data, path=None, sha256=found)
     folder = cache_folder() / hashlib.sha256(f"1 {key!r}".encode()).hexdigest()[:16]
     try:

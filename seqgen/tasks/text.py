@@ -26,8 +26,11 @@ PIECE = 1 << 20
 LARGEST = 200
 """A text is not packed tighter than this; English prose shrinks to a third."""
 
-NAMED = {"train": {"train"}, "validation": {"valid", "validation", "val", "dev"}, "test": {"test"}}
+NAMED = {"train": {"train", "training"}, "validation": {"valid", "validation", "val", "dev"}, "test": {"test", "testing"}}
 """A split, and the words of which a file that is part of it has one in its name."""
+
+LEFT_OUT = {"__MACOSX", "__pycache__"}
+"""Folders that no one means."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def files_of(path: str | None) -> list[File]:
     try:
         if root.is_dir():
             found = [File(f.relative_to(root).as_posix(), partial(f.open, "rb")) for f in root.rglob("*") if f.is_file()]
-        elif zipfile.is_zipfile(root):
+        elif root.suffix.lower() == ".zip" or zipfile.is_zipfile(root):
             archive = zipfile.ZipFile(root)
             for member in archive.infolist():
                 if member.file_size > LARGEST * max(member.compress_size, 1024):
@@ -96,7 +99,7 @@ def files_of(path: str | None) -> list[File]:
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise SeqgenError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     files = sorted(
-        (file for file in found if not any(part.startswith((".", "__")) for part in Path(file.name).parts)),
+        (file for file in found if not any(part[0] == "." or part in LEFT_OUT for part in Path(file.name).parts)),
         key=lambda file: file.name,
     )
     if not files:
