@@ -19,7 +19,8 @@ from seqgen import presets
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig
 from seqgen.files import write
-from seqgen.interop.book import from_params, write_pickle
+from seqgen.interop.book import from_params
+from seqgen.interop.pickles import write_pickle
 from seqgen.runs import create, is_run, locate, open_run
 from seqgen.sweep import Sweep
 

@@ -70,10 +70,8 @@ def generate(
         score = jnp.where(stuck, -jnp.inf, log_probability(out.logits, token))
         over = row.done | stuck
         shown = jnp.where(over, AFTER_END, token)
-        moved, aux = (
-            _Row(carry, token, over if end is None else over | (token == end), row.logprob + score, row.history),
-            out.aux,
-        )
+        moved = _Row(carry, token, over if end is None else over | (token == end), row.logprob + score, row.history)
+        aux = out.aux
         if end is not None or rules:
             moved = rows_where(row.done, row, moved)
             aux = rows_where(row.done, jax.tree.map(jnp.zeros_like, aux), aux)

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.interop.book import from_params, read_pickle, to_params, write_pickle
+from seqgen.interop.book import from_params, to_params
+from seqgen.interop.pickles import read_pickle, write_pickle
 from seqgen.models import decoders, encoders, language_model, model_of, seq2seq
 from seqgen.nn.cells import LstmCarry
 from seqgen.types import Batch
@@ -414,7 +415,7 @@ def test_what_no_weights_are(reason, array, protocol, tmp_path):
         return
     refused(tmp_path / "it.pkl", "array 2", reason)
     with pytest.raises(SeqgenError, match=r"it.pkl: array 2 \(encoder LSTM Wh\) "):
-        read_pickle(tmp_path / "it.pkl", "peeky")
+        read_pickle(tmp_path / "it.pkl", names("peeky"))
 
 
 def described(array: np.ndarray, protocol: int) -> bytes:

@@ -22,7 +22,8 @@ from seqgen.cli import generate, main
 from seqgen.cli.terminal import Terminal, run_to_end
 from seqgen.config import CONVERTER, RunConfig, Training
 from seqgen.errors import SeqgenError
-from seqgen.interop.book import from_params, read_pickle
+from seqgen.interop.book import from_params
+from seqgen.interop.pickles import read_pickle
 from seqgen.models import language_model
 from seqgen.rules import Decoding
 from seqgen.runs import LanguageModelRun, create

@@ -6,7 +6,8 @@ from typing import Annotated
 import tyro
 
 from seqgen.cli.parse import call
-from seqgen.interop.book import from_params, write_pickle
+from seqgen.interop.book import from_params
+from seqgen.interop.pickles import write_pickle
 from seqgen.runs import open_run
 
 

@@ -13,7 +13,8 @@ from seqgen.cli.parse import call
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError
 from seqgen.fit import adopt
-from seqgen.interop.book import ModelName, read_pickle, to_params
+from seqgen.interop.book import ModelName, names, to_params
+from seqgen.interop.pickles import read_pickle
 from seqgen.runs import complete, create
 from seqgen.tasks.text import Text
 
@@ -36,7 +37,7 @@ def command(
         reverse: whether its questions were reversed, as the book does for attention and improves the others.
 
     """
-    cfg, params = to_params(model, read_pickle(pickle, model))
+    cfg, params = to_params(model, read_pickle(pickle, names(model)))
     config = language(model, data) if model in presets.LANGUAGE_MODELS else questions(model, data, reverse)
     config, _ = complete(replace(config, model=cfg))
     if config.model.vocabulary != cfg.vocabulary:

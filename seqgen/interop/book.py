@@ -1,15 +1,8 @@
-"""The pickles of "Deep Learning from Scratch 2" (its common/base_model.py): a plain list of float16 arrays.
+"""The models of "Deep Learning from Scratch 2" as its pickles have them (its common/base_model.py): plain lists of arrays."""
 
-A pickle is a program, and whoever wrote the file chose what it does. The reader knows the few instructions and names that
-arrays need; what else a file asks for is refused before it happens.
-"""
-
-import io
-import pickle
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,189 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from seqgen import files
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.interop.pickles import finite, half, label, single
 from seqgen.models import decoders, encoders, language_model, seq2seq
 from seqgen.nn.attention import ReaderName
 from seqgen.nn.cells import CellParams
 from seqgen.nn.layers import Linear
-from seqgen.tasks.book import read_bytes
 from seqgen.types import Config, Params
 
 ModelName = Literal["rnnlm", "better-rnnlm", "baseline", "peeky", "attention"]
 """The models of the book's §6.4, §6.5, §7.3, §7.4.2 and §8.2."""
-
-
-# What a pickle gets for the names in it. None of it does anything: all is checked when the file has been read
-
-
-class _Type:
-    """For `numpy.dtype`."""
-
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.order, *_ = state
-
-
-class _Array:
-    """For `numpy.ndarray`, which its state fills, and for `_frombuffer`, which protocol 5 calls."""
-
-    __slots__ = ("data", "dtype", "order", "shape")
-    order: Any
-
-    def __init__(self, data: Any = None, dtype: Any = None, shape: Any = None, order: Any = "C") -> None:
-        self.data, self.dtype, self.shape, self.order = data, dtype, shape, order
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.dtype, fortran, self.data = state
-        self.order = "F" if fortran else "C"
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
-    """For the function of this name, which makes an array without its state."""
-    if kind is not _Array:
-        raise pickle.UnpicklingError("it makes something that is not an array")
-    return _Array()
-
-
-def _encode(text: Any, encoding: Any) -> str:
-    """For `_codecs.encode`: below protocol 3 bytes are written as text, and here stay so until an array is made of them."""
-    if type(text) is not str or encoding != "latin1":
-        raise pickle.UnpicklingError("it has bytes that are not written as latin1")
-    return text
-
-
-NAMES: dict[tuple[str, str], Callable] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Type,
-    ("_codecs", "encode"): _encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
-}
-
-OPCODES = [
-    "PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
-    "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET",
-    "LIST", "EMPTY_LIST", "APPEND", "APPENDS", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE",
-    "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-]  # fmt: skip
-
-
-class _Instructions(dict):
-    def __missing__(self, code: int) -> Callable:
-        raise pickle.UnpicklingError(f"it has the instruction 0x{code:02x}, which no list of arrays needs")
-
-
-class _Reader(pickle._Unpickler):
-    """The machine of `pickle` that is written in Python, with `OPCODES` and `NAMES` only.
-
-    The one in C does not ask `find_class` for what copyreg's EXT instructions find in a cache, and allocates what five bytes
-    claim (LONG_BINPUT).
-    """
-
-    dispatch = _Instructions((code, pickle._Unpickler.dispatch[code]) for code in (getattr(pickle, n)[0] for n in OPCODES))
-    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]  # its own allocates what is claimed
-
-    def find_class(self, module: str, name: str) -> Callable:
-        if (module, name) not in NAMES:
-            raise pickle.UnpicklingError(f"it asks for {f'{module}.{name}'[:80]!r}")
-        return NAMES[module, name]
-
-
-# The file
-
-
-def read_pickle(path: str | Path, model: str | None = None) -> list[np.ndarray]:
-    """The arrays of a file that need not be trusted, as float32; with `model` errors call them by their names in it.
-
-    Raises `SeqgenError` for all that is not a list of float16, float32 or float64 arrays, finite and not empty.
-    """
-    content = read_bytes(path)
-    try:
-        items = _Reader(io.BytesIO(content), encoding="latin1").load()
-        if type(items) is not list:
-            raise pickle.UnpicklingError(f"it is of type {_kind(items)}")
-    except Exception as error:  # nobody can list what a stranger's program raises
-        reason = str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged"
-        if isinstance(error, EOFError):
-            reason = "it ends too early" if content else "it is empty"
-        raise SeqgenError(f"{path} is not a list of NumPy arrays as the book pickles one: {reason}") from error
-    made: dict[_Array, np.ndarray] = {}  # an array that is listed twice is one
-    room = len(content)
-    for number, item in enumerate(items):
-        label = f"{path}: {_label(model, number)}"
-        if type(item) is not _Array:
-            raise SeqgenError(f"{label} is not an array but of type {_kind(item)}")
-        if item not in made:
-            made[item] = _finite(label, _numbers(label, item, room))
-            room -= made[item].size
-    return [made[item] for item in items]
-
-
-def _kind(item: object) -> str:
-    return type(item).__name__.lstrip("_")
-
-
-def _numbers(label: str, array: _Array, room: int) -> np.ndarray:
-    """The array that a file describes; arrays may share their bytes, but not have more than `room`."""
-    try:
-        code, data = array.dtype.code, array.data
-        if code not in ("f2", "f4", "f8"):
-            known = code[:20] if isinstance(code, str) else _kind(code)
-            raise SeqgenError(f"{label} is of type {known!r}; float16, float32 or float64 would do")
-        if len(data) > room:
-            raise SeqgenError(f"{label} has more numbers than the file has room for")
-        data = data.encode("latin1") if isinstance(data, str) else data
-        flat = np.frombuffer(data, np.dtype(code).newbyteorder(array.dtype.order))
-        numbers = np.array(np.reshape(_single(flat), array.shape, array.order), order="C")
-        if numbers.shape != array.shape:  # one with -1
-            raise ValueError(array.shape)
-        return numbers
-    except SeqgenError:
-        raise
-    except Exception as error:  # every part is a stranger's
-        raise SeqgenError(f"{label} is damaged: its numbers, type and shape do not go together") from error
-
-
-def write_pickle(path: str | Path, arrays: Sequence[np.ndarray]) -> None:
-    """Write arrays as float16, as the book does: the whole file or nothing. Every Python 3, with any NumPy, reads it.
-
-    Raises `SeqgenError` for numbers that float16 does not have.
-    """
-    content = pickle.dumps([_half(_label(None, number), array) for number, array in enumerate(arrays)], protocol=3)
-    files.write(Path(path), content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
-
-
-def _single(array: Any) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(array).astype(np.float32)
-
-
-def _half(label: str, array: Any) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        half = _finite(label, np.asarray(array)).astype(np.float16)
-    if not np.isfinite(half).all():
-        raise SeqgenError(f"{label} holds {np.abs(array).max():g}; the book's float16 ends at 65504")
-    return half
-
-
-def _finite(label: str, array: np.ndarray) -> np.ndarray:
-    if not array.size:
-        raise SeqgenError(f"{label} is empty")
-    bad = array.size - int(np.isfinite(array).sum())
-    if bad:
-        raise SeqgenError(f"{label} holds numbers that are not finite: {bad:,} of {array.size:,}")
-    return array
-
-
-# The models
-
 
 Shapes = tuple[tuple[str, str], ...]
 """Names and shapes in the book's order: "H+D 4H" has H + D rows, and four gates of H columns."""
@@ -291,7 +111,7 @@ def to_params(model: str, arrays: Sequence[np.ndarray]) -> tuple[Config, Params]
 
     Raises `SeqgenError`, with the array's number and name, for a list that is not this model's.
     """
-    arrays, form = [_single(array) for array in arrays], _form(model)
+    arrays, form = [single(array) for array in arrays], _form(model)
     cfg = form.config(*_sizes(model, arrays))
     return cfg, form.params([jnp.asarray(array) for array in arrays])
 
@@ -304,7 +124,7 @@ def from_params(cfg: Config, params: Params) -> list[np.ndarray]:
     model = _book_model(cfg)
     arrays = [np.asarray(array) for array in BOOK[model].arrays(params)]
     _sizes(model, arrays)
-    return [_half(_label(model, number), array) for number, array in enumerate(arrays)]
+    return [half(label(number, names(model)), array) for number, array in enumerate(arrays)]
 
 
 def _form(model: str) -> _Seq2seq | _LanguageModel:
@@ -336,10 +156,9 @@ def _fields(cfg: Config) -> dict[str, Any]:
     return {name: value for name, value in named.items() if name not in FREE}
 
 
-def _label(model: str | None, number: int) -> str:
-    """An array's place in the list, from 0, and its name where that is known."""
-    shapes = _form(model).shapes if model else ()
-    return f"array {number} ({shapes[number][0]})" if number < len(shapes) else f"array {number}"
+def names(model: str) -> tuple[str, ...]:
+    """What the arrays of one of the book's models are. Raises `UsageError` for a model that it does not have."""
+    return tuple(name for name, _ in _form(model).shapes)
 
 
 def _sizes(model: str, arrays: Sequence[np.ndarray]) -> tuple[int, int, int]:
@@ -359,6 +178,6 @@ def _sizes(model: str, arrays: Sequence[np.ndarray]) -> tuple[int, int, int]:
         if array.shape != expected:
             known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items() if letter in "".join(terms))
             meant = f"{expected}: {' × '.join(terms)}, and the others have {known}"
-            raise SeqgenError(f"{_label(model, number)} has the shape {array.shape} instead of {meant}")
-        _finite(_label(model, number), array)
+            raise SeqgenError(f"{label(number, names(model))} has the shape {array.shape} instead of {meant}")
+        finite(label(number, names(model)), array)
     return sizes["V"], sizes["D"], sizes["H"]
