@@ -36,6 +36,12 @@ class Perplexity(NamedTuple):
     tokens: int
 
 
+def exponential(loss: float) -> float:
+    """The perplexity of a loss in nats a token; infinite where no float is as large."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(loss))
+
+
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
 def _read(model: ModuleType, cfg: Config, params: Params, carry: Carry, windows: Any) -> tuple[Carry, Any]:
     """Losses [n, B, T] of windows [n, B, T + 1], one after another."""
@@ -86,12 +92,12 @@ def book_perplexity(model: ModuleType, cfg: Config, params: Params, tokens: Inte
     if not kept:
         return None
     lanes = np.asarray(tokens)[np.arange(10)[:, None] * length + np.arange(kept + 1)]
-    return float(np.exp(np.mean(lane_losses(model, cfg, params, lanes, 35), dtype=np.float64)))
+    return exponential(np.mean(lane_losses(model, cfg, params, lanes, 35), dtype=np.float64))
 
 
 def perplexity(model: ModuleType, cfg: Config, params: Params, tokens: Integer[np.ndarray, " M"]) -> Perplexity:
     """Over a whole stream in one lane."""
     losses = token_losses(model, cfg, params, tokens)
     mean, *ends = bootstrap(losses) if len(losses) > 1 else (float(losses[0]), None, None)
-    low, high = (end if end is None else float(np.exp(end)) for end in ends)
-    return Perplexity(float(np.exp(mean)), low, high, book_perplexity(model, cfg, params, tokens), mean, len(losses))
+    low, high = (end if end is None else exponential(end) for end in ends)
+    return Perplexity(exponential(mean), low, high, book_perplexity(model, cfg, params, tokens), mean, len(losses))

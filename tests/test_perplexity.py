@@ -193,6 +193,13 @@ def test_perplexity_is_the_exponential_of_the_mean(length):
     assert scores.perplexity_book == (None if length < 351 else pytest.approx(books(CFG, tokens), rel=1e-5))
 
 
+def test_a_perplexity_beyond_all_floats_is_infinite():
+    """Fails when a model that is sure and wrong ends in an OverflowError or a warning: 1,000 nats are e^1000."""
+    params = PARAMS._replace(b=jnp.zeros(V).at[0].set(1000.0), w=jnp.zeros_like(PARAMS.w))
+    scores = perplexity.perplexity(language_model, CFG, params, np.ones(400, np.uint16))
+    assert scores == (np.inf, np.inf, np.inf, np.inf, 1000.0, 399)
+
+
 def test_perplexity_of_two_tokens():
     """Fails when the shortest split that a run takes ends, after the training, in a traceback."""
     scores = perplexity.perplexity(language_model, CFG, PARAMS, stream(2))

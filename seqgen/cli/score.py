@@ -9,6 +9,7 @@ import tyro
 
 from seqgen.cli.parse import call
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.perplexity import exponential
 from seqgen.runs import open_language_model
 from seqgen.tasks.book import read_bytes
 
@@ -44,9 +45,9 @@ def command(
         raise SeqgenError(f"{file}, line 1: no {opened.symbols.unit} in it")
     total, tokens = 0.0, 0
     for line, (loss, count) in zip(lines, opened.score(lines), strict=True):
-        print(f"{math.exp(loss / count) if count else math.nan:10.2f}  {count:5}  {line.rstrip()}")
+        print(f"{exponential(loss / count) if count else math.nan:10.2f}  {count:5}  {line.rstrip()}")
         total, tokens = total + loss, tokens + count
-    print(f"{math.exp(total / tokens):10.2f}  {tokens:5}  all {len(lines)} lines, {total / tokens:.4f} nats a token")
+    print(f"{exponential(total / tokens):10.2f}  {tokens:5}  all {len(lines)} lines, {total / tokens:.4f} nats a token")
 
 
 def main(arguments: list[str]) -> None:

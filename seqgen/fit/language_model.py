@@ -8,7 +8,7 @@ import numpy as np
 
 from seqgen import viz
 from seqgen.fit.common import mesh_of, optimizer_of, save
-from seqgen.perplexity import token_losses
+from seqgen.perplexity import exponential, token_losses
 from seqgen.rules import Decoding
 from seqgen.runs import LanguageModelRun
 from seqgen.tasks.task import Split
@@ -98,7 +98,7 @@ def evaluate(run: LanguageModelRun, split: Split, params: Params, step: int, epo
     """An estimate of the perplexity, on several lanes, and some texts."""
     losses = token_losses(run.model, run.config.model, params, run.tokens(split), lanes=LANES)
     loss = float(np.mean(losses, dtype=np.float64))
-    scores = {"loss": loss, "perplexity": float(np.exp(loss)), "tokens": len(losses), "lanes": LANES}
+    scores = {"loss": loss, "perplexity": exponential(loss), "tokens": len(losses), "lanes": LANES}
     return {"event": "evaluate", "split": split, "step": step, "epoch": epoch, **scores}, samples(run, params, step)
 
 
