@@ -6,6 +6,7 @@ from statistics import mean
 from experiments.markdown import interval, spread, table
 from experiments.records import load
 from experiments.speed_tables import versions_of
+from seqgen.statistics import paired
 
 PUBLISHED = {"rnnlm": "136 (4 epochs)", "better-rnnlm": "75.76 (40 epochs)"}
 """The book's test perplexities (§6.4.4, §6.5.6)."""
@@ -53,6 +54,19 @@ def ptb_epochs_table() -> str:
     longest = max(map(len, curves.values()))
     rows = [[name, *(f"{mean(each):.1f}" for each in curve), *[""] * (longest - len(curve))] for name, curve in curves.items()]
     return table(["validation perplexity after epoch", *map(str, range(1, longest + 1))], rows)
+
+
+def language_ablation_table() -> str:
+    """What it costs to leave out each part, paired by seed."""
+    cells = load("language_ablation")["cells"]
+    last = {name: [seed["by_epoch"][-1] for seed in seeds.values()] for name, seeds in cells.items()}
+    rows = []
+    for name, seeds in cells.items():
+        costs = paired(last[name], last["all"]).difference
+        cost = "" if name == "all" else f"{costs.mean:+.1f} ({costs.low:+.1f} to {costs.high:+.1f})"
+        rows.append([name, f"{next(iter(seeds.values()))['parameters']:,}", interval(last[name], 1), cost, ", ".join(seeds)])
+    epochs = len(next(iter(cells["all"].values()))["by_epoch"])
+    return table([f"{epochs} epochs", "parameters", "validation perplexity", "to all (95 % interval)", "seeds"], rows)
 
 
 def floors_table() -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from experiments import addition
 from experiments.language_tables import (
     floors_table,
+    language_ablation_table,
     language_speed_table,
     long_table,
     ptb_epochs_table,
@@ -299,6 +300,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ptb": ptb_table,
     "ptb epochs": ptb_epochs_table,
     "floors": floors_table,
+    "language ablation": language_ablation_table,
     "shakespeare": shakespeare_table,
     "language speed": language_speed_table,
     "long": long_table,
