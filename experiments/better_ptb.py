@@ -5,8 +5,8 @@ Source    Deep Learning from Scratch 2, §6.5.6
 Command   seqgen sweep experiments.better_ptb (--set epochs=N for fewer), then python -m experiments.report better_ptb
           python -m experiments.better_ptb OUT trains it and leaves in OUT what fits through a narrow door: the log, and the
           weights as the book's pickle (float16) in pieces, of which `cat OUT/weights.* > weights.pkl` makes one again
-Expected  75.8 or less after 40 epochs; validation perplexity near 100 after 8
-Time      4 to 8 minutes an epoch on 2 cores
+Expected  75.8 or less after 40 epochs; test perplexity near 92 after 8
+Time      6 to 8 minutes an epoch on 2 cores
 """
 
 import shutil

@@ -111,10 +111,17 @@ def language_speed_table() -> str:
     for part, unit in (("train", ""), ("write", "64 texts")):
         for i, row in enumerate(records[newest][part]):
             what = "Rnnlm, a training step" if part == "train" else f"{unit}, {row['unit']}, top-p {row['top_p']:g}"
-            rates = [f"{row[f'{who}_tokens_per_s']:,.0f}" for who in ("ours", "torch", "limit")]
+            rates = [f"{row[f'{who}_tokens_per_s']:,.0f}" for who in ("ours", "torch", "products", "limit")]
             ratios = [spread(record[part][i]["ratios"]) for record in records.values()]
             rows.append([what, *rates, *ratios])
-    header = ["tokens a second", "seqgen", "PyTorch", "products", *(f"ratio, jax {version}" for version in records)]
+    header = [
+        "tokens a second",
+        "seqgen",
+        "PyTorch",
+        "products alone",
+        "at a large one's rate",
+        *(f"ratio, jax {version}" for version in records),
+    ]
     memory, step = records[newest]["memory"], records[newest]["train"][0]
     limit = (
         f"A training step takes {step['over_limit']:.2f} times what its products would at the rate of a large one, "

@@ -87,23 +87,26 @@ def their_training(cfg: language_model.Config, training: Training, hyper: HyperC
     return go
 
 
-def operations(cfg: language_model.Config) -> float:
+def matrices(cfg: language_model.Config, *, writing: bool = False) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of an LSTM's and of the output's; while it writes, few symbols take their product before the loop."""
+    inputs = 0 if writing and cfg.vocabulary <= language_model.FEW else cfg.embedding
+    return (inputs + cfg.hidden, 4 * cfg.hidden), (cfg.hidden, cfg.vocabulary)
+
+
+def operations(shapes: tuple[tuple[int, int], ...]) -> float:
     """Floating-point operations of the products for one token, forwards; a training step takes twice that backwards."""
-    cell = (cfg.embedding + cfg.hidden) * 4 * cfg.hidden
-    return 2 * float(cell + cfg.hidden * cfg.vocabulary)
+    return 2 * float(sum(rows * columns for rows, columns in shapes))
 
 
-def own_products(cfg: language_model.Config, training: Training, steps: int) -> Callable[[], object]:
-    """The products of `steps` training steps and nothing else, each over all tokens of a step at once."""
-    tokens, cell = training.batch * training.window, (cfg.embedding + cfg.hidden, 4 * cfg.hidden)
-    sizes = (cell, (cfg.hidden, cfg.vocabulary))
-    given = [(jnp.ones((tokens, i)), jnp.ones((i, o)), jnp.ones((tokens, o))) for i, o in sizes]
+def own_products(shapes: tuple[tuple[int, int], ...], rows: int, steps: int, *, backwards: bool) -> Callable[[], object]:
+    """The products of `steps` steps with `rows` vectors each and nothing else, at the sizes that they have."""
+    given = [(jnp.ones((rows, i)), jnp.ones((i, o)), jnp.ones((rows, o))) for i, o in shapes]
 
     @jax.jit
     def go(given):
         def step(_: Array, small: Array) -> Array:
-            anew = [(x + small, w + small, dy) for x, w, dy in given]
-            found = [(x @ w, x.T @ dy, dy @ w.T) for x, w, dy in anew]
+            anew = [(x + small, w, dy + small) for x, w, dy in given]
+            found = [(x @ w, x.T @ dy, dy @ w.T) if backwards else x @ w for x, w, dy in anew]
             return 1e-30 * sum(product[0, 0] for product in jax.tree.leaves(jax.lax.optimization_barrier(found)))
 
         return jax.lax.fori_loop(0, steps, step, jnp.float32(0))
@@ -125,26 +128,23 @@ RNNLM_AT_SIZE = SIZES["words"]
 
 def training_row(repeats: int) -> dict:
     """The book's Rnnlm recipe: milliseconds a step, tokens a second, and the limit."""
+    tokens, shapes = RECIPE.batch * RECIPE.window, matrices(RNNLM_AT_SIZE)
     contestants = {
         "ours": our_training(RNNLM_AT_SIZE, RECIPE, HYPER, STEPS),
         "torch": their_training(RNNLM_AT_SIZE, RECIPE, HYPER, STEPS),
-        "products": own_products(RNNLM_AT_SIZE, RECIPE, STEPS),
+        "products": own_products(shapes, tokens, STEPS, backwards=True),
     }
     times = turns(contestants | products("float32"), repeats)
-    tokens = RECIPE.batch * RECIPE.window
-    limit = 1e3 * 3 * tokens * operations(RNNLM_AT_SIZE) / product_rate(times)
+    limit = 1e3 * 3 * tokens * operations(shapes) / product_rate(times)
     step = {name: 1e3 * statistics.median(times[name]) / STEPS for name in contestants}
     return {
         "model": "rnnlm",
-        "ours_ms": step["ours"],
-        "torch_ms": step["torch"],
-        "ours_tokens_per_s": 1e3 * tokens / step["ours"],
-        "torch_tokens_per_s": 1e3 * tokens / step["torch"],
-        "ratio": ratio(times["torch"], times["ours"]),
+        **{f"{who}_ms": milliseconds for who, milliseconds in step.items()},
+        **{f"{who}_tokens_per_s": 1e3 * tokens / milliseconds for who, milliseconds in step.items()},
         "limit_tokens_per_s": 1e3 * tokens / limit,
         "over_limit": step["ours"] / limit,
-        "products_ms": step["products"],
         "over_products": step["ours"] / step["products"],
+        "ratio": ratio(times["torch"], times["ours"]),
     }
 
 
@@ -171,10 +171,15 @@ def their_writing(cfg: language_model.Config, how: Decoding) -> Callable[[], obj
 
 def writing_row(name: str, how: Decoding, repeats: int) -> dict:
     """Tokens a second of `TEXTS` texts drawn together, and what the products alone would allow."""
-    contestants = {"ours": our_writing(SIZES[name], how), "torch": their_writing(SIZES[name], how)}
+    shapes = matrices(SIZES[name], writing=True)
+    contestants = {
+        "ours": our_writing(SIZES[name], how),
+        "torch": their_writing(SIZES[name], how),
+        "products": own_products(shapes, TEXTS, LENGTH, backwards=False),
+    }
     times = turns(contestants | products("float32"), repeats)
     rates = {f"{who}_tokens_per_s": TEXTS * LENGTH / statistics.median(times[who]) for who in contestants}
-    rates["limit_tokens_per_s"] = product_rate(times) / operations(SIZES[name])
+    rates["limit_tokens_per_s"] = product_rate(times) / operations(shapes)
     return {"unit": name, "top_p": how.top_p or 1.0, **rates, "ratio": ratio(times["torch"], times["ours"])}
 
 

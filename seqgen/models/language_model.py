@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from seqgen.nn.cells import CELLS, CellName, CellParams, init_cell, layer
 from seqgen.nn.init import SCHEMES, SchemeName, check_sizes
-from seqgen.nn.layers import Dtype, Linear, dropout, embed, init_embedding, wide_linear
+from seqgen.nn.layers import Dtype, Linear, add_bias, dropout, embed, init_embedding, product, wide_linear
 from seqgen.types import Batch, Carry, Memory, Noise, Out, Start
 
 Mask = Literal["plain", "locked"]
@@ -107,10 +107,22 @@ def start(cfg: Config, params: Params, source: Int[Array, "B S"], length: Int[Ar
     return Start(Memory((), None, jnp.zeros((rows, 0))), carry, token)
 
 
+FEW = 256
+"""Symbols, bytes say, of which the first product is taken for all: in a loop that is once, before it."""
+
+
 def step(cfg: Config, params: Params, memory: Memory, carry: Carry, token: Int[Array, " B"]) -> tuple[Carry, Out]:
     """One token further: logits [B, V]."""
-    x, carries = embed(params.embedding, token), []
-    for cell, before in zip(params.cells, carry, strict=True):
+    cells = list(params.cells)
+    if cfg.vocabulary <= FEW:
+        first, width = cells[0], cfg.embedding
+        every = add_bias(product(params.embedding, w=first.w[:width], dtype=cfg.dtype), first.b)
+        cells[0] = CellParams(first.w[width:], embed(every, token))
+        x = jnp.zeros((token.shape[0], 0))
+    else:
+        x = embed(params.embedding, token)
+    carries = []
+    for cell, before in zip(cells, carry, strict=True):
         after, x = CELLS[cfg.cell].step(cell, before, x, dtype=cfg.dtype)
         carries.append(after)
     return tuple(carries), _readout(cfg, params, x)
