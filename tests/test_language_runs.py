@@ -260,6 +260,25 @@ def test_ways_to_save_memory_train_alike(prose, tmp_path, quick_compilation):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5), weights, params)
 
 
+def test_an_epoch_begins_without_a_past(prose, tmp_path, quick_compilation):
+    """Fails when what the lanes carry at the end of an epoch is carried to their first tokens."""
+    run = create(tiny(prose), str(tmp_path / "run"))
+    program = fit.language_model.build(run, "validation")
+    state = program.init()
+    plan, window = program.plan(state), run.config.training.window
+    state, _ = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 6], np.int32))
+    params, carry = jax.device_get((state.params, state.carry))
+    assert all(np.abs(leaf).max() > 0.1 for leaf in jax.tree.leaves(carry))
+    _, totals = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 1], np.int32))
+    stream = run.tokens("train")
+    losses = []
+    for b in range(4):
+        lane = stream[b * ((len(stream) - 1) // 4) :][: window + 1]
+        logits, _ = by_equations(run.config.model, params, lane[:-1])
+        losses.append(-oracles.log_softmax(logits)[np.arange(window), lane[1:]])
+    assert float(totals.sums["loss"] / totals.sums["tokens"]) == pytest.approx(np.mean(losses), abs=1e-5)
+
+
 @pytest.mark.slow
 def test_all_of_it_at_once(seq, prose, tmp_path):
     """Fails when a run over two devices, in turns and in parts, with a locked dropout in bfloat16, cannot be saved, scored or
