@@ -80,6 +80,13 @@ else:
     AnyData, AnyModel = Data | Text | Drawn, seq2seq.Config | language_model.Config
 
 
+def checked_seed(seed: int) -> int:
+    """A seed that a key can be made from. Raises `UsageError` for any other."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed must be at least 0 and below 2**32, not {seed}")
+    return seed
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Task x model x training: all that it takes to make a run again."""
@@ -91,8 +98,7 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed must be at least 0 and below 2**32, not {self.seed}")
+        checked_seed(self.seed)
         if isinstance(self.data, Data) != isinstance(self.model, seq2seq.Config):
             raise UsageError(f"a {KINDS[type(self.model)]} model cannot be trained on {KINDS[type(self.data)]}")
 

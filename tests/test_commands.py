@@ -376,6 +376,8 @@ def test_predict_refuses_questions(refused, attention_run, book_run):
         "standard input, line 2: unknown character '가' at position 3 of '1+가';"
     )
     assert refused(2, "predict", attention_run, "") == "question 1 is empty"
+    unseeded = refused(2, "predict", attention_run, "1+1", "--temperature", "1", "--seed", "-1")
+    assert unseeded == "seed must be at least 0 and below 2**32, not -1"
     assert refused(2, "predict", book_run, "111+222") == "'111+222' has 7 characters, and there is room for 5"
 
 

@@ -29,7 +29,7 @@ def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
 
 
 def split_symbols(words: str) -> list[str]:
-    """Symbols with commas between them, or a JSON list. Raises `UsageError` for a list of anything else."""
+    """Symbols with commas between them, or a JSON list. Raises `UsageError` for a list of anything else, or nothing."""
     if words.startswith("[") and words.endswith("]") and len(words) > 1:
         try:
             found = json.loads(words)
@@ -38,4 +38,7 @@ def split_symbols(words: str) -> list[str]:
         if not all(isinstance(word, str) for word in found):
             raise UsageError(f"{words!r} must hold strings")
         return found
-    return [word for word in words.split(",") if word]
+    found = words.split(",") if words else []
+    if "" in found:
+        raise UsageError(f"{words!r} has an empty symbol; a comma itself is banned as '[\",\"]'")
+    return found

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from seqgen import perplexity
-from seqgen.config import RunConfig, structure
+from seqgen.config import RunConfig, checked_seed, structure
 from seqgen.decoding import AFTER_END, beam, generate, length_penalty
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.rules import GREEDY, Decoding
@@ -106,7 +106,7 @@ class LanguageModelRun(Run):
         corpus = load(data)
         if Lanes(len(corpus.train), training.batch, training.window).steps < 1:
             wanted = f"{training.batch} lanes of {training.window}"
-            raise UsageError(f"{data.name}: {len(corpus.train):,} tokens are too few for {wanted}; a smaller --batch would do")
+            raise UsageError(f"{data.name}: {len(corpus.train):,} tokens are too few for {wanted} (--batch, --window)")
         if max(len(corpus.validation), len(corpus.test)) < 2:
             raise UsageError(f"{data.name}: no tokens are held out to score the run on; a larger --validation would do")
         return replace(config, data=data, model=replace(model, vocabulary=len(corpus.symbols))), corpus
@@ -180,6 +180,8 @@ class LanguageModelRun(Run):
             raise UsageError(f"length and n must be 1 or more, not {length} and {n}")
         if how.beam is None and not how.draws and n > 1:
             raise UsageError(f"there is one greedy text, and {n} were asked for: a --temperature or a --beam would do")
+        if how.min_length is not None and end is None:
+            raise UsageError("min_length puts off an end symbol, and there is none: an --end would do")
         if how.beam is not None and n > how.beam:
             raise UsageError(f"a beam of {how.beam} has no {n} texts; a wider --beam would do")
         banned = tuple(sorted({self.symbols.id_of(symbol) for symbol in ban}))
@@ -194,7 +196,7 @@ class LanguageModelRun(Run):
             made = _search(*fixed, length, self.params, start)
             yield self.texts(repeated, *(np.asarray(part)[:, :n].reshape(-1, *part.shape[2:]) for part in made))
             return
-        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.tile(jnp.arange(n), len(prompts)))
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(checked_seed(seed))))(jnp.tile(jnp.arange(n), len(prompts)))
         keys = keys if how.draws else None
         history = np.full((len(ids), length), AFTER_END, np.int32)
         logprob = np.zeros(len(ids))

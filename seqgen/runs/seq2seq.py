@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from seqgen import evaluation
-from seqgen.config import CONVERTER, RunConfig, structure
+from seqgen.config import CONVERTER, RunConfig, checked_seed, structure
 from seqgen.decoding import beam, generate, length_penalty
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.rules import GREEDY, Decoding
@@ -119,7 +119,7 @@ class Seq2seqRun(Run):
         source, length = encode_questions(filled, self.vocabulary, self.layout)
         end = evaluation.end_symbol(self.config.model, self.layout)
         limit = self.layout.answer_width + (end is not None)
-        key = jax.random.key(seed) if how.draws else None
+        key = jax.random.key(checked_seed(seed)) if how.draws else None
         made = decode(self.model, self.config.model, limit, end, how, self.params, source, length, key)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
         for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:

@@ -202,6 +202,8 @@ def chosen(
     kept = [symbol for symbol, keep in zip(table, wanted, strict=True) if keep]
     if UNKNOWN not in kept and (counts + elsewhere)[~wanted].any():
         kept.append(UNKNOWN)
+    if kept == [UNKNOWN]:
+        raise UsageError(f"{data.name}: no symbol stands {data.min_count} times in it; a smaller --min-count would do")
     ids = np.full(len(table), kept.index(UNKNOWN) if UNKNOWN in kept else 0)
     ids[wanted] = np.arange(wanted.sum())
     return Symbols(data.unit, tuple(kept)), folder, streams, ids
