@@ -176,6 +176,16 @@ def alignment_table() -> str:
     return table(["attention", "class", *SCORES.values(), "chance of a hit"], rows)
 
 
+def book_weights_table() -> str:
+    """The model of dates that the book gives away: its answers, and where it looks."""
+    model = load("book_weights")["models"]["attention"]
+    right = wilson(round(model["exact_match"] * model["examples"]), model["examples"])
+    looks = model["alignment"]["trained"]
+    rows = [[SCORES[field], *(f"{looks[label][field]:.3f}" for label in CLASSES)] for field in ("hit", "near")]
+    answers = f"exact match {100 * model['exact_match']:.2f} % ({100 * right.low:.2f}-{100 * right.high:.2f})"
+    return table([answers, *CLASSES], rows)
+
+
 def controls_table() -> str:
     """What the scores say, over all classes but those apart, of attention that is none, or that knows all."""
     rows = []
@@ -286,6 +296,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "masked differences": lambda: differences("length"),
     "dates": dates_table,
     "alignment": alignment_table,
+    "book weights": book_weights_table,
     "controls": controls_table,
     "places": places_table,
     "blinded": blinded_table,
