@@ -755,6 +755,27 @@ def test_score_refuses(content, line, refused, character_run, tmp_path):
     assert refused(1, "score", character_run, "it.txt") == line
 
 
+def test_bytes(prose, seq, tmp_path):
+    """Fails when a model of bytes refuses or changes what is not UTF-8, or its line ends, where it reads a file or a prompt."""
+    (tmp_path / "any.dat").write_bytes(prose.read_bytes().replace(b"e", b"\xff").replace(b"\n", b"\r\n"))
+    run = seqgen.load(train(tmp_path, "language-model", "--data", tmp_path / "any.dat", "--unit", "byte", *TINY, "--steps", 1))
+    text = b"th\xff c\ra\r\n\xfe\n"
+    (tmp_path / "it.dat").write_bytes(text)
+    code, out, err = seq("score", run.path, tmp_path / "it.dat")
+    losses = nats(run, np.concatenate([run.prompted(""), np.frombuffer(text, np.uint8)]))
+    counts = [9, 2]
+    assert (code, err, [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "]) == (0, "", [*counts, 11])
+    assert out.splitlines()[-1].endswith(f"all 2 lines, {losses.mean():.4f} nats a token")
+    (made,) = objects(seq("generate", run.path, "--length", 3, "--json", stdin=b"th\xff\n")[1])
+    assert made["prompt"].encode(errors="surrogateescape") == b"th\xff"
+    assert made["text"].startswith("th\ufffd")
+
+
+def test_score_ends_a_line_as_a_corpus_does(word_run, seq):
+    """Fails when a lone carriage return is no line's end, though it is one in a corpus."""
+    assert seq("score", word_run, "-", stdin=b"the cat\rthe\r") == seq("score", word_run, "-", stdin=b"the cat\nthe\n")
+
+
 @pytest.mark.parametrize("content", [b" ", b"\t  \t"])
 def test_score_of_no_words(content, word_run, seq):
     """Fails when a text that has characters and no tokens is a traceback instead of a line that says so."""

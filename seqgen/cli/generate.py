@@ -11,6 +11,7 @@ from seqgen.cli.parse import call, split_symbols
 from seqgen.errors import UsageError
 from seqgen.rules import GREEDY, Decoding
 from seqgen.runs import LanguageModelRun, open_language_model
+from seqgen.tasks.symbols import Symbols
 
 
 def command(
@@ -42,7 +43,7 @@ def command(
     opened = open_language_model(run)
     options: dict[str, Any] = {"length": length, "how": how, "ban": split_symbols(ban), "end": end, "seed": seed, "n": n}
     if prompt is None and sys.stdin is not None and not sys.stdin.isatty():
-        prompts = [line.rstrip("\r\n") for line in _lines()] or [""]
+        prompts = [line.rstrip("\r\n") for line in _lines(opened.symbols)] or [""]
     else:
         prompts = [prompt or ""]
     if len(prompts) == 1 and n == 1 and not json_:
@@ -58,12 +59,12 @@ AT_ONCE = 64
 """Prompts that are gone on with together."""
 
 
-def _lines() -> Sequence[str]:
-    """Standard input. Raises `UsageError`, naming the line, where it is not UTF-8."""
+def _lines(symbols: Symbols) -> Sequence[str]:
+    """Standard input. Raises `UsageError`, naming the line, where it is not UTF-8 but should be."""
     found = []
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            found.append(line.decode())
+            found.append(symbols.read(line))
         except UnicodeDecodeError as error:
             raise UsageError(f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02x})") from error
     return found

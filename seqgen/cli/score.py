@@ -1,5 +1,6 @@
 """seqgen score: how well a language model predicts a text, line by line."""
 
+import io
 import math
 import sys
 from pathlib import Path
@@ -25,17 +26,19 @@ def command(
 
     Args:
         run: a path, or a name under runs/.
-        file: UTF-8 text.
+        file: UTF-8 text; for a model of bytes, any file.
 
     """
     opened = open_language_model(run)
     if str(file) == "-" and sys.stdin is None:
         raise UsageError("score needs a FILE, or text on standard input")
     content = sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file)
+    if opened.symbols.unit != "byte":
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # as a corpus is read
     lines = []
-    for number, line in enumerate(content.replace(b"\r\n", b"\n").splitlines(keepends=True), start=1):
+    for number, line in enumerate(io.BytesIO(content), start=1):
         try:
-            lines.append(line.decode())
+            lines.append(opened.symbols.read(line))
             opened.symbols.encode(lines[-1])
         except (UnicodeDecodeError, UsageError) as error:
             raise SeqgenError(f"{file}, line {number}: {error}") from error

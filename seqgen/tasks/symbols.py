@@ -44,6 +44,10 @@ class Symbols:
     def __len__(self) -> int:
         return len(self.table) or 256
 
+    def read(self, line: bytes) -> str:
+        """A line as `encode` takes it: of bytes none is lost. Raises `UnicodeDecodeError` for other text that is not UTF-8."""
+        return line.decode(errors="surrogateescape" if self.unit == "byte" else "strict")
+
     def encode(self, text: str) -> Int[np.ndarray, " N"]:
         """Text to ids, int32. Raises `UsageError` for a symbol that is unknown where there is no `<unk>`."""
         if self.unit == "byte":
