@@ -93,15 +93,20 @@ letters = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "<unk>"]), max_size
 def test_vocabularies(tmp_path_factory, train, validation, test, min_count, most, unit):
     """Fails when ids are not in the order of first appearance in training, a symbol that only other splits have gets its own,
     the cut is off by one or counts other splits, ties go to the later, the text's own `<unk>` is cut or gets a twin, or there
-    is one that nothing needs.
+    is one that nothing needs, or nothing else.
     """
     between = " " if unit == "word" else ""
     splits = [between.join(split) for split in (train, validation, test)]
     folder = tmp_path_factory.mktemp("splits")
     for name, content in zip(("train", "valid", "test"), splits, strict=True):
         write(folder / name, content)
-    found = load(Text(str(folder), unit=unit, min_count=min_count, most=most))
     table, ids = plain([content.split() if unit == "word" else list(content) for content in splits], min_count, most)
+    text = Text(str(folder), unit=unit, min_count=min_count, most=most)
+    if table == ["<unk>"]:
+        with pytest.raises(UsageError, match="nothing but <unk> is left"):
+            load(text)
+        return
+    found = load(text)
     assert found.symbols.unit == unit
     assert list(found.symbols.table) == table
     assert [getattr(found, split).tolist() for split in SPLITS] == ids

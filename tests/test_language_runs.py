@@ -189,7 +189,7 @@ def test_splits_are_the_parts_of_the_text(characters, prose):
     (["--window", "0"], 2, "window must be 1 or more, not 0"),
     (["--plateau", "0.5"], 2, "plateau divides the rate: it must be 1 or more, not 0.5"),
     (["--validation", "0.6", "--test", "0.5"], 2, "validation and test are parts that leave a rest, not 0.6 and 0.5"),
-    (["--min-count", "5000"], 2, "prose: no symbol stands 5000 times in it; a smaller --min-count would do"),
+    (["--min-count", "5000"], 2, "prose: nothing but <unk> is left of it; a --min-count below 5000 may do"),
     (["--min-count", "0"], 2, "min_count and most must be 1 or more, not 0 and None"),
 ])  # fmt: skip
 def test_train_refuses(words, code, line, refused, tmp_path, prose):

@@ -189,7 +189,10 @@ def cut(data: Text, streams: dict[str, Tokens]) -> dict[str, Tokens]:
 def chosen(
     data: Text, table: list[str], streams: dict[str, Tokens], folder: Path
 ) -> tuple[Symbols, Path, dict[str, Tokens], np.ndarray]:
-    """The vocabulary: what is frequent enough in training, and <unk> where anything else is met."""
+    """The vocabulary: what is frequent enough in training, and <unk> where anything else is met.
+
+    Raises `UsageError` where nothing else is left.
+    """
     counts, elsewhere = (np.zeros(len(table), np.int64) for _ in range(2))
     for split, stream in streams.items():
         into = counts if split == "train" else elsewhere
@@ -203,7 +206,7 @@ def chosen(
     if UNKNOWN not in kept and (counts + elsewhere)[~wanted].any():
         kept.append(UNKNOWN)
     if kept == [UNKNOWN]:
-        raise UsageError(f"{data.name}: no symbol stands {data.min_count} times in it; a smaller --min-count would do")
+        raise UsageError(f"{data.name}: nothing but <unk> is left of it; a --min-count below {data.min_count} may do")
     ids = np.full(len(table), kept.index(UNKNOWN) if UNKNOWN in kept else 0)
     ids[wanted] = np.arange(wanted.sum())
     return Symbols(data.unit, tuple(kept)), folder, streams, ids
