@@ -9,12 +9,16 @@ from seqgen.groups import Planned
 from seqgen.jobs import made, record
 from seqgen.runs import Run, furnish, open_run, parameters
 from seqgen.training import log
+from seqgen.training.loop import NotFinite
 
 
-def train(planned: Sequence[Planned], folder: Path, fit: Callable[[Run], object], again: str) -> None:
+def train(
+    planned: Sequence[Planned], folder: Path, fit: Callable[[Run], object], again: str, note: Callable[[str], None]
+) -> None:
     """`fit` every member that is not finished, in turn, from wherever it stands. `again` is the command that goes on.
 
-    Raises `UsageError` where a run of a member's name was made with other settings, and what `fit` raises.
+    One that is no longer finite is marked as broken, with a `note`, and its turn is over for good. Raises `UsageError` where
+    a run of a member's name was made with other settings, and what else `fit` raises.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,12 +28,17 @@ def train(planned: Sequence[Planned], folder: Path, fit: Callable[[Run], object]
         left = waiting(planned)
         record(folder, planned, again)
         for member in left:
-            fit(open_run(member.path) if made(member) else furnish(*member))
+            try:
+                fit(open_run(member.path) if made(member) else furnish(*member))
+            except NotFinite as error:
+                log.append(member.path, {"event": "broken", "step": error.step})
+                note(f"{member.path}: not finite at step {error.step}; the others go on")
 
 
 def waiting(planned: Sequence[Planned]) -> list[Planned]:
-    """The members without their last evaluation."""
-    return [member for member in planned if not (made(member) and finished(member.path))]
+    """The members without their last evaluation that have not broken off."""
+    over = [made(member) and (finished(member.path) or log.broken(member.path) is not None) for member in planned]
+    return [member for member, done in zip(planned, over, strict=True) if not done]
 
 
 def finished(path: Path) -> bool:

@@ -1018,6 +1018,26 @@ def test_a_sweep_again(swept, monkeypatch, seq, refused):
     assert not (swept / "runs" / "other").exists()
 
 
+def test_a_sweep_goes_on_without_a_member_that_breaks(swept, monkeypatch, seq):
+    """Fails when a member that is not finite stops the others, is trained again, is called finished, or nobody says so."""
+    monkeypatch.chdir(swept)
+    monkeypatch.syspath_prepend("")
+    file = Path("my_languages.py").read_text().replace('{"fast"', '{"hot": {"lr": 1e30, "clip": 1e30}, "fast"')
+    Path("my_hot_languages.py").write_text(file.replace("steps=8", 'steps=8, optimizer="sgd"'))
+    code, out, err = seq("sweep", "my_hot_languages")
+    members = swept / "runs" / "my_hot_languages"
+    assert (code, out) == (0, "runs/my_hot_languages\n")
+    step = log.broken(members / "hot-0")
+    assert step is not None
+    assert f"runs/my_hot_languages/hot-0: not finite at step {step}; the others go on\n" in err
+    assert [log.read(members / name)[-1].get("final", False) for name in ("hot-0", "fast-0", "whole-0")] == [False, True, True]
+    assert seq("sweep", "my_hot_languages") == (0, "runs/my_hot_languages\n", "")
+    assert seq("sweep", "my_hot_languages", "--dry-run")[1].startswith("0 members to train of 3")
+    code, _, err = seq("evaluate", members / "hot-0")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.endswith(f"hot-0 has no weights: at step {step} its loss or weights were not finite\n")
+
+
 @pytest.mark.slow
 def test_a_sweep_is_stopped_and_goes_on(swept, start, monkeypatch, tmp_path):
     """Fails when SIGTERM does not save a sweep of language models, does not say how to go on, or costs a bit."""

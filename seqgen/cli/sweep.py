@@ -16,7 +16,7 @@ import tyro
 
 from seqgen import fleet, groups, jobs, turns
 from seqgen.cli.parse import call
-from seqgen.cli.terminal import SweepTerminal, prepare_devices, train_to_end
+from seqgen.cli.terminal import SweepTerminal, Terminal, prepare_devices, train_to_end
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.models import seq2seq
@@ -85,7 +85,7 @@ def command(
     if in_turn and dry_run:
         print("\n".join(turns.summary(in_turn)))
     elif in_turn:
-        turns.train(in_turn, folder, partial(train_to_end, again=again()), again())
+        turns.train(in_turn, folder, partial(train_to_end, again=again()), again(), Terminal("tokens").note)
     if not dry_run:
         print(folder)
 

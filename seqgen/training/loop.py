@@ -63,6 +63,16 @@ class Stopped(SeqgenError):
         self.exit_code = 128 + number
 
 
+class NotFinite(SeqgenError):
+    """A loss, gradient or weight was not finite at `step`; nothing that is not finite is kept."""
+
+    def __init__(self, run: Path, what: str, step: int) -> None:
+        kept = checkpoint.steps(run, "state")
+        intact = f"the checkpoint of step {kept[-1]} is intact" if kept else "there is no checkpoint yet"
+        super().__init__(f"{run}: {what} not finite at step {step}; {intact}; a lower --lr or --clip may do")
+        self.step = step
+
+
 def resuming(run: Path) -> str:
     """The command that goes on with a run."""
     return f"seqgen resume {shlex.quote(str(run))}"
@@ -132,7 +142,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
     """Train to the end, from the newest good checkpoint or from the start. Returns the last parameters.
 
     Where chunks end depends on the clock, but nothing else does: log lines, evaluations and the state itself are the
-    same however often the run is interrupted. Raises `SeqgenError` when the loss is not finite or the disk is full,
+    same however often the run is interrupted. Raises `NotFinite`, `SeqgenError` when the disk is full,
     and `Stopped` after SIGINT or SIGTERM: each time the last checkpoint is intact.
     """
     state, totals = restore(run, program, report)
@@ -156,7 +166,7 @@ def train(run: Path, program: Program, report: Report) -> Params:
             ended = last == program.epoch_steps or step == program.steps
             due = ended or caught or time.monotonic() - saved > SAVE_SECONDS
             if due and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-                raise not_finite(run, "weights", step)
+                raise NotFinite(run, "weights", step)
             if ended:
                 finish_epoch(run, program, report, state.params, step)
             if due:
@@ -198,16 +208,9 @@ def next_line(first: int, epoch_steps: int) -> int:
 
 
 def check_finite(run: Path, totals: Totals) -> None:
-    """Raises `SeqgenError`, naming the step, once a loss or gradient was not finite."""
+    """Raises `NotFinite` once a loss or gradient was not finite."""
     if (broken := int(totals.broken)) != NEVER:
-        raise not_finite(run, "loss or gradient", broken)
-
-
-def not_finite(run: Path, what: str, step: int) -> SeqgenError:
-    """What stops a run; nothing that is not finite is kept."""
-    kept = checkpoint.steps(run, "state")
-    intact = f"the checkpoint of step {kept[-1]} is intact" if kept else "there is no checkpoint yet"
-    return SeqgenError(f"{run}: {what} not finite at step {step}; {intact}; a lower --lr or --clip may do")
+        raise NotFinite(run, "loss or gradient", broken)
 
 
 def training_event(step: int, epoch_steps: int, totals: Totals, rate: float, unit: str) -> log.Event:
@@ -227,7 +230,7 @@ def finish_epoch(run: Path, program: Program, report: Report, params: Params, st
     """Evaluate; keep the samples, the event and the parameters of an epoch."""
     event, samples = program.evaluate(params, step)
     if not np.isfinite(event["loss"]):
-        raise not_finite(run, "the evaluation's loss", step)
+        raise NotFinite(run, "the evaluation's loss", step)
     write(run / "samples" / f"{step}.txt", samples)
     log.append(run, event)
     report.evaluated(event, samples)
