@@ -7,7 +7,6 @@ Expected  test perplexity 136.08 by the book's evaluation; exact match 100 %; at
 Time      a minute on 2 cores
 """
 
-import hashlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -17,7 +16,15 @@ import tyro
 from experiments import alignment
 from experiments.records import provenance, save
 from seqgen.cli.import_book import command as import_book
+from seqgen.interop.book import ModelName
 from seqgen.runs import open_language_model, open_seq2seq
+from seqgen.tasks.dataset import checksum
+
+FILES: dict[ModelName, tuple[str, str]] = {
+    "rnnlm": ("Rnnlm.pkl", "ptb.zip"),
+    "attention": ("AttentionSeq2seq.pkl", "date.txt"),
+}
+"""A model's weights, and what it was trained on."""
 
 
 def main(folder: Annotated[Path, tyro.conf.Positional], /) -> None:
@@ -27,16 +34,15 @@ def main(folder: Annotated[Path, tyro.conf.Positional], /) -> None:
         folder: where Rnnlm.pkl, AttentionSeq2seq.pkl, ptb.zip and date.txt are.
 
     """
-    pickles = {"rnnlm": folder / "Rnnlm.pkl", "attention": folder / "AttentionSeq2seq.pkl"}
     with TemporaryDirectory() as runs:
-        import_book(pickles["rnnlm"], "rnnlm", folder / "ptb.zip", f"{runs}/rnnlm")
-        import_book(pickles["attention"], "attention", folder / "date.txt", f"{runs}/attention")
+        for model, (pickle, data) in FILES.items():
+            import_book(folder / pickle, model, folder / data, f"{runs}/{model}")
         dates = open_seq2seq(f"{runs}/attention")
-        scores: dict[str, dict[str, Any]] = {
+        models: dict[ModelName, dict[str, Any]] = {
             "rnnlm": open_language_model(f"{runs}/rnnlm").evaluate()._asdict(),
             "attention": {**dates.evaluate()._asdict(), "alignment": alignment.measured(dates)},
         }
-    models = {name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), **scores[name]} for name, file in pickles.items()}
+    models = {name: {"sha256": checksum(folder / FILES[name][0]), **scores} for name, scores in models.items()}
     save("book_weights", {**provenance("python -m experiments.book_weights FOLDER"), "models": models})
 
 

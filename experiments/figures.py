@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.alignment_tables import CLASSES
 from experiments.records import FOLDER, load
-from experiments.tables import CLASSES, DATES, PUBLISHED, READERS, called
+from experiments.tables import DATES, PUBLISHED, READERS, called
 from seqgen import viz
 from seqgen.fit.common import save
 from seqgen.statistics import Interval, over_seeds

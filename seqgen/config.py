@@ -80,9 +80,13 @@ else:
     AnyData, AnyModel = Data | Text | Drawn, seq2seq.Config | language_model.Config
 
 
+SEEDS = range(2**32)
+"""What a key can be made from."""
+
+
 def checked_seed(seed: int) -> int:
-    """A seed that a key can be made from. Raises `UsageError` for any other."""
-    if not 0 <= seed < 2**32:
+    """One of `SEEDS`. Raises `UsageError` for any other."""
+    if seed not in SEEDS:
         raise UsageError(f"seed must be at least 0 and below 2**32, not {seed}")
     return seed
 

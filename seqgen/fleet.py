@@ -17,7 +17,7 @@ from seqgen.files import alone, write
 from seqgen.fit import tested
 from seqgen.fit.seq2seq import samples, scored
 from seqgen.groups import Group, Planned, Program, fresh_totals
-from seqgen.jobs import Job, forget, record, stacked_at, steps_left, still_to_do, summary
+from seqgen.jobs import Job, break_off, forget, record, stacked_at, steps_left, still_to_do, summary
 from seqgen.runs import Seq2seqRun, furnish, is_run
 from seqgen.tasks.dataset import Data
 from seqgen.training import checkpoint, grid, log
@@ -163,8 +163,7 @@ class Fleet:
                 log.append(run.path, training_event(self.step, self.group.source.steps, mine, rate, "examples"))
                 log.append(run.path, scored(split, self.step, self.step / self.group.source.steps, score))
             elif log.broken(run.path) is None:
-                log.append(run.path, {"event": "broken", "step": at})
-                self.report.note(f"{run.path}: not finite at step {at}; the others go on")
+                break_off(run.path, at, self.report.note)
         self.totals = jax.device_put(fresh_totals(self.program.count)._replace(broken=stopped), self.each)
 
     def finish(self) -> None:

@@ -19,7 +19,7 @@ from seqgen.errors import UsageError
 from seqgen.files import write
 from seqgen.fit import WATCHED, tested
 from seqgen.groups import Group, Planned, Program, compile_fitting, grouped
-from seqgen.runs import Run, Seq2seqRun, is_run, parameters
+from seqgen.runs import Seq2seqRun, config_of, is_run, parameters
 from seqgen.tasks.dataset import Data, Dataset, load
 from seqgen.training import checkpoint, grid, log
 from seqgen.training.grid import LayoutName
@@ -70,7 +70,7 @@ def made(member: Planned) -> bool:
     """Whether a member has its directory. Raises `UsageError` where what stands there was made with other settings."""
     if not is_run(member.path):
         return False
-    then, now = flat(Run(member.path).config), flat(member.config)
+    then, now = flat(config_of(member.path)), flat(member.config)
     for field in sorted(then.keys() | now.keys()):
         if then.get(field) != now.get(field):
             was = f"{field} {then.get(field)!r}, now {now.get(field)!r}"
@@ -84,6 +84,12 @@ def finished(member: Planned) -> bool:
     return log.broken(run.path) is not None or (
         checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None
     )
+
+
+def break_off(run: Path, step: int, note: Callable[[str], None]) -> None:
+    """Mark a member that is no longer finite, for good."""
+    log.append(run, {"event": "broken", "step": step})
+    note(f"{run}: not finite at step {step}; the others go on")
 
 
 def stacked_at(folder: Path, members: Sequence[Planned]) -> Path:
@@ -118,7 +124,7 @@ def members_of(kept: Path) -> list[str]:
 
 def reopened(path: Path, load: Callable[[Data], Dataset]) -> Planned:
     """A member as its directory tells."""
-    config = Run(path).config
+    config = config_of(path)
     return Planned(path, config, load(config.data))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from seqgen.errors import SeqgenError
 from seqgen.files import alone
 from seqgen.groups import Planned
-from seqgen.jobs import made, record
+from seqgen.jobs import break_off, made, record
 from seqgen.runs import Run, furnish, open_run, parameters
 from seqgen.training import log
 from seqgen.training.loop import NotFinite
@@ -31,14 +31,17 @@ def train(
             try:
                 fit(open_run(member.path) if made(member) else furnish(*member))
             except NotFinite as error:
-                log.append(member.path, {"event": "broken", "step": error.step})
-                note(f"{member.path}: not finite at step {error.step}; the others go on")
+                break_off(member.path, error.step, note)
 
 
 def waiting(planned: Sequence[Planned]) -> list[Planned]:
     """The members without their last evaluation that have not broken off."""
-    over = [made(member) and (finished(member.path) or log.broken(member.path) is not None) for member in planned]
-    return [member for member, done in zip(planned, over, strict=True) if not done]
+    return [member for member in planned if not (made(member) and over(member.path))]
+
+
+def over(path: Path) -> bool:
+    """Whether a run is finished, or has broken off for good."""
+    return finished(path) or log.broken(path) is not None
 
 
 def finished(path: Path) -> bool:

@@ -180,8 +180,8 @@ def test_splits_are_the_parts_of_the_text(characters, prose):
     (["--data", "nowhere.txt"], 1, "there is no {}/nowhere.txt"),
     (["--data", "empty.txt"], 1, "{}/empty.txt: no text to train on"),
     (["--data", "bad.txt"], 1, "{}/bad.txt: bad.txt, line 2: not UTF-8; --unit byte would do"),
-    (["--batch", "512"], 2, "prose: 3,563 tokens are too few for 512 lanes of 64 (--batch, --window)"),
-    (["--window", "1048"], 2, "prose: 3,563 tokens are too few for 4 lanes of 1048 (--batch, --window)"),
+    (["--batch", "512"], 2, "prose: 3,563 tokens are too few for 512 lanes of 64; a smaller --batch or --window would do"),
+    (["--window", "1048"], 2, "prose: 3,563 tokens are too few for 4 lanes of 1048; a smaller --batch or --window would do"),
     (["--remat", "5"], 2, "a window of 64 cannot be split evenly into parts of 5"),
     (["--accumulate", "3"], 2, "a batch of 4 cannot be split evenly over 1 devices in 3 turns"),
     (["--devices", "4"], 2, "--devices 4 is more than the 2 that jax has here"),
@@ -763,8 +763,7 @@ def test_bytes(prose, seq, tmp_path):
     (tmp_path / "it.dat").write_bytes(text)
     code, out, err = seq("score", run.path, tmp_path / "it.dat")
     losses = nats(run, np.concatenate([run.prompted(""), np.frombuffer(text, np.uint8)]))
-    counts = [9, 2]
-    assert (code, err, [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "]) == (0, "", [*counts, 11])
+    assert (code, err, [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "]) == (0, "", [9, 2, 11])
     assert out.splitlines()[-1].endswith(f"all 2 lines, {losses.mean():.4f} nats a token")
     (made,) = objects(seq("generate", run.path, "--length", 3, "--json", stdin=b"th\xff\n")[1])
     assert made["prompt"].encode(errors="surrogateescape") == b"th\xff"
@@ -905,7 +904,13 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
             "it.pkl was trained on 18 symbols, and other.txt has 20 symbols: it is not its data",
         ),
         ("it.pkl", "rnnlm", "nowhere", 1, f"there is no {tmp_path}/nowhere"),
-        ("it.pkl", "rnnlm", "short.txt", 2, "short: 90 tokens are too few for 20 lanes of 35 (--batch, --window)"),
+        (
+            "it.pkl",
+            "rnnlm",
+            "short.txt",
+            2,
+            "short: 90 tokens are too few for 20 lanes of 35; a smaller --batch or --window would do",
+        ),
         ("nowhere.pkl", "rnnlm", prose, 1, "cannot read nowhere.pkl: No such file or directory"),
         ("bomb.pkl", "rnnlm", prose, 1, bomb),
         ("bomb.pkl", "attention", additions, 1, bomb),

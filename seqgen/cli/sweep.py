@@ -17,7 +17,7 @@ import tyro
 from seqgen import fleet, groups, jobs, turns
 from seqgen.cli.parse import call
 from seqgen.cli.terminal import SweepTerminal, Terminal, prepare_devices, train_to_end
-from seqgen.config import RunConfig
+from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.models import seq2seq
 from seqgen.runs import locate
@@ -185,8 +185,8 @@ MOST = 10_000
 
 
 def checked(seeds: Any, what: str, said: str | None = None) -> list[int]:
-    """Seeds as a list. Raises `UsageError` unless they are distinct whole numbers from 0 to below 2**32."""
+    """Seeds as a list. Raises `UsageError` unless they are distinct ones of `SEEDS`."""
     found = attempt(lambda: [operator.index(seed) for seed in seeds], what)
-    if not 0 < len(found) == len(set(found)) <= MOST or not all(0 <= seed < 2**32 for seed in found):
+    if not 0 < len(found) == len(set(found)) <= MOST or not all(seed in SEEDS for seed in found):
         raise UsageError(f"{what} must be like 0:10 or 0,3,7, not {seeds if said is None else said!r}")
     return found

@@ -11,7 +11,7 @@ from seqgen import models
 from seqgen.config import CONVERTER, RunConfig
 from seqgen.errors import UsageError
 from seqgen.files import write
-from seqgen.runs.directory import Run, check_path, check_size, claim, is_run, locate, parameters
+from seqgen.runs.directory import Run, check_path, check_size, claim, config_of, is_run, locate, parameters
 from seqgen.runs.language_model import LanguageModelRun
 from seqgen.runs.seq2seq import Seq2seqRun
 from seqgen.versions import versions
@@ -22,6 +22,7 @@ __all__ = [
     "Seq2seqRun",
     "check_path",
     "complete",
+    "config_of",
     "create",
     "furnish",
     "is_run",
@@ -72,7 +73,7 @@ def open_run(name: str | os.PathLike[str]) -> Run:
     """Open a run by its path, or by a name under `runs/`. Raises `UsageError` where there is none."""
     for path in (locate(name), Path(name)):
         if is_run(path):
-            return RUNS[type(Run(path).config.model)](path)
+            return RUNS[type(config_of(path).model)](path)
     sweep = "; it is a sweep, and its members are runs" if (locate(name) / "sweep.json").is_file() else ""
     raise UsageError(f"no run at {locate(name)}: it has no config.json{sweep}")
 

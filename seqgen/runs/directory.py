@@ -4,6 +4,7 @@ config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +23,12 @@ from seqgen.types import Params
 from seqgen.versions import versions
 
 
-class Run:
+def config_of(path: Path) -> RunConfig:
+    """What the run in a directory is. Raises `SeqgenError` for a file that is not whole or not ours."""
+    return structure(path / "config.json", RunConfig)
+
+
+class Run(ABC):
     """An opened run directory. Reads its files when they are asked for, and keeps what it read."""
 
     load: Callable[[Any], Any]
@@ -36,8 +42,8 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        """What the run is. Raises `SeqgenError` for a file that is not whole or not ours."""
-        return structure(self.path / "config.json", RunConfig)
+        """What the run is. Raises as `config_of`."""
+        return config_of(self.path)
 
     @cached_property
     def dataset(self) -> Any:
@@ -82,36 +88,36 @@ class Run:
         return steps[-1]
 
     @staticmethod
+    @abstractmethod
     def called(config: RunConfig) -> str:
         """What a run is called that was given no name: dates-attention and the like."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def complete(config: RunConfig, load: Callable[[Any], Any]) -> tuple[RunConfig, Any]:
         """A configuration with what comes from its data, and those. Raises `UsageError` where it cannot be trained."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def held_out(self) -> Split:
         """The split that the run is watched on."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def tested_on(self) -> Split:
         """The split that the run is scored on at its end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evaluate(self, split: Split) -> Any:
         """Its scores on a split."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measured(self, scores: Any) -> dict[str, Any]:
         """Scores by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def described(self) -> dict[str, Any]:
         """What vocabulary.json has: how the run reads and writes text."""
-        raise NotImplementedError
 
     def changes(self) -> list[str]:
         """What is not as it was when the run was made: bit for bit, a resumed run ends the same only where nothing is."""

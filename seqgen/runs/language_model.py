@@ -106,7 +106,8 @@ class LanguageModelRun(Run):
         corpus = load(data)
         if Lanes(len(corpus.train), training.batch, training.window).steps < 1:
             wanted = f"{training.batch} lanes of {training.window}"
-            raise UsageError(f"{data.name}: {len(corpus.train):,} tokens are too few for {wanted} (--batch, --window)")
+            few = f"{data.name}: {len(corpus.train):,} tokens are too few for {wanted}"
+            raise UsageError(f"{few}; a smaller --batch or --window would do")
         if max(len(corpus.validation), len(corpus.test)) < 2:
             raise UsageError(f"{data.name}: no tokens are held out to score the run on; a larger --validation would do")
         return replace(config, data=data, model=replace(model, vocabulary=len(corpus.symbols))), corpus

@@ -119,16 +119,7 @@ def reading(path: str | None, file: File) -> Generator[IO[bytes]]:
     try:
         with file.open() as stream:
             yield stream
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-    ) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, UnicodeDecodeError):
             raise
         where = "" if path is None or Path(path).name == file.name else f"{file.name}: "
