@@ -1,1 +1,4 @@
-"""Claims, one module each; their results stand in `results/` as JSON, tables and figures are made from those."""
+"""Claims, one module each.
+
+Their results stand in `results/` as JSON; tables and figures are made from those.
+"""

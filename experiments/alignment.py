@@ -1,12 +1,15 @@
-"""Attention on dates beside the truth: is it where the generator says that each character is read from?
+"""Attention on dates beside the truth: is it where the generator says that each character is read
+from?
 
-Claim     reversed, trained attention is on the right digit of most days and numeric months; of years and month words only
-          on some seeds, and without reverse about half of the time. Hidden from attention, but not from the encoder, the
-          place most looked at changes what is written more often than another one does
+Claim     reversed, trained attention is on the right digit of most days and numeric months; of
+          years and month words only on some seeds, and without reverse about half of the time.
+          Hidden from attention, but not from the encoder, the place most looked at changes what is
+          written more often than another one does
 Source    Deep Learning from Scratch 2, figure 8-27, which shows maps of a few dates
-Command   seqgen sweep experiments.dates, experiments.alignment and best-dates (see search_dates), then
-          python -m experiments.report alignment
-Expected  the book's, reversed: hit@1 above 0.95 on day and numeric month; else it depends on the seed; half without reverse
+Command   seqgen sweep experiments.dates, experiments.alignment and best-dates (see search_dates),
+          then python -m experiments.report alignment
+Expected  the book's, reversed: hit@1 above 0.95 on day and numeric month; else it depends on the
+          seed; half without reverse
 Time      20 minutes for the sweep, 7 to score 20 runs, on 2 cores
 """
 
@@ -19,11 +22,12 @@ from jaxtyping import Bool, Int
 
 from experiments import dates
 from experiments.records import members, origin, unbroken
-from seqgen import alignment, presets
+from seqgen import presets
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError
-from seqgen.runs import Seq2seqRun
-from seqgen.sweep import Sweep
+from seqgen.evaluation import alignment
+from seqgen.families import PairsRun
+from seqgen.sweeps.spec import Sweep
 
 SEEDS = range(5)
 
@@ -43,16 +47,20 @@ def base() -> RunConfig:
 
 def variants() -> Sweep:
     """Attention over true lengths, the question as it is."""
-    return {"masked": {**presets.readers()["attention"], "reverse": False, "layout": "masked"}}
+    return {"masked": {**presets.decoders()["attention"], "reverse": False, "padding": "masked"}}
 
 
-def measured(run: Seq2seqRun) -> dict[str, Any]:
-    """One run's scores by class and by place in the answer, those of its attention shuffled, and what changes blinded."""
-    batch, (pairs, layout) = run.batch("test"), (run.pairs("test"), run.layout)
-    weights = alignment.forced_attention(run.model, run.config.model, run.params, batch, layout)
-    gold = alignment.gold_of(run.dataset.task, pairs, layout, weights.shape[1:])
+def measured(run: PairsRun) -> dict[str, Any]:
+    """One run's scores by class of character and by place in the answer.
+
+    With them those of its attention shuffled, and what changes where it is blinded.
+    """
+    batch, (pairs, padding) = run.batch("test"), (run.pairs("test"), run.padding)
+    weights = alignment.forced_attention(run.model, run.params, batch, padding)
+    gold = alignment.gold_of(run.dataset.task, pairs, padding, weights.shape[1:])
     mixed = alignment.shuffled(weights, gold, np.random.default_rng(run.config.seed))
-    changed = alignment.blinded(run.model, run.config.model, run.params, batch, jax.random.key(run.config.seed))
+    key = jax.random.key(run.config.seed)
+    changed = alignment.blinded(run.model, run.params, batch, key)
     own = alignment.own_gold(gold)
     asked = own.any(axis=2)
     places = [t for t in range(own.shape[1]) if own[:, t].any()]
@@ -60,12 +68,17 @@ def measured(run: Seq2seqRun) -> dict[str, Any]:
     return {
         "trained": as_json(alignment.scores(weights, gold)),
         "shuffled": as_json(alignment.scores(mixed, gold)),
-        "changed": {name: round(float(values[asked].mean()), 6) for name, values in changed._asdict().items()},
-        "by_delay": by_delay(weights, own, layout.reverse),
+        "changed": {
+            name: round(float(values[asked].mean()), 6)
+            for name, values in changed._asdict().items()
+        },
+        "by_delay": by_delay(weights, own, padding.reverse),
         "by_place": {
             "hit": [round(score.hit, 6) for score in scored],
             "near": [round(score.near, 6) for score in scored],
-            "changed": [round(float(changed.looked_at[own[:, t].any(axis=1), t].mean()), 6) for t in places],
+            "changed": [
+                round(float(changed.looked_at[own[:, t].any(axis=1), t].mean()), 6) for t in places
+            ],
         },
     }
 
@@ -73,41 +86,66 @@ def measured(run: Seq2seqRun) -> dict[str, Any]:
 DELAYS = ("before", "0", "1", "2", "3", "later")
 
 
-def by_delay(weights: alignment.Weights, own: Bool[np.ndarray, "N T S"], reverse: bool) -> dict[str, float]:
-    """Share of the largest weights by how many characters after its own one the encoder reads the one looked at.
+def by_delay(
+    weights: alignment.Weights, own: Bool[np.ndarray, "N T S"], reverse: bool
+) -> dict[str, float]:
+    """Share of the largest weights by how many characters after its own the encoder reads theirs.
 
-    Of characters with one right place. States from 0 on have read that character, those before have not.
+    Of characters with one right place. States from 0 on have read that character, those before
+    have not.
     """
     one = own.sum(axis=2) == 1
     delay = (weights.argmax(axis=2) - own.argmax(axis=2))[one] * (-1 if reverse else 1)
     counts = np.bincount(np.clip(delay, -1, len(DELAYS) - 2) + 1, minlength=len(DELAYS))
-    return {name: round(float(count / len(delay)), 6) for name, count in zip(DELAYS, counts, strict=True)}
+    return {
+        name: round(float(count / len(delay)), 6)
+        for name, count in zip(DELAYS, counts, strict=True)
+    }
 
 
-def controls(run: Seq2seqRun) -> dict[str, Any]:
-    """What the scores say of attention that knows the truth, and of attention that knows nothing."""
-    batch, layout = run.batch("test"), run.layout
+def controls(run: PairsRun) -> dict[str, Any]:
+    """What the scores say of attention that knows the truth, and of attention that knows
+    nothing.
+    """
+    batch, padding = run.batch("test"), run.padding
     shape = batch.targets.shape[1], batch.source.shape[1]
-    gold = alignment.gold_of(run.dataset.task, run.pairs("test"), layout, shape)
-    share = {name: mask.sum(axis=2) / gold.valid.sum(axis=1)[:, None] for name, mask in gold.classes.items() if mask.any()}
+    gold = alignment.gold_of(run.dataset.task, run.pairs("test"), padding, shape)
+    share = {
+        name: mask.sum(axis=2) / gold.valid.sum(axis=1)[:, None]
+        for name, mask in gold.classes.items()
+        if mask.any()
+    }
     return {
         "oracle": as_json(alignment.scores(alignment.oracle(gold), gold)),
         "uniform": as_json(alignment.scores(alignment.uniform(gold), gold)),
-        "uniform_by_formula": {name: round(float(values[values > 0].mean()), 6) for name, values in share.items()},
+        "uniform_by_formula": {
+            name: round(float(values[values > 0].mean()), 6) for name, values in share.items()
+        },
         "not_most_frequent": not_most_frequent(batch.targets, alignment.own_gold(gold)),
     }
 
 
-def not_most_frequent(targets: Int[np.ndarray, "N T"], own: Bool[np.ndarray, "N T S"]) -> list[float]:
-    """By place in the answer, how often it is not what it is most often: what someone who never looks must miss."""
-    columns = [targets[rows, t] for t in range(own.shape[1]) if (rows := own[:, t].any(axis=1)).any()]
+def not_most_frequent(
+    targets: Int[np.ndarray, "N T"], own: Bool[np.ndarray, "N T S"]
+) -> list[float]:
+    """By place in the answer, how often it is not what it is most often.
+
+    So much must be missed without a look.
+    """
+    columns = [
+        targets[rows, t] for t in range(own.shape[1]) if (rows := own[:, t].any(axis=1)).any()
+    ]
     return [round(float(1 - np.bincount(column).max() / len(column)), 6) for column in columns]
 
 
 def as_json(scores: dict[str, alignment.Score]) -> dict[str, dict[str, float]]:
     """Scores as rounded numbers by name, without those that are none."""
     return {
-        name: {field: round(value, 6) for field, value in score._asdict().items() if not np.isnan(value)}
+        name: {
+            field: round(value, 6)
+            for field, value in score._asdict().items()
+            if not np.isnan(value)
+        }
         for name, score in scores.items()
     }
 

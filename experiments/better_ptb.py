@@ -1,10 +1,13 @@
 """The book's BetterRnnlm on Penn Treebank, for as many epochs as there is time.
 
-Claim     two LSTMs with dropout and a tied output reach the book's test perplexity, 75.76, in 40 epochs
+Claim     two LSTMs with dropout and a tied output reach the book's test perplexity, 75.76, in 40
+          epochs
 Source    Deep Learning from Scratch 2, §6.5.6
-Command   seqgen sweep experiments.better_ptb (--set epochs=N for fewer), then python -m experiments.report better_ptb
-          python -m experiments.better_ptb OUT trains it and leaves in OUT what fits through a narrow door: the log, and the
-          weights as the book's pickle (float16) in pieces, of which `cat OUT/weights.* > weights.pkl` makes one again
+Command   seqgen sweep experiments.better_ptb (--set epochs=N for fewer), then
+          python -m experiments.report better_ptb
+          python -m experiments.better_ptb OUT trains it and leaves in OUT what is small enough to
+          be sent: the log, and the weights as the book's pickle (float16) in pieces, of which
+          `cat OUT/weights.* > weights.pkl` makes one again
 Expected  75.8 or less after 40 epochs; test perplexity near 92 after 8
 Time      6 to 8 minutes an epoch on 2 cores
 """
@@ -18,17 +21,17 @@ import tyro
 from seqgen import presets
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig
-from seqgen.files import write
+from seqgen.families import create, is_run, locate, open_run
 from seqgen.interop.book import from_params
 from seqgen.interop.pickles import write_pickle
-from seqgen.runs import create, is_run, locate, open_run
-from seqgen.sweep import Sweep
+from seqgen.storage.files import write
+from seqgen.sweeps.spec import Sweep
 
 SEEDS = range(1)
 
 
 def base() -> RunConfig:
-    """Two LSTMs of 650, dropout 0.5, gradient descent at rate 20, divided by four where validation stalls."""
+    """Two LSTMs of 650, dropout 0.5; gradient descent at 20, divided by four at each plateau."""
     return presets.language("ptb", "better-rnnlm")
 
 

@@ -1,11 +1,16 @@
 """The book's own settings on the book's own files, with seeds.
 
-Claim     seqgen trains what Deep Learning from Scratch 2 trains (figures 7-22, 7-24, 7-28 and 8-26): LSTM, Adam 1e-3,
-          clip 5, batch 128, blanks as tokens, h alone passes to the decoder, its data, its split.
-Command   python -m experiments.book FOLDER            (FOLDER holds addition.txt and date.txt; runs what is missing)
-          python -m experiments.book FOLDER --only dates-attention-reverse --seeds 0 1 2        (a part of it)
-Expected  after 25 epochs of addition 18, 45, 56 and 98 % exact match, single seeds tens of points off; dates 99.9 % by epoch 5
-Time      about an hour and a half on 2 cores; two processes, one a core (`taskset -c 0 ...`), are faster than one on two
+Claim     seqgen trains what Deep Learning from Scratch 2 trains (figures 7-22, 7-24, 7-28 and
+          8-26): LSTM, Adam 1e-3, clip 5, batch 128, blanks as tokens, h alone passes to the
+          decoder, its data, its split.
+Command   python -m experiments.book FOLDER
+          (FOLDER holds addition.txt and date.txt; runs what is missing)
+          python -m experiments.book FOLDER --only dates-attention-reverse --seeds 0 1 2
+          (a part of it)
+Expected  after 25 epochs of addition 18, 45, 56 and 98 % exact match, single seeds tens of points
+          off; dates 99.9 % by epoch 5
+Time      about an hour and a half on 2 cores; two processes, one a core (`taskset -c 0 ...`), are
+          faster than one on two
 """
 
 from dataclasses import replace
@@ -18,12 +23,15 @@ from experiments.records import provenance, save
 from seqgen import presets
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig
-from seqgen.runs import Seq2seqRun, create, open_seq2seq
-from seqgen.training import log
+from seqgen.families import PairsRun, create, is_run, open_pairs
+from seqgen.storage import log
 
 
 class Cell(NamedTuple):
-    """A row of the table, and how many seeds: ten where the mean over three left the neighbourhood of the book's number."""
+    """A row of the table.
+
+    It has ten seeds where the mean over three was not near the book's number.
+    """
 
     task: str
     model: str
@@ -46,16 +54,17 @@ RUNS = Path("runs/book")
 def config(cell: str, folder: Path, seed: int) -> RunConfig:
     """One run of a cell."""
     task, model, reverse, _ = CELLS[cell]
-    return replace(presets.book(task, model, str((folder / FILES[task]).resolve()), reverse=reverse), seed=seed)
+    file = str((folder / FILES[task]).resolve())
+    return replace(presets.book(task, model, file, reverse=reverse), seed=seed)
 
 
 def train(cell: str, folder: Path, seed: int) -> None:
     """Train a run, or go on with it."""
     path = RUNS / f"{cell}-{seed}"
-    run_to_end(open_seq2seq(path) if (path / "config.json").exists() else create(config(cell, folder, seed), str(path)))
+    run_to_end(open_pairs(path) if is_run(path) else create(config(cell, folder, seed), str(path)))
 
 
-def curve(run: Seq2seqRun) -> list[float]:
+def curve(run: PairsRun) -> list[float]:
     """Exact match on the test set after each epoch; the run must be finished."""
     return [event["exact_match"] for event in log.read(run.path) if event["event"] == "evaluate"]
 
@@ -65,7 +74,7 @@ def collect() -> dict:
     cells: dict[str, dict[str, list[float]]] = {}
     for cell in CELLS:
         for path in sorted(RUNS.glob(f"{cell}-[0-9]*")):
-            run = open_seq2seq(path)
+            run = open_pairs(path)
             values = curve(run)
             if len(values) == run.config.training.epochs:
                 cells.setdefault(cell, {})[str(run.config.seed)] = values

@@ -1,7 +1,7 @@
 """The run that `make train` makes, over seeds.
 
-Claim     attention on leak-free dates: at least 99.9 % exact match on the test set, within 60 s on 2 cores, compilation
-          included
+Claim     attention on leak-free dates: at least 99.9 % exact match on the test set, within 60 s on
+          2 cores, compilation included
 Command   python -m experiments.default
 Expected  100.0 % for nearly every seed
 Time      a minute a seed on 2 cores
@@ -18,27 +18,32 @@ import tyro
 
 from experiments.records import FOLDER, provenance, save
 from seqgen import viz
-from seqgen.evaluation import Scores
-from seqgen.fit.seq2seq import maps
-from seqgen.runs import Seq2seqRun, open_seq2seq
+from seqgen.evaluation.answers import Scores
+from seqgen.families import PairsRun, open_pairs
+from seqgen.families.pairs import maps
 
 RUNS = Path("runs/default")
 QUESTION = "TUESDAY, SEPTEMBER 25, 1984"
 
 
-def train(seed: int) -> tuple[Seq2seqRun, float]:
-    """A new run as the command line makes it, with nothing compiled before; and the seconds of the whole command."""
+def train(seed: int) -> tuple[PairsRun, float]:
+    """A new run as the command line makes it, and the seconds of the whole command.
+
+    Nothing is compiled before.
+    """
     path = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
-    command = [sys.executable, "-m", "seqgen", "train", "dates", "attention", "--seed", str(seed), "--name", str(path)]
+    words = ["train", "dates", "attention", "--seed", str(seed), "--name", str(path)]
+    command = [sys.executable, "-m", "seqgen", *words]
     with tempfile.TemporaryDirectory() as cache:
         began = time.perf_counter()
         subprocess.run(command, check=True, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache})
-        return open_seq2seq(path), time.perf_counter() - began
+        return open_pairs(path), time.perf_counter() - began
 
 
-def picture(run: Seq2seqRun) -> None:
+def picture(run: PairsRun) -> None:
     """results/attention.png: where a run looks while it writes one date."""
-    viz.save(viz.attention_figure(maps(run, [QUESTION])), FOLDER / "attention.png")
+    drawn = maps([run.attention(QUESTION)])
+    viz.save(viz.attention_figure(drawn), FOLDER / "attention.png")
 
 
 def main(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> None:

@@ -1,10 +1,11 @@
 """Where trained models fail: those of both sweeps, and the best recipe for sums.
 
-Claim     reverse + peeky fails most often on short operands, which training hardly shows; the baseline in the last places; on
-          dates attention, not reversed, in the last months of the year
+Claim     reverse + peeky fails most often on short operands, which training hardly shows; the
+          baseline in the last places; on dates attention, not reversed, in the last months of the
+          year
 Source    none: the book looks at no error
-Command   seqgen sweep experiments.addition, experiments.dates and best-addition (see search_addition), then
-          python -m experiments.report errors
+Command   seqgen sweep experiments.addition, experiments.dates and best-addition (see
+          search_addition), then python -m experiments.report errors
 Expected  every table's counts add up to the total error
 Time      3 minutes on 2 cores
 """
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records import each, origin
-from seqgen.runs import Seq2seqRun
-from seqgen.tasks.task import Pair
+from seqgen.data.pairs import Pair
+from seqgen.families import PairsRun
 
 SWEEPS = ("addition", "dates", "best-addition")
 
@@ -38,7 +39,7 @@ PLACES = ("units", "tens", "hundreds", "thousands")
 
 
 def places(pair: Pair, guess: str) -> str:
-    """Which places of the answer are wrong, all of them; `length` where the guess has fewer digits, or more."""
+    """All wrong places of the answer; `length` where the guess has fewer digits, or more."""
     wrong = [name for name, a, g in zip(PLACES, pair[1][::-1], guess[::-1], strict=False) if a != g]
     return "length" if len(guess) != len(pair[1]) else " + ".join(wrong) or "none"
 
@@ -53,7 +54,7 @@ def century(pair: Pair, guess: str) -> str:
     return pair[1][:2]
 
 
-def tables(run: Seq2seqRun) -> dict[str, Table]:
+def tables(run: PairsRun) -> dict[str, Table]:
     """The tables of a run's task."""
     task = run.dataset.task
 
@@ -61,15 +62,19 @@ def tables(run: Seq2seqRun) -> dict[str, Table]:
         return task.format(pair[0])
 
     if task.name == "addition":
-        return {"longest carry chain": carry_chain, "wrong places": places, "operands' digits": format_of}
+        chains: dict[str, Table] = {"longest carry chain": carry_chain, "wrong places": places}
+        return {**chains, "operands' digits": format_of}
     return {"format": format_of, "month": month, "century": century}
 
 
-def measured(run: Seq2seqRun) -> dict[str, Any]:
+def measured(run: PairsRun) -> dict[str, Any]:
     """Table -> row -> how many test answers are wrong, of how many."""
     pairs = run.pairs("test")
     answered = list(zip(pairs, run.predict([question for question, _ in pairs]), strict=True))
-    found: dict[str, Any] = {"wrong": sum(pair[1] != guess for pair, guess in answered), "rows": len(pairs)}
+    found: dict[str, Any] = {
+        "wrong": sum(pair[1] != guess for pair, guess in answered),
+        "rows": len(pairs),
+    }
     for name, row_of in tables(run).items():
         rows: dict[str, list[int]] = {}
         for pair, guess in answered:
@@ -82,5 +87,13 @@ def measured(run: Seq2seqRun) -> dict[str, Any]:
 
 def collect(runs: Path) -> dict[str, Any]:
     """Sweep and cell -> seed -> tables."""
-    cells = {f"{sweep}, {variant}": seeds for sweep in SWEEPS for variant, seeds in each(runs / sweep, measured).items()}
-    return {**origin(*(runs / sweep for sweep in SWEEPS)), "command": "python -m experiments.report errors", "cells": cells}
+    cells = {
+        f"{sweep}, {variant}": seeds
+        for sweep in SWEEPS
+        for variant, seeds in each(runs / sweep, measured).items()
+    }
+    return {
+        **origin(*(runs / sweep for sweep in SWEEPS)),
+        "command": "python -m experiments.report errors",
+        "cells": cells,
+    }

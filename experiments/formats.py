@@ -1,9 +1,11 @@
 """Dates in a format that training never showed.
 
-Claim     a model that reads three ways of writing a date reads the fourth only as far as it is a part of another
+Claim     a model that reads three ways of writing a date reads the fourth only as far as it is a
+          part of another
 Source    none: the book has every format in training
 Command   seqgen sweep experiments.formats, then python -m experiments.report formats
-Expected  near 100 % on the formats of training; of the held-out one near 0, but for what is a shorter way of writing another
+Expected  near 100 % on the formats of training; of the other one near 0, but for what is a
+          shorter way of writing another
 Time      10 minutes on 2 cores: 20 runs of four epochs
 """
 
@@ -13,8 +15,8 @@ from typing import Any
 from experiments.records import each, origin
 from seqgen import presets
 from seqgen.config import RunConfig
-from seqgen.runs import Seq2seqRun
-from seqgen.sweep import Sweep
+from seqgen.families import PairsRun
+from seqgen.sweeps.spec import Sweep
 from seqgen.tasks.dates import FORMATS
 
 SEEDS = range(5)
@@ -27,14 +29,15 @@ def base() -> RunConfig:
 
 def variants() -> Sweep:
     """Each format left out of training and validation in turn."""
-    return {f"without-{name}": {"data.held_out": [name]} for name in FORMATS}
+    return {f"without-{name}": {"data.test_only_formats": [name]} for name in FORMATS}
 
 
-def measured(run: Seq2seqRun) -> dict[str, list[int]]:
+def measured(run: PairsRun) -> dict[str, list[int]]:
     """Format -> how many test questions are right, of how many."""
     found: dict[str, list[int]] = {name: [0, 0] for name in FORMATS}
     pairs = run.pairs("test")
-    for (question, answer), guess in zip(pairs, run.predict([question for question, _ in pairs]), strict=True):
+    guesses = run.predict([question for question, _ in pairs])
+    for (question, answer), guess in zip(pairs, guesses, strict=True):
         counts = found[run.dataset.task.format(question)]
         counts[0] += guess == answer
         counts[1] += 1
@@ -42,5 +45,5 @@ def measured(run: Seq2seqRun) -> dict[str, list[int]]:
 
 
 def collect(runs: Path) -> dict[str, Any]:
-    """All held-out formats, all seeds."""
+    """All formats in turn, all seeds."""
     return {**origin(runs / "formats"), "cells": each(runs / "formats", measured)}

@@ -1,61 +1,72 @@
-"""What is read from the runs of language models: perplexities by epoch and at the end, and gaps to a known floor."""
+"""What is read from the runs of language models.
+
+Perplexities by epoch and at the end, and gaps to an entropy rate that is known.
+"""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from experiments.records import origin, recorded
-from seqgen.config import flat
+from experiments.records import check_member, origin, recorded, settings
 from seqgen.errors import SeqgenError
-from seqgen.perplexity import token_losses
-from seqgen.runs import LanguageModelRun, is_run, open_language_model, parameters
-from seqgen.statistics import bootstrap
-from seqgen.sweep import override
-from seqgen.tasks.corpus import Drawn
-from seqgen.training import log
-from seqgen.turns import finished
+from seqgen.evaluation.perplexity import token_losses
+from seqgen.evaluation.statistics import bootstrap
+from seqgen.families import TextRun, is_run, open_text, parameters
+from seqgen.storage import log
+from seqgen.tasks.synthetic import Synthetic
 
-Found = dict[str, dict[str, LanguageModelRun]]
+Found = dict[str, dict[str, TextRun]]
 """Variant -> seed -> run."""
 
-FREE = frozenset({"seed", "model.vocabulary", "data.path", "data.sha256"})
+FREE = frozenset({"seed", "data.path", "data.sha256"})
 """Fields in which the runs of a sweep need not be what its experiment says."""
 
 
-def members(folder: Path, experiment: Any, free: frozenset[str] = FREE) -> Found:
-    """All runs of an experiment's sweep. Raises `SeqgenError` where one is missing, not finished, or made otherwise."""
-    base, found = experiment.base(), {}
-    for name, changes in experiment.variants().items():
-        wanted = flat(override(base, changes) if isinstance(changes, dict) else changes)
+def members(folder: Path, experiment: ModuleType, free: frozenset[str] = FREE) -> Found:
+    """All runs of an experiment's sweep.
+
+    Raises:
+        SeqgenError: where one is missing, not finished, or made otherwise.
+
+    """
+    names, found = recorded(folder)["members"], Found()
+    for name, wanted in settings(experiment).items():
         for seed in experiment.SEEDS:
             path = folder / f"{name}-{seed}"
-            if path.name not in recorded(folder)["members"] or not is_run(path) or not finished(path):
+            if path.name not in names or not is_run(path) or not has_ended(path):
                 raise SeqgenError(f"{path} is not finished")
-            run = open_language_model(path)
-            for field, value in flat(run.config).items():
-                if field not in free and value != wanted[field]:
-                    raise SeqgenError(f"{path} is no member of {experiment.__name__}: its {field} is {value!r}")
+            run = open_text(path)
+            check_member(run, experiment, wanted, free)
             found.setdefault(name, {})[str(seed)] = run
     return found
 
 
-def minutes(run: LanguageModelRun) -> float:
-    """Minutes that its training steps took, by their log: evaluations and the start are not among them."""
+def has_ended(path: Path) -> bool:
+    """Whether a run has its last evaluation."""
+    return any(event.get("final") for event in log.read(path))
+
+
+def minutes(run: TextRun) -> float:
+    """Minutes that its training steps took, by their log: evaluations and the start are not among
+    them.
+    """
     training, before, total = run.config.training, 0, 0.0
     for event in log.read(run.path):
         if event["event"] == "train":
-            total += (event["step"] - before) * training.batch * training.window / event["tokens_per_second"]
-            before = event["step"]
+            tokens = (event["step"] - before) * training.batch * training.window
+            total, before = total + tokens / event["tokens_per_second"], event["step"]
     return total / 60
 
 
-def curve(run: LanguageModelRun) -> dict[str, Any]:
+def curve(run: TextRun) -> dict[str, Any]:
     """One run in numbers: perplexity by epoch, estimated on lanes, and its last evaluation."""
-    epochs, (last,) = log.epochs(run.path), [event for event in log.read(run.path) if event.get("final")]
+    epochs = log.epochs(run.path)
+    (last,) = [event for event in log.read(run.path) if event.get("final")]
     scores = {name: last[name] for name in ("perplexity", "low", "high", "perplexity_book", "loss")}
     return {
-        "parameters": parameters(run.config),
+        "parameters": parameters(run.config.model, run.sizes),
         "minutes": round(minutes(run), 1),
         "watched": epochs[0]["split"],
         "by_epoch": [round(event["perplexity"], 4) for event in epochs],
@@ -65,26 +76,34 @@ def curve(run: LanguageModelRun) -> dict[str, Any]:
     }
 
 
-def record(folder: Path, experiment: Any, free: frozenset[str] = FREE) -> dict[str, Any]:
+def record(folder: Path, experiment: ModuleType, free: frozenset[str] = FREE) -> dict[str, Any]:
     """A sweep's curves."""
     found = members(folder, experiment, free)
-    cells = {name: {seed: curve(run) for seed, run in seeds.items()} for name, seeds in found.items()}
+    cells = {
+        name: {seed: curve(run) for seed, run in seeds.items()} for name, seeds in found.items()
+    }
     return {**origin(folder), "cells": cells}
 
 
-def gap(run: LanguageModelRun) -> dict[str, Any]:
-    """How far a model is above its language's own loss, in nats a token, on the same test stream."""
+def gap(run: TextRun) -> dict[str, Any]:
+    """How far a model is above its language's own loss, in nats per token, on the test stream."""
     data, tokens = run.config.data, np.asarray(run.tokens("test")).astype(int)
-    assert isinstance(data, Drawn)
-    losses = token_losses(run.model, run.config.model, run.params, tokens)
+    assert isinstance(data, Synthetic)
+    losses = token_losses(run.model, run.params, tokens)
     own = data.language.losses(tokens)
     mean, low, high = bootstrap(losses - own)
-    floor = data.language.floor()
-    found = {"loss": float(np.mean(losses)), "own": float(np.mean(own)), "gap": mean, "low": low, "high": high}
-    return {"floor": [round(bound, 6) for bound in floor], **{name: round(value, 6) for name, value in found.items()}}
+    means = {"loss": float(np.mean(losses)), "own": float(np.mean(own))}
+    found = {**means, "gap": mean, "low": low, "high": high}
+    return {
+        "entropy_bounds": [round(bound, 6) for bound in data.language.entropy_bounds()],
+        **{name: round(value, 6) for name, value in found.items()},
+    }
 
 
-def floor_record(folder: Path, experiment: Any) -> dict[str, Any]:
+def entropy_record(folder: Path, experiment: ModuleType) -> dict[str, Any]:
     """The gaps of a sweep over languages."""
-    cells = {name: {seed: gap(run) for seed, run in seeds.items()} for name, seeds in members(folder, experiment).items()}
+    cells = {
+        name: {seed: gap(run) for seed, run in seeds.items()}
+        for name, seeds in members(folder, experiment).items()
+    }
     return {**origin(folder), "cells": cells}

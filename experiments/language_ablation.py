@@ -1,17 +1,21 @@
-"""What tying, dropout and depth each give a language model of Penn Treebank, at a size that a CPU trains to its end.
+"""What tying, dropout and depth each give a language model of Penn Treebank, at a size that a CPU
+trains to its end.
 
-Claim     each of BetterRnnlm's three improvements lowers validation perplexity: the whole model without one of them is worse
+Claim     each of BetterRnnlm's three improvements lowers validation perplexity: the whole model
+          without one of them is worse
 Source    Deep Learning from Scratch 2, §6.5
-Command   seqgen sweep experiments.language_ablation, then python -m experiments.report language_ablation
+Command   seqgen sweep experiments.language_ablation, then
+          python -m experiments.report language_ablation
 Expected  none of the three worst, all of them best, each one left out in between
-Time      about 2 hours on 2 cores: five variants, five seeds, 24 epochs; 5 to 15 minutes a run on one core
+Time      about 2 hours on 2 cores: five variants, five seeds, 24 epochs; 5 to 15 minutes a run on
+          one core
 """
 
 from dataclasses import replace
 
 from seqgen import presets
 from seqgen.config import RunConfig, Training
-from seqgen.sweep import Sweep
+from seqgen.sweeps.spec import Sweep
 from seqgen.training.state import HyperConfig
 
 SEEDS = range(5)

@@ -1,10 +1,12 @@
 """Sums longer than any in training: which model carries over, if any does?
 
 Claim     models trained on operands of up to 3 digits do not add longer ones
-Source    Sutskever, Vinyals & Le 2014 saw no harm in long sentences; on sums, which must be exact, the book does not look
+Source    Sutskever, Vinyals & Le 2014 saw no harm in long sentences; on sums, which must be exact,
+          the book does not look
 Command   seqgen sweep experiments.length, then python -m experiments.report length
 Expected  near 0 beyond 3 digits, for all
-Time      45 minutes on 2 cores: 40 runs of 8,775 steps in four compiled programs; a minute to score them
+Time      45 minutes on 2 cores: 40 runs of 8,775 steps in four compiled programs; a minute to score
+          them
 """
 
 from dataclasses import replace
@@ -15,12 +17,13 @@ import numpy as np
 
 from experiments import addition
 from experiments.records import each, sweep_record
-from seqgen import evaluation
 from seqgen.config import RunConfig
-from seqgen.runs import Seq2seqRun
-from seqgen.sweep import Sweep, override
+from seqgen.data.padding import encode
+from seqgen.data.pairs import Pair
+from seqgen.evaluation.answers import blocking, blocks, decode_blocks, exact_match, score
+from seqgen.families import PairsRun
+from seqgen.sweeps.spec import Sweep, override
 from seqgen.tasks.addition import Addition
-from seqgen.tasks.task import Pair, encode
 
 SEEDS = range(5)
 
@@ -29,7 +32,7 @@ TRAINED, LONGEST, ROWS = 3, 8, 1000
 
 def base() -> RunConfig:
     """The settings of the addition sweep, but with true lengths and masks."""
-    return override(addition.base(), {"layout": "masked"})
+    return override(addition.base(), {"padding": "masked"})
 
 
 def variants() -> Sweep:
@@ -37,8 +40,11 @@ def variants() -> Sweep:
     return addition.variants()
 
 
-def questions(run: Seq2seqRun) -> dict[int, list[Pair]]:
-    """Sums by the digits of the longer operand: up to the training's from the run's test set, longer ones drawn."""
+def questions(run: PairsRun) -> dict[int, list[Pair]]:
+    """Sums by the digits of the longer operand.
+
+    Up to the training's from the run's test set, longer ones drawn.
+    """
     found: dict[int, list[Pair]] = {digits: [] for digits in range(1, LONGEST + 1)}
     for question, answer in run.pairs("test"):
         found[max(map(len, question.split("+")))].append((question, answer))
@@ -49,20 +55,30 @@ def questions(run: Seq2seqRun) -> dict[int, list[Pair]]:
 
 
 def longer(generator: np.random.Generator, digits: int) -> Pair:
-    """A sum whose longer operand has so many digits; the other has any number of them up to that."""
+    """A sum whose longer operand has so many digits; the other has any number up to that."""
     lengths = generator.permutation([digits, generator.integers(1, digits + 1)])
     a, b = (int(generator.integers(10 ** (n - 1) if n > 1 else 0, 10**n)) for n in lengths)
     return f"{a}+{b}", str(a + b)
 
 
-def measured(run: Seq2seqRun) -> dict[str, list[int]]:
-    """Digits of the longer operand -> how many are right, of how many: one compiled evaluation for all lengths."""
+def measured(run: PairsRun) -> dict[str, list[int]]:
+    """Digits of the longer operand -> how many are right, of how many.
+
+    One compiled evaluation for all lengths.
+    """
     asked, task = questions(run), Addition(LONGEST)
-    layout = replace(run.layout, question_width=task.question_width, answer_width=task.answer_width)
-    batch = encode([pair for pairs in asked.values() for pair in pairs], run.vocabulary, layout)
-    _, tokens = evaluation.evaluate(run.model, run.config.model, run.params, batch, run.vocabulary, layout)
-    right = iter(evaluation.exact_match(tokens, batch.targets, batch.mask))
-    return {str(digits): [int(sum(next(right) for _ in pairs)), len(pairs)] for digits, pairs in asked.items()}
+    widths = {"question_width": task.question_width, "answer_width": task.answer_width}
+    padding = replace(run.padding, **widths)
+    batch = encode([pair for pairs in asked.values() for pair in pairs], run.tokenizer, padding)
+    shape = blocking(len(batch.source), batch.source.shape[1])
+    end = padding.end(run.tokenizer.special)
+    made, sums = decode_blocks(run.model, end, run.params, blocks(batch, *shape))
+    _, tokens = score(made, sums, batch, vocabulary=run.tokenizer, padding=padding)
+    right = iter(exact_match(tokens, batch.targets, batch.mask))
+    return {
+        str(digits): [int(sum(next(right) for _ in pairs)), len(pairs)]
+        for digits, pairs in asked.items()
+    }
 
 
 def collect(runs: Path) -> dict[str, Any]:

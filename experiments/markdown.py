@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from statistics import median
 
-from seqgen.statistics import over_seeds
+from seqgen.evaluation.statistics import over_seeds
 
 
 def table(header: list[str], rows: Iterable[list[str]]) -> str:

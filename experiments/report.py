@@ -1,11 +1,16 @@
-"""Runs -> results/*.json -> the tables in the READMEs, between `<!-- NAME -->` and `<!-- /NAME -->`, and the figures.
+"""Runs -> results/*.json -> the tables in the READMEs, and the figures.
 
-Command   make figures      (python -m experiments.report; names after it say which JSON to read from runs/, else all are)
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+
+Command   make figures      (python -m experiments.report; names after it say which JSON to read
+                            from runs/, else all are)
 """
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import tyro
@@ -13,9 +18,9 @@ import tyro
 from experiments import (
     alignment,
     better_ptb,
+    entropy,
     errors,
     figures,
-    floors,
     formats,
     language,
     language_ablation,
@@ -26,7 +31,7 @@ from experiments import (
 from experiments.records import RUNS, save, search_record, sweep_record
 from experiments.tables import TABLES
 from seqgen.errors import SeqgenError
-from seqgen.files import write
+from seqgen.storage.files import write
 
 PAGES = [Path("README.md"), Path("README.ko.md"), Path("experiments/README.md")]
 
@@ -35,6 +40,15 @@ SWEEPS = ("addition", "dates", "dates-book", "best-addition", "best-dates")
 
 SEARCHES = ("search_addition", "search_dates")
 
+
+def language_curves(
+    experiment: ModuleType, runs: Path, free: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """The curves of a sweep of language models, which may differ in `free` fields, too."""
+    folder = runs / experiment.__name__.rpartition(".")[2]
+    return language.record(folder, experiment, language.FREE | free)
+
+
 COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     **{name: lambda runs, name=name: sweep_record(runs / name) for name in SWEEPS},
     **{name: lambda runs, name=name: search_record(runs / name) for name in SEARCHES},
@@ -42,11 +56,11 @@ COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "length": length.collect,
     "formats": formats.collect,
     "errors": errors.collect,
-    "ptb": lambda runs: language.record(runs / "ptb", ptb),
-    "better_ptb": lambda runs: language.record(runs / "better_ptb", better_ptb, language.FREE | {"training.epochs"}),
-    "language_ablation": lambda runs: language.record(runs / "language_ablation", language_ablation),
-    "shakespeare": lambda runs: language.record(runs / "shakespeare", shakespeare),
-    "floors": lambda runs: language.floor_record(runs / "floors", floors),
+    "ptb": partial(language_curves, ptb),
+    "better_ptb": partial(language_curves, better_ptb, free=frozenset({"training.epochs"})),
+    "language_ablation": partial(language_curves, language_ablation),
+    "shakespeare": partial(language_curves, shakespeare),
+    "entropy": lambda runs: language.entropy_record(runs / "entropy", entropy),
 }
 """A result's name -> what reads it from a folder of runs."""
 
@@ -57,7 +71,7 @@ def collect(names: Iterable[str], runs: Path) -> None:
         try:
             save(name, COLLECTORS[name](runs))
             print(f"{name}: read from {runs}")
-        except (SeqgenError, OSError, ValueError) as error:  # OSError, ValueError: a versions.json that is gone or damaged
+        except (SeqgenError, OSError, ValueError) as error:  # damaged versions.json, too
             print(f"{name}: left as it is, since {error}")
 
 
@@ -71,7 +85,11 @@ def filled(page: str) -> str:
     return page
 
 
-def main(names: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(COLLECTORS), /, runs: Path = RUNS) -> None:
+def main(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(COLLECTORS),
+    /,
+    runs: Path = RUNS,
+) -> None:
     """Read finished runs, write the tables and figures of all results.
 
     Args:

@@ -1,16 +1,20 @@
 """A recipe for leak-free dates that never errs: 100.0 % of the test questions, for every seed.
 
-Claim     attention over true lengths, reversed, answers every question of the test set in each of five seeds
+Claim     attention over true lengths, reversed, answers every question of the test set in each of
+          five seeds
 Source    none: the book trains for ten epochs at one setting
-Command   seqgen sweep experiments.search_dates --seeds 100:103     (scored on the validation split; test scores unread)
-          seqgen sweep experiments.search_dates --only 6-epochs --only 10-epochs-batch-64 --seeds 0:5 --name best-dates
-Expected  100 % on validation for several, so that the loss decides: six epochs at first, then ten in smaller batches
+Command   seqgen sweep experiments.search_dates --seeds 100:103
+          (scored on the validation split; test scores unread)
+          seqgen sweep experiments.search_dates --only 6-epochs --only 10-epochs-batch-64
+          --seeds 0:5 --name best-dates
+Expected  100 % on validation for several, so that the loss decides: six epochs at first, then ten
+          in smaller batches
 Time      13 minutes on 2 cores for the search, 2 for the chosen one
 """
 
 from seqgen import presets
 from seqgen.config import RunConfig
-from seqgen.sweep import Sweep, chain, product
+from seqgen.sweeps.spec import Sweep, chain, product
 
 SEEDS = range(100, 103)
 
@@ -21,7 +25,10 @@ def base() -> RunConfig:
 
 
 def variants() -> Sweep:
-    """Fewer and more epochs, half the rate, a question that is not reversed; then dropout and smaller batches."""
+    """Fewer and more epochs, half the rate, a question that is not reversed.
+
+    Then dropout and smaller batches.
+    """
     epochs: Sweep = {f"{n}-epochs": {"epochs": n} for n in (2, 3, 4, 6)}
     rates: Sweep = {"": {}, "rate-4e-3": {"lr": 4e-3}}
     longer: Sweep = {f"{n}-epochs": {"epochs": n} for n in (6, 10)}

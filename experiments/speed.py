@@ -1,13 +1,15 @@
 """How fast seqgen trains and decodes beside PyTorch, in one run, at the book's sizes.
 
-Claim     on one jax device a float32 training step takes no longer than PyTorch's on any row, and decoding neither
+Claim     on one jax device a float32 training step takes no longer than PyTorch's on any row, and
+          decoding neither
 Command   make bench      (installs torch into the environment, then python -m experiments.speed)
-          python -m experiments.speed --grid                 (many runs in one program, beside one after another)
-          python -m experiments.speed --language-model       (the book's Rnnlm, and texts drawn)
-Method    in one process, after a warm-up, the two take turns; a ratio is the median of the pairwise ones, and a row the
-          median over three processes, since memory lies otherwise in each. Same mathematics, shapes and batch: nn.LSTM,
-          Adam(fused=True), clip_grad_norm_ on PyTorch's side; bfloat16 beside its autocast. The limit is the matrix
-          products' operations over the rate of one large product, which takes its turns too.
+          python -m experiments.speed --grid           (many runs in one program, beside one by one)
+          python -m experiments.speed --language-model (the book's Rnnlm, and texts drawn)
+Method    in one process, after a warm-up, the two take turns; a ratio is the median of the pairwise
+          ones, and a row the median over three processes, since memory lies otherwise in each. Same
+          mathematics, shapes and batch: nn.LSTM, Adam(fused=True), clip_grad_norm_ on PyTorch's
+          side; bfloat16 beside its autocast. The limit is the matrix products' operations over the
+          rate of one large product, which takes its turns too.
 Time      about 15 minutes on 2 quiet cores, with --grid 43
 """
 
@@ -26,10 +28,10 @@ import tyro
 
 from experiments import speed_grid, speed_language
 from experiments.contestants import (
-    CHUNK,
     DTYPES,
     QUESTIONS,
     SIZES,
+    SPAN_STEPS,
     VARIANTS,
     operations,
     our_decoding,
@@ -38,23 +40,54 @@ from experiments.contestants import (
     their_training,
 )
 from experiments.records import provenance
-from experiments.timing import in_processes, keep, over_rounds, product_rate, products, ratio, show, turns
+from experiments.timing import (
+    in_processes,
+    keep,
+    over_rounds,
+    product_rate,
+    products,
+    ratio,
+    show,
+    turns,
+)
 from seqgen.nn.layers import Dtype
 
 
 def training_row(task: str, variant: str, dtype: Dtype, repeats: int) -> dict:
-    """Milliseconds a step, ours and PyTorch's, and the limit."""
-    steps = CHUNK[task]
-    contestants = {"ours": our_training(task, variant, dtype, steps), "torch": their_training(task, variant, dtype, steps)}
+    """Milliseconds a step, ours and PyTorch's, and the limit.
+
+    Args:
+        task: whose sizes.
+        variant: which of the book's models.
+        dtype: of its products.
+        repeats: turns.
+
+    """
+    steps = SPAN_STEPS[task]
+    contestants = {
+        "ours": our_training(task, variant, dtype, steps),
+        "torch": their_training(task, variant, dtype, steps),
+    }
     times = turns(contestants | products(dtype), repeats)
     limit = 1e3 * operations(task, variant) / product_rate(times)
     step = {name: 1e3 * statistics.median(times[name]) / steps for name in contestants}
-    speeds = {"ratio": ratio(times["torch"], times["ours"]), "limit_ms": limit, "fraction_of_limit": limit / step["ours"]}
-    return {"task": task, "model": variant, "dtype": dtype, "ours_ms": step["ours"], "torch_ms": step["torch"], **speeds}
+    return {
+        "task": task,
+        "model": variant,
+        "dtype": dtype,
+        "ours_ms": step["ours"],
+        "torch_ms": step["torch"],
+        "ratio": ratio(times["torch"], times["ours"]),
+        "limit_ms": limit,
+        "fraction_of_limit": limit / step["ours"],
+    }
 
 
 def decoding_row(task: str, variant: str, repeats: int) -> dict:
-    """Seconds for 5,000 questions: ours, PyTorch's (the better of one batch and blocks), and one question at a time."""
+    """Seconds for 5,000 questions: ours, and PyTorch's, also with one question at a time.
+
+    Of PyTorch's batches the better: all at once, or blocks.
+    """
     alone = 100
     contestants = {
         "ours": our_decoding(task, variant, QUESTIONS),
@@ -66,15 +99,27 @@ def decoding_row(task: str, variant: str, repeats: int) -> dict:
     peer = min("torch", "torch_blocks", key=lambda name: statistics.median(times[name]))
     single = [t * QUESTIONS / alone for t in times["torch_alone"]]
     seconds = {"ours": times["ours"], "torch": times[peer], "torch_alone": single}
-    speeds = {"ratio": ratio(times[peer], times["ours"]), "ratio_alone": ratio(single, times["ours"])}
-    return {"task": task, "model": variant, **{f"{name}_s": statistics.median(t) for name, t in seconds.items()}, **speeds}
+    return {
+        "task": task,
+        "model": variant,
+        **{f"{name}_s": statistics.median(t) for name, t in seconds.items()},
+        "ratio": ratio(times[peer], times["ours"]),
+        "ratio_alone": ratio(single, times["ours"]),
+    }
 
 
 def first_step(folder: str, name: str) -> float:
-    """Seconds from nothing to the logged end of the first step: a new process, with its cache in `folder`."""
+    """Seconds from nothing to the logged end of the first step.
+
+    Of a new process, with its cache in `folder`.
+    """
     log = Path(folder, name, "metrics.jsonl")
-    words = ["train", "dates", "attention", "--draws", "4000", "--steps", "1", "--name", str(log.parent)]
-    cache = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    small = ["--draws", "4000", "--steps", "1"]
+    words = ["train", "dates", "attention", *small, "--name", str(log.parent)]
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     began = time.perf_counter()
     command, null = [sys.executable, "-m", "seqgen", *words], subprocess.DEVNULL
     with subprocess.Popen(command, env=os.environ | cache, stdout=null, stderr=null) as process:
@@ -98,16 +143,23 @@ def measure(only: tuple[str, ...], repeats: int) -> dict[str, list[dict]]:
     rows: dict[str, list[dict]] = {}
     if "train" in only:
         cells = itertools.product(DTYPES, SIZES, VARIANTS)
-        rows["train"] = [show(training_row(task, variant, dtype, repeats)) for dtype, task, variant in cells]
+        rows["train"] = [
+            show(training_row(task, variant, dtype, repeats)) for dtype, task, variant in cells
+        ]
     if "decode" in only:
-        rows["decode"] = [show(decoding_row(task, variant, repeats)) for task in SIZES for variant in VARIANTS]
+        rows["decode"] = [
+            show(decoding_row(task, variant, repeats)) for task in SIZES for variant in VARIANTS
+        ]
     return rows
 
 
 def geometric_means(rows: list[dict]) -> dict[str, list[float]]:
     """Of the training rows' ratios, round by round, for each dtype."""
     ratios = {dtype: [row["ratios"] for row in rows if row["dtype"] == dtype] for dtype in DTYPES}
-    return {dtype: [statistics.geometric_mean(one) for one in zip(*lists, strict=True)] for dtype, lists in ratios.items()}
+    return {
+        dtype: [statistics.geometric_mean(one) for one in zip(*lists, strict=True)]
+        for dtype, lists in ratios.items()
+    }
 
 
 def main(
@@ -128,28 +180,46 @@ def main(
 
     """
     if language_model:
-        found = in_processes(rounds, speed_language.measure, repeats)
-        record = {name: [over_rounds(rows) for rows in zip(*(one[name] for one in found), strict=True)] for name in found[0]}
-        (long,) = in_processes(1, speed_language.measure_long, repeats)
-        record = {**record, "memory": speed_language.measure_memory(), "long": long}
-        origin = {**provenance("python -m experiments.speed --language-model"), "torch": torch.__version__}
-        keep("speed_language", {**origin, "rounds": rounds, "repeats": repeats, **record})
-        return
-    if grid:
-        found = [over_rounds(row) for row in zip(*in_processes(rounds, speed_grid.measure, repeats), strict=True)]
-        origin = {**provenance("python -m experiments.speed --grid"), "torch": torch.__version__, "rounds": rounds}
-        keep("grid", {**origin, "repeats": repeats, "rows": found})
-        return
-    measured = in_processes(rounds, measure, only, repeats)
-    parts = [name for name in ("train", "decode") if name in only]
-    record: dict = {name: [over_rounds(rows) for rows in zip(*(one[name] for one in measured), strict=True)] for name in parts}
+        measure_language_models(rounds, repeats)
+    elif grid:
+        found = zip(*in_processes(rounds, speed_grid.measure, repeats), strict=True)
+        rows = [over_rounds(row) for row in found]
+        keep("grid", {**origin("--grid", rounds, repeats), "rows": rows})
+    else:
+        measure_pairs(rounds, repeats, only)
+
+
+def origin(flag: str, rounds: int, repeats: int) -> dict:
+    """Where a record comes from."""
+    made = provenance(f"python -m experiments.speed {flag}".rstrip())
+    return {**made, "torch": torch.__version__, "rounds": rounds, "repeats": repeats}
+
+
+def measure_language_models(rounds: int, repeats: int) -> None:
+    """All that results/speed_language.json has."""
+    record = by_part(in_processes(rounds, speed_language.measure, repeats))
+    (long,) = in_processes(1, speed_language.measure_long, repeats)
+    record = {**record, "memory": speed_language.measure_memory(), "long": long}
+    keep("speed_language", {**origin("--language-model", rounds, repeats), **record})
+
+
+def measure_pairs(rounds: int, repeats: int, only: tuple[str, ...]) -> None:
+    """The parts of results/speed.json that are asked for; it is written when all are measured."""
+    record: dict = by_part(in_processes(rounds, measure, only, repeats))
     if "train" in only:
         record["geometric_mean"] = show(geometric_means(record["train"]))
     if "start" in only:
         record["startup"] = show(startup())
     if len(record) == 4:
-        origin = {**provenance("python -m experiments.speed"), "torch": torch.__version__, "rounds": rounds, "repeats": repeats}
-        keep("speed", {**origin, **record})
+        keep("speed", {**origin("", rounds, repeats), **record})
+
+
+def by_part(found: list[dict[str, list[dict]]]) -> dict[str, list[dict]]:
+    """The rows of several rounds as one, part by part."""
+    return {
+        name: [over_rounds(rows) for rows in zip(*(one[name] for one in found), strict=True)]
+        for name in found[0]
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast language models train and write beside PyTorch, in one process; and what long windows cost.
+"""How fast language models train and write beside PyTorch, in one process; and long windows.
 
 `python -m experiments.speed --language-model` is its command.
 """
@@ -6,8 +6,9 @@
 import resource
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +17,40 @@ import torch
 from jaxtyping import Array
 
 from experiments import torch_peer
+from experiments.contestants import compiled_steps, going_on
 from experiments.timing import in_processes, product_rate, products, ratio, show, turns
 from seqgen import presets
-from seqgen.config import Training
-from seqgen.decoding import generate
-from seqgen.models import language_model
-from seqgen.rules import Decoding
-from seqgen.training.chunk import SUMS, run_chunk, zero_totals
-from seqgen.training.objective import rematerialised, teacher_forced
-from seqgen.training.source import Lanes
-from seqgen.training.state import OPTIMIZERS, HyperConfig, create
-from seqgen.types import Member
+from seqgen.config import RunConfig, Training
+from seqgen.decoding.generate import generate
+from seqgen.decoding.logits import GenerationConfig
+from seqgen.families.program import build_program
+from seqgen.models import build, rnn_language_model
+from seqgen.tasks.text import Text
+from seqgen.training.batches import Windows
+from seqgen.training.state import HyperConfig
+from seqgen.types import Model, Sizes, Special
 
-RNNLM, RECIPE, HYPER = presets.LANGUAGE_MODELS["rnnlm"]
+CONFIG, RECIPE, HYPER = presets.LANGUAGE_MODELS["rnnlm"]
 
 STEPS = 20
 """Training steps that take about a second."""
 
-SIZES = {"words": language_model.Config(vocabulary=10_000), "characters": language_model.Config(128, 128, vocabulary=65)}
+
+class Size(NamedTuple):
+    """A language model's settings and its vocabulary's size."""
+
+    cfg: rnn_language_model.Config
+    vocabulary: int
+
+    @property
+    def model(self) -> Model:
+        """Its functions."""
+        return build(self.cfg, Sizes(0, self.vocabulary, Special()))
+
+
+RNNLM = Size(CONFIG, 10_000)
+
+SIZES = {"words": RNNLM, "characters": Size(rnn_language_model.Config(128, 128), 65)}
 
 TEXTS, LENGTH = 64, 100
 """Texts that are written together, and their tokens."""
@@ -41,65 +58,112 @@ TEXTS, LENGTH = 64, 100
 LONG, SPAN, LANES = 2048, 128, 4
 
 
-def windows(cfg: language_model.Config, training: Training, steps: int) -> np.ndarray:
-    """Random tokens [steps, B, T + 1]: what they say does not change the time."""
-    shape = steps, training.batch, training.window + 1
-    return np.random.default_rng(0).integers(cfg.vocabulary, size=shape, dtype=np.int32)
+def windows(size: Size, training: Training, steps: int) -> Windows:
+    """Random tokens for so many steps: what they say does not change the time."""
+    count = steps * training.batch * training.window + 1
+    stream = np.random.default_rng(0).integers(size.vocabulary, size=count, dtype=np.int32)
+    return Windows(stream, training.batch, training.window)
 
 
-def compiled_chunk(cfg: language_model.Config, training: Training, hyper: HyperConfig, steps: int) -> tuple[Any, list]:
-    """One chunk of training, compiled as a run compiles it, and what it is given."""
-    source = Lanes(0, training.batch, training.window)
-    optimizer = OPTIMIZERS[training.optimizer](training.schedule, training.warmup, steps)
-    loss = teacher_forced(language_model, cfg)
-    loss = loss if training.remat is None else rematerialised(loss, training.remat)
-    member = Member(jax.random.key(0), hyper.traced())
-    state = create(partial(language_model.init, cfg), optimizer, member, language_model.blank(cfg, training.batch))
-    chunk = partial(run_chunk, loss, optimizer, source, (), member, parts=training.accumulate)
-    given = [jax.tree.map(jnp.copy, state), zero_totals(SUMS), jnp.asarray(windows(cfg, training, steps))]
-    span = np.array([0, steps], np.int32)
-    return jax.jit(chunk, donate_argnums=(0, 1)).lower(*given, span).compile(), [*given, span]
+def compiled_training(
+    size: Size, training: Training, hyper: HyperConfig, steps: int
+) -> tuple[jax.stages.Compiled, dict[str, Any]]:
+    """Training steps, compiled as a run compiles them, and what they are given.
+
+    Args:
+        size: of the model.
+        training: its recipe.
+        hyper: its hyper-parameters.
+        steps: how many are taken together.
+
+    """
+    batches = windows(size, training, steps)
+    program = build_program(
+        RunConfig(Text(), size.cfg, training, hyper),
+        size.model,
+        batches,
+        evaluate=lambda params, blocks: (),
+        size=training.batch * training.window,
+        unit="tokens",
+    )
+    items = jax.device_put(batches.windows(0, steps))
+    return compiled_steps(program, hyper, steps, items)
 
 
-def our_training(cfg: language_model.Config, training: Training, hyper: HyperConfig, steps: int) -> Callable[[], None]:
-    """`steps` training steps, as a run takes them: one chunk."""
-    chunk, given = compiled_chunk(cfg, training, hyper, steps)
+def our_training(
+    size: Size, training: Training, hyper: HyperConfig, steps: int
+) -> Callable[[], None]:
+    """`steps` training steps, as a run takes them.
 
-    def go() -> None:
-        given[:2] = chunk(*given)
-        jax.block_until_ready(given[:2])
+    Args:
+        size: of the model.
+        training: its recipe.
+        hyper: its hyper-parameters.
+        steps: how many.
 
-    return go
+    """
+    return going_on(*compiled_training(size, training, hyper, steps))
 
 
-def their_training(cfg: language_model.Config, training: Training, hyper: HyperConfig, steps: int) -> Callable[[], None]:
-    """The same recipe in PyTorch: the carry is kept from window to window, without its history."""
-    model = torch_peer.LanguageModel(cfg.vocabulary, cfg.embedding, cfg.hidden)
+def their_training(
+    size: Size, training: Training, hyper: HyperConfig, steps: int
+) -> Callable[[], None]:
+    """The same recipe in PyTorch: the carry is kept from window to window, without its history.
+
+    Args:
+        size: of the model.
+        training: its recipe.
+        hyper: its hyper-parameters.
+        steps: how many.
+
+    """
+    model = torch_peer.LanguageModel(size.vocabulary, size.cfg.embedding, size.cfg.hidden)
     optimizer = torch.optim.SGD(model.parameters(), lr=hyper.lr)
-    data = torch.as_tensor(windows(cfg, training, steps)).long().transpose(1, 2).contiguous()
+    items = torch.as_tensor(windows(size, training, steps).windows(0, steps))
+    data = items.long().transpose(1, 2).contiguous()
     carry = model.blank(training.batch)
 
     def go() -> None:
         nonlocal carry
         for window in data:
-            carry = torch_peer.language_model_step(model, optimizer, carry, window[:-1], window[1:], hyper.clip)
+            inputs, targets = window[:-1], window[1:]
+            carry = torch_peer.language_model_step(
+                model, optimizer, carry, inputs, targets, hyper.clip
+            )
 
     return go
 
 
-def matrices(cfg: language_model.Config, *, writing: bool = False) -> tuple[tuple[int, int], ...]:
-    """Rows and columns of an LSTM's and of the output's; while it writes, few symbols take their product before the loop."""
-    inputs = 0 if writing and cfg.vocabulary <= language_model.FEW else cfg.embedding
-    return (inputs + cfg.hidden, 4 * cfg.hidden), (cfg.hidden, cfg.vocabulary)
+def matrices(size: Size, *, writing: bool = False) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of an LSTM's matrix and of the output's.
+
+    While it writes, few symbols take their product before the loop.
+    """
+    few = writing and size.vocabulary <= rnn_language_model.FEW
+    inputs, hidden = 0 if few else size.cfg.embedding, size.cfg.hidden
+    return (inputs + hidden, 4 * hidden), (hidden, size.vocabulary)
 
 
 def operations(shapes: tuple[tuple[int, int], ...]) -> float:
-    """Floating-point operations of the products for one token, forwards; a training step takes twice that backwards."""
+    """Floating-point operations of the products for one token, forwards.
+
+    A training step takes twice that backwards.
+    """
     return 2 * float(sum(rows * columns for rows, columns in shapes))
 
 
-def own_products(shapes: tuple[tuple[int, int], ...], rows: int, steps: int, *, backwards: bool) -> Callable[[], object]:
-    """The products of `steps` steps with `rows` vectors each and nothing else, at the sizes that they have."""
+def own_products(
+    shapes: tuple[tuple[int, int], ...], rows: int, steps: int, *, backwards: bool
+) -> Callable[[], object]:
+    """The products of some steps and nothing else, at the sizes that they have.
+
+    Args:
+        shapes: of the matrices.
+        rows: vectors that each is multiplied by.
+        steps: how many.
+        backwards: also for the gradients, of which there are two.
+
+    """
     given = [(jnp.ones((rows, i)), jnp.ones((i, o)), jnp.ones((rows, o))) for i, o in shapes]
 
     @jax.jit
@@ -107,7 +171,8 @@ def own_products(shapes: tuple[tuple[int, int], ...], rows: int, steps: int, *, 
         def step(_: Array, small: Array) -> Array:
             anew = [(x + small, w, dy + small) for x, w, dy in given]
             found = [(x @ w, x.T @ dy, dy @ w.T) if backwards else x @ w for x, w, dy in anew]
-            return 1e-30 * sum(product[0, 0] for product in jax.tree.leaves(jax.lax.optimization_barrier(found)))
+            made = jax.tree.leaves(jax.lax.optimization_barrier(found))
+            return 1e-30 * sum(product[0, 0] for product in made)
 
         return jax.lax.fori_loop(0, steps, step, jnp.float32(0))
 
@@ -117,21 +182,18 @@ def own_products(shapes: tuple[tuple[int, int], ...], rows: int, steps: int, *, 
 def peak(make: Callable[..., Callable[[], None]]) -> float:
     """MB of memory that a process has at most, of which it had more than before it trained."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run = make(RNNLM_AT_SIZE, RECIPE, HYPER, STEPS)
+    run = make(RNNLM, RECIPE, HYPER, STEPS)
     run()
     run()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-RNNLM_AT_SIZE = SIZES["words"]
-
-
 def training_row(repeats: int) -> dict:
     """The book's Rnnlm recipe: milliseconds a step, tokens a second, and the limit."""
-    tokens, shapes = RECIPE.batch * RECIPE.window, matrices(RNNLM_AT_SIZE)
+    tokens, shapes = RECIPE.batch * RECIPE.window, matrices(RNNLM)
     contestants = {
-        "ours": our_training(RNNLM_AT_SIZE, RECIPE, HYPER, STEPS),
-        "torch": their_training(RNNLM_AT_SIZE, RECIPE, HYPER, STEPS),
+        "ours": our_training(RNNLM, RECIPE, HYPER, STEPS),
+        "torch": their_training(RNNLM, RECIPE, HYPER, STEPS),
         "products": own_products(shapes, tokens, STEPS, backwards=True),
     }
     times = turns(contestants | products("float32"), repeats)
@@ -139,8 +201,8 @@ def training_row(repeats: int) -> dict:
     step = {name: 1e3 * statistics.median(times[name]) / STEPS for name in contestants}
     return {
         "model": "rnnlm",
-        **{f"{who}_ms": milliseconds for who, milliseconds in step.items()},
-        **{f"{who}_tokens_per_s": 1e3 * tokens / milliseconds for who, milliseconds in step.items()},
+        **{f"{who}_ms": ms for who, ms in step.items()},
+        **{f"{who}_tokens_per_s": 1e3 * tokens / ms for who, ms in step.items()},
         "limit_tokens_per_s": 1e3 * tokens / limit,
         "over_limit": step["ours"] / limit,
         "over_products": step["ours"] / step["products"],
@@ -148,65 +210,72 @@ def training_row(repeats: int) -> dict:
     }
 
 
-def our_writing(cfg: language_model.Config, how: Decoding) -> Callable[[], object]:
+def our_writing(size: Size, generation: GenerationConfig) -> Callable[[], object]:
     """`TEXTS` texts in one program."""
-    params = jax.jit(partial(language_model.init, cfg))(jax.random.key(0))
+    model, processors = size.model, generation.processors()
+    params = jax.jit(model.init)(jax.random.key(0))
 
     @jax.jit
     def write(params, prompt, keys):
-        start = language_model.start(cfg, params, prompt, None)
-        return generate(
-            partial(language_model.step, cfg, params), start, limit=LENGTH, end=None, rules=how.rules(), keys=keys
-        ).tokens
+        start = model.start(params, prompt, None, capacity=LENGTH)
+        step = partial(model.step, params)
+        made = generate(step, start, limit=LENGTH, end=None, processors=processors, keys=keys)
+        return made.tokens
 
     prompt, keys = jnp.zeros((TEXTS, 1), jnp.int32), jax.random.split(jax.random.key(1), TEXTS)
     return lambda: jax.block_until_ready(write(params, prompt, keys))
 
 
-def their_writing(cfg: language_model.Config, how: Decoding) -> Callable[[], object]:
+def their_writing(size: Size, generation: GenerationConfig) -> Callable[[], object]:
     """The same in a Python loop over `nn.LSTMCell`."""
-    writer = torch_peer.Writer(cfg.vocabulary, cfg.embedding, cfg.hidden)
-    return lambda: writer.write(TEXTS, LENGTH, how.top_p)
+    writer = torch_peer.Writer(size.vocabulary, size.cfg.embedding, size.cfg.hidden)
+    return lambda: writer.write(TEXTS, LENGTH, generation.top_p)
 
 
-def writing_row(name: str, how: Decoding, repeats: int) -> dict:
+def writing_row(name: str, generation: GenerationConfig, repeats: int) -> dict:
     """Tokens a second of `TEXTS` texts drawn together, and what the products alone would allow."""
     shapes = matrices(SIZES[name], writing=True)
     contestants = {
-        "ours": our_writing(SIZES[name], how),
-        "torch": their_writing(SIZES[name], how),
+        "ours": our_writing(SIZES[name], generation),
+        "torch": their_writing(SIZES[name], generation),
         "products": own_products(shapes, TEXTS, LENGTH, backwards=False),
     }
     times = turns(contestants | products("float32"), repeats)
-    rates = {f"{who}_tokens_per_s": TEXTS * LENGTH / statistics.median(times[who]) for who in contestants}
-    rates["limit_tokens_per_s"] = product_rate(times) / operations(shapes)
-    return {"unit": name, "top_p": how.top_p or 1.0, **rates, "ratio": ratio(times["torch"], times["ours"])}
+    seconds = {who: statistics.median(times[who]) for who in contestants}
+    return {
+        "unit": name,
+        "top_p": generation.top_p or 1.0,
+        **{f"{who}_tokens_per_s": TEXTS * LENGTH / took for who, took in seconds.items()},
+        "limit_tokens_per_s": product_rate(times) / operations(shapes),
+        "ratio": ratio(times["torch"], times["ours"]),
+    }
 
 
 def long_row(remat: int | None, accumulate: int, repeats: int) -> dict:
-    """A window of `LONG` tokens: milliseconds a step, and the memory that XLA sets aside for it beside its arguments."""
-    training = Training(batch=LANES, window=LONG, optimizer="sgd", remat=remat, accumulate=accumulate)
-    chunk, given = compiled_chunk(RNNLM_AT_SIZE, training, HYPER, 1)
-    megabytes = chunk.memory_analysis().temp_size_in_bytes / 1e6
+    """A window of `LONG` tokens: milliseconds a step, and the memory that XLA sets aside for it.
 
-    def go() -> None:
-        given[:2] = chunk(*given)
-        jax.block_until_ready(given[:2])
-
-    milliseconds = 1e3 * statistics.median(turns({"ours": go}, repeats)["ours"])
+    Beside its arguments'.
+    """
+    lanes = Training(batch=LANES, window=LONG, optimizer="sgd")
+    training = replace(lanes, remat=remat, accumulate=accumulate)
+    steps, given = compiled_training(RNNLM, training, HYPER, 1)
+    memory: Any = steps.memory_analysis()
+    times = turns({"ours": going_on(steps, given)}, repeats)["ours"]
+    milliseconds = 1e3 * statistics.median(times)
     return {
         "window": LONG,
         "lanes": LANES,
         "remat": remat,
         "accumulate": accumulate,
         "ms": milliseconds,
-        "megabytes": megabytes,
+        "megabytes": memory.temp_size_in_bytes / 1e6,
     }
 
 
 def measure(repeats: int) -> dict[str, list[dict]]:
     """One round, in a process of its own."""
-    rows = [writing_row(name, how, repeats) for name in SIZES for how in (Decoding(temperature=1.0), Decoding(top_p=0.9))]
+    settings = GenerationConfig(temperature=1.0), GenerationConfig(top_p=0.9)
+    rows = [writing_row(name, each, repeats) for name in SIZES for each in settings]
     return {"train": [show(training_row(3 * repeats))], "write": [show(row) for row in rows]}
 
 
@@ -217,8 +286,9 @@ def measure_memory() -> dict:
 
 
 def measure_long(repeats: int) -> list[dict]:
-    """The same window as it is, with its activations computed again, and lane by lane."""
-    return [show(long_row(*how, repeats)) for how in ((None, 1), (SPAN, 1), (None, LANES), (SPAN, LANES))]
+    """The same window as it is, with its activations recomputed, and lane by lane."""
+    settings = (None, 1), (SPAN, 1), (None, LANES), (SPAN, LANES)
+    return [show(long_row(remat, accumulate, repeats)) for remat, accumulate in settings]
 
 
 PEERS = {"ours": our_training, "torch": their_training}

@@ -9,7 +9,7 @@ from experiments.records import load
 def versions_of(name: str) -> tuple[str, dict[str, dict]]:
     """The newest version of jax that was measured, and the records of all, newest first."""
     records = load(name)
-    newest = sorted(records, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+    newest = sorted(records, key=lambda version: [*map(int, version.split("."))], reverse=True)
     return newest[0], {version: records[version] for version in newest}
 
 
@@ -18,9 +18,10 @@ def speed_table() -> str:
     newest, records = versions_of("speed")
     rows = []
     for i, row in enumerate(records[newest]["train"]):
-        name, fraction = f"{row['task']}, {row['model']}, {row['dtype']}", f"{row['fraction_of_limit']:.0%}"
+        name = f"{row['task']}, {row['model']}, {row['dtype']}"
+        times = f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", f"{row['fraction_of_limit']:.0%}"
         ratios = [spread(record["train"][i]["ratios"]) for record in records.values()]
-        rows.append([name, f"{row['ours_ms']:.1f}", f"{row['torch_ms']:.1f}", fraction, *ratios])
+        rows.append([name, *times, *ratios])
     for dtype in records[newest]["geometric_mean"]:
         ratios = [spread(record["geometric_mean"][dtype]) for record in records.values()]
         rows.append([f"geometric mean, {dtype}", "", "", "", *ratios])
@@ -28,8 +29,8 @@ def speed_table() -> str:
     steps = table([*header, *(f"ratio, jax {version}" for version in records)], rows)
     start = records[newest]["startup"]
     return (
-        f"{steps}\n\nA new process on jax {newest} logs its first step after {start['cold_s']:.1f} s with nothing compiled, "
-        f"{start['warm_s']:.1f} s with a warm cache."
+        f"{steps}\n\nA new process on jax {newest} logs its first step after "
+        f"{start['cold_s']:.1f} s with nothing compiled, {start['warm_s']:.1f} s with a warm cache."
     )
 
 
@@ -46,25 +47,37 @@ def decoding_table() -> str:
 
 
 def grid_table() -> str:
-    """Eight runs in one program, in turns."""
+    """Eight runs in one program, one after another on each device."""
     newest, records = versions_of("grid")
     rows = []
     for i, row in enumerate(records[newest]["rows"]):
-        if (row["members"], row["layout"]) == (8, "map"):
-            numbers = f"{row['model_steps_per_s']:.3g}", f"{row['fraction_of_limit']:.0%}", f"{row['ratio_alone']:.2f}"
+        if (row["members"], row["axis"]) == (8, "map"):
+            numbers = (
+                f"{row['model_steps_per_s']:.3g}",
+                f"{row['fraction_of_limit']:.0%}",
+                f"{row['ratio_alone']:.2f}",
+            )
             ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
             rows.append([f"{row['task']}, {row['model']}", *numbers, *ratios])
-    header = ["8 runs as one program", "model-steps a second", "of the product limit", "over our own, one after another"]
+    header = [
+        "8 runs as one program",
+        "model-steps a second",
+        "of the product limit",
+        "over our own, one after another",
+    ]
     return table([*header, *(f"over PyTorch's, jax {version}" for version in records)], rows)
 
 
 def grids_table() -> str:
     """Over PyTorch's and over our own one after another, by the number of runs."""
     newest, records = versions_of("grid")
-    columns = dict.fromkeys(f"{row['members']}, {row['layout']}" for row in records[newest]["rows"])
+    columns = dict.fromkeys(f"{row['members']}, {row['axis']}" for row in records[newest]["rows"])
     rows: dict[str, list[str]] = {}
     for version, record in records.items():
         for row in record["rows"]:
             said = f"{median(row['ratios']):.2f} / {row['ratio_alone']:.2f}"
             rows.setdefault(f"{row['task']}, {row['model']}, jax {version}", []).append(said)
-    return table(["over PyTorch's / over our own", *columns], ([name, *cells] for name, cells in rows.items()))
+    return table(
+        ["over PyTorch's / over our own", *columns],
+        ([name, *cells] for name, cells in rows.items()),
+    )

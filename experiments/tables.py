@@ -12,7 +12,7 @@ from experiments.alignment_tables import (
     places_table,
 )
 from experiments.language_tables import (
-    floors_table,
+    entropy_table,
     language_ablation_table,
     language_speed_table,
     long_table,
@@ -24,7 +24,7 @@ from experiments.markdown import interval, percent, table
 from experiments.records import load
 from experiments.speed_tables import decoding_table, grid_table, grids_table, speed_table
 from seqgen import presets
-from seqgen.statistics import over_seeds, paired, wilson
+from seqgen.evaluation.statistics import over_seeds, paired, wilson
 
 BOOKS = {
     "addition-baseline": ("addition, baseline", "baseline"),
@@ -41,9 +41,10 @@ def default_table() -> str:
     rows = load("default")["seeds"]
     worst = min(row["exact_match"] for row in rows.values())
     seconds = over_seeds([row["seconds"] for row in rows.values()])
-    cells = [percent(row["exact_match"] for row in rows.values()), f"{100 * worst:.2f}",
-             f"{seconds.mean:.0f} ± {seconds.high - seconds.mean:.0f}", ", ".join(rows)]  # fmt: skip
-    return table(["exact match on test, %", "worst seed, %", "seconds, all in", "seeds"], [cells])
+    right = percent(row["exact_match"] for row in rows.values())
+    took = f"{seconds.mean:.0f} ± {seconds.high - seconds.mean:.0f}"
+    header = ["exact match on test, %", "worst seed, %", "seconds, all in", "seeds"]
+    return table(header, [[right, f"{100 * worst:.2f}", took, ", ".join(rows)]])
 
 
 QUESTIONS = 5000
@@ -66,12 +67,21 @@ def book_table() -> str:
             last = [curve[epoch - 1] for curve in seeds.values()]
             lowest = f"{100 * min(last):.2f} to {100 * max(last):.2f}"
             drawn = one_model(draws[cell]["exact_match"][epoch - 1])
-            rows.append([name, f"{epoch}", percent(last), lowest, f"{len(seeds)}", drawn, published(own) or "100 (100)"])
-    header = ["", "epochs", "exact match, %", "lowest to highest", "seeds", "from the book's draws", "book's code (readers)"]
+            found = f"{epoch}", percent(last), lowest, f"{len(seeds)}"
+            rows.append([name, *found, drawn, published(own) or "100 (100)"])
+    header = [
+        "",
+        "epochs",
+        "exact match, %",
+        "lowest to highest",
+        "seeds",
+        "from the book's draws",
+        "book's code (readers)",
+    ]
     return table(header, rows)
 
 
-READERS = list(presets.readers())
+DECODERS = list(presets.decoders())
 
 CELLS = list(addition.variants())
 
@@ -82,7 +92,9 @@ PUBLISHED: dict[str, tuple[float, list[float]]] = {
     "peeky-reverse": (97.8, [99.1]),
     "attention-reverse": (33.9, []),
 }
-"""Addition at epoch 25, exact match in percent: the book's code, and the lowest and highest of its readers."""
+"""Addition at epoch 25, exact match in percent: the book's code, and the lowest and highest of the
+book's readers.
+"""
 
 
 def published(cell: str) -> str:
@@ -93,16 +105,22 @@ def published(cell: str) -> str:
     return f"{own}" + f" ({'-'.join(map(str, others))})" * bool(others)
 
 
-def called(cell: str) -> str:
+def display_name(cell: str) -> str:
     """peeky-attention-reverse as "reverse + peeky + attention"."""
     words = [word for word in ("reverse", "peeky", "attention") if word in cell.split("-")]
     return " + ".join(words) or cell
 
 
 def on_test(name: str) -> dict[str, dict[str, float]]:
-    """Cell -> seed -> exact match on the test set, in percent, of the runs of a sweep that did not break off."""
+    """Cell -> seed -> exact match on the test set, in percent.
+
+    Of the runs of a sweep that did not break off.
+    """
     cells = load(name)["cells"]
-    return {cell: {seed: 100 * run["test"] for seed, run in seeds.items() if "test" in run} for cell, seeds in cells.items()}
+    return {
+        cell: {seed: 100 * run["test"] for seed, run in seeds.items() if "test" in run}
+        for cell, seeds in cells.items()
+    }
 
 
 def addition_table() -> str:
@@ -111,12 +129,16 @@ def addition_table() -> str:
     for cell in CELLS:
         last = list(cells[cell].values())
         lowest = f"{min(last):.2f} to {max(last):.2f}"
-        rows.append([called(cell), interval(last), lowest, f"{len(last)}", published(cell)])
-    return table(["addition, 25 epochs", "exact match, %", "lowest to highest", "seeds", "book's code (readers)"], rows)
+        rows.append([display_name(cell), interval(last), lowest, f"{len(last)}", published(cell)])
+    header = ["exact match, %", "lowest to highest", "seeds", "book's code (readers)"]
+    return table(["addition, 25 epochs", *header], rows)
 
 
 def difference(cells: dict[str, dict[str, float]], more: str, less: str) -> list[str]:
-    """The end of a row: the difference in points of two cells over the seeds that both have, and its p."""
+    """The end of a row: the difference of two cells in points, its p, and the number of seeds.
+
+    Over the seeds that both have.
+    """
     seeds = [seed for seed in cells[more] if seed in cells[less]]
     found = paired([cells[more][seed] for seed in seeds], [cells[less][seed] for seed in seeds])
     mean, low, high = found.difference
@@ -126,7 +148,10 @@ def difference(cells: dict[str, dict[str, float]], more: str, less: str) -> list
 def differences(name: str) -> str:
     """What each improvement adds to sums, paired by seed."""
     cells = on_test(name)
-    rows = [[f"reverse, to {called(reader)}", *difference(cells, f"{reader}-reverse", reader)] for reader in READERS]
+    rows = [
+        [f"reverse, to {display_name(decoder)}", *difference(cells, f"{decoder}-reverse", decoder)]
+        for decoder in DECODERS
+    ]
     for improvement, more, less in (
         ("peeky, without reverse", "peeky", "baseline"),
         ("peeky, with reverse", "peeky-reverse", "baseline-reverse"),
@@ -144,16 +169,18 @@ def masked_table() -> str:
     for cell in CELLS:
         both = {"masks": masks[cell], "blanks": blanks[cell]}
         means = [interval(values.values()) for values in (blanks[cell], masks[cell])]
-        rows.append([called(cell), *means, *difference(both, "masks", "blanks")])
-    return table(["addition, 25 epochs", "blanks, %", "masks, %", "masks to blanks, shared seeds", "p", "seeds"], rows)
+        rows.append([display_name(cell), *means, *difference(both, "masks", "blanks")])
+    header = ["blanks, %", "masks, %", "masks to blanks, shared seeds", "p", "seeds"]
+    return table(["addition, 25 epochs", *header], rows)
 
 
 DATES = ("baseline-reverse", "peeky-reverse", "attention-reverse", "attention")
 
 
 def at_epoch(name: str, cell: str, epoch: int) -> str:
-    """Exact match after an epoch, on the split that the runs were watched on."""
-    return interval(100 * run["exact_match"][epoch - 1] for run in load(name)["cells"][cell].values())
+    """Exact match after an epoch, on the evaluation split."""
+    runs = load(name)["cells"][cell].values()
+    return interval(100 * run["exact_match"][epoch - 1] for run in runs)
 
 
 def dates_table() -> str:
@@ -161,7 +188,8 @@ def dates_table() -> str:
     splits, rows = {"leak-free": "dates", "book's": "dates-book"}, []
     for cell in DATES:
         epochs = [at_epoch(name, cell, epoch) for epoch in (3, 5) for name in splits.values()]
-        rows.append([called(cell), *epochs, *(interval(on_test(name)[cell].values()) for name in splits.values())])
+        tests = [interval(on_test(name)[cell].values()) for name in splits.values()]
+        rows.append([display_name(cell), *epochs, *tests])
     times = [f"epoch {epoch}, {split}" for epoch in (3, 5) for split in splits]
     return table(["dates", *times, *(f"test at epoch 10, {split}" for split in splits)], rows)
 
@@ -172,8 +200,11 @@ def length_table() -> str:
     asked = {digits: counts[1] for digits, counts in next(iter(cells[CELLS[0]].values())).items()}
     rows = [["questions", *(f"{count:,}" for count in asked.values())]]
     for cell in CELLS:
-        shares = [[100 * right / count for right, count in (seed[n] for seed in cells[cell].values())] for n in asked]
-        rows.append([called(cell), *(interval(share, 1) for share in shares)])
+        shares = [
+            [100 * right / count for right, count in (seed[n] for seed in cells[cell].values())]
+            for n in asked
+        ]
+        rows.append([display_name(cell), *(interval(share, 1) for share in shares)])
     return table(["digits of the longer operand", *asked], rows)
 
 
@@ -182,24 +213,32 @@ def formats_table() -> str:
     rows = []
     for cell, seeds in load("formats")["cells"].items():
         name = cell.removeprefix("without-")
-        held = [100 * seed[name][0] / seed[name][1] for seed in seeds.values()]
-        others = [
-            100 * sum(v[0] for k, v in s.items() if k != name) / sum(v[1] for k, v in s.items() if k != name)
-            for s in seeds.values()
-        ]
-        rows.append([name, interval(held), interval(others), f"{len(held)}"])
-    return table(["held-out format", "exact match on it, %", "on the other three, %", "seeds"], rows)
+        alone, others = [], []
+        for counts in seeds.values():
+            right, asked = counts[name]
+            alone.append(100 * right / asked)
+            right, asked = (
+                sum(count[i] for count in counts.values()) - counts[name][i] for i in (0, 1)
+            )
+            others.append(100 * right / asked)
+        rows.append([name, interval(alone), interval(others), f"{len(alone)}"])
+    header = ["held-out format", "exact match on it, %", "on the other three, %", "seeds"]
+    return table(header, rows)
 
 
 def errors_table(cell: str) -> str:
-    """Where one cell of a sweep fails: of all rows of a kind how many are wrong, the mean over seeds."""
+    """Where one cell of a sweep fails: how many rows of a kind are wrong, the mean over seeds."""
     seeds, rows = list(load("errors")["cells"][cell].values()), []
     total, asked = (sum(seed[name] for seed in seeds) / len(seeds) for name in ("wrong", "rows"))
     for breakdown in sorted(seeds[0].keys() - {"wrong", "rows"}):
         for kind in sorted({kind for seed in seeds for kind in seed[breakdown]} - {"none"}):
-            wrong, count = (sum(seed[breakdown].get(kind, [0, 0])[i] for seed in seeds) / len(seeds) for i in (0, 1))
+            wrong, count = (
+                sum(seed[breakdown].get(kind, [0, 0])[i] for seed in seeds) / len(seeds)
+                for i in (0, 1)
+            )
             among = "" if breakdown == "wrong places" else f"{100 * wrong / count:.1f}"
-            rows.append([breakdown, kind, f"{wrong:.1f}", among, f"{100 * wrong / max(total, 1e-9):.1f}"])
+            share = f"{100 * wrong / max(total, 1e-9):.1f}"
+            rows.append([breakdown, kind, f"{wrong:.1f}", among, share])
     rows.append(["all", "", f"{total:.1f}", f"{100 * total / asked:.1f}", "100.0"])
     return table([cell, "", "wrong, mean over seeds", "% of its rows", "% of all errors"], rows)
 
@@ -209,12 +248,12 @@ def search_table(name: str, chosen: str) -> str:
     rows = []
     for cell, seeds in load(name)["cells"].items():
         last = [100 * run["exact_match"][-1] for run in seeds.values() if "exact_match" in run]
-        whole = len(last) == len(seeds)
-        said = [interval(last, 3), f"{min(last):.2f}"] if whole else [f"{len(seeds) - len(last)} of {len(seeds)} broke off", ""]
-        rows.append([cell, *said, ", ".join(seeds)])
+        broken = f"{len(seeds) - len(last)} of {len(seeds)} broke off", ""
+        found = (interval(last, 3), f"{min(last):.2f}") if len(last) == len(seeds) else broken
+        rows.append([cell, *found, ", ".join(seeds)])
     for cell, seeds in on_test(chosen).items():
-        last = list(seeds.values())
-        rows.append([f"**{cell}, on the test set**", interval(last, 3), f"{min(last):.2f}", ", ".join(seeds)])
+        last, name = list(seeds.values()), f"**{cell}, on the test set**"
+        rows.append([name, interval(last, 3), f"{min(last):.2f}", ", ".join(seeds)])
     return table(["variant", "exact match on validation, %", "lowest", "seeds"], rows)
 
 
@@ -245,7 +284,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search addition": lambda: search_table("search_addition", "best-addition"),
     "ptb": ptb_table,
     "ptb epochs": ptb_epochs_table,
-    "floors": floors_table,
+    "entropy": entropy_table,
     "language ablation": language_ablation_table,
     "shakespeare": shakespeare_table,
     "language speed": language_speed_table,

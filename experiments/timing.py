@@ -45,14 +45,18 @@ def products(dtype: Dtype) -> dict[str, Callable[[], object]]:
 
 def product_rate(times: dict[str, list[float]]) -> float:
     """Floating-point operations a second of the better product."""
-    return 2 * LARGE**3 / min(statistics.median(times[name]) for name in ("jax product", "torch product"))
+    seconds = (statistics.median(times[name]) for name in ("jax product", "torch product"))
+    return 2 * LARGE**3 / min(seconds)
 
 
 def over_rounds(rows: tuple[dict, ...]) -> dict:
     """The same row of several rounds: the ratio of each, and the median of every other number."""
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     ratios = columns.pop("ratio")
-    middle = {name: statistics.median(of) if isinstance(of[0], float) else of[0] for name, of in columns.items()}
+    middle = {
+        name: statistics.median(of) if isinstance(of[0], float) else of[0]
+        for name, of in columns.items()
+    }
     return {**middle, "ratios": ratios}
 
 
@@ -70,6 +74,6 @@ def keep(name: str, record: dict) -> None:
 
 def show(row: dict) -> dict:
     """Print a row as it comes."""
-    words = (f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
+    words = (f"{k} {v:.3g}" if isinstance(v, float) else str(v) for k, v in row.items())
     print("  ".join(words), flush=True)
     return row

@@ -1,7 +1,9 @@
-"""The same models in PyTorch, as its good users write them: the peer that experiments/speed.py measures seqgen against.
+"""The same models in PyTorch, as its good users write them: what seqgen's speed is measured
+against.
 
-Same mathematics, shapes and batch; nn.LSTM over whole sequences in training. Only h passes from encoder to decoder.
-`python -m experiments.torch_peer`, from the checkout's root, holds it to the NumPy oracle of the tests.
+Same mathematics, shapes and batch; nn.LSTM over whole sequences in training. Only h passes from
+encoder to decoder. `python -m experiments.torch_peer`, from the checkout's root, holds it to the
+NumPy oracle of the tests.
 """
 
 import numpy as np
@@ -13,7 +15,17 @@ BASELINE, PEEKY, ATTENTION = VARIANTS = ("baseline", "peeky", "attention")
 
 
 class Seq2seq(nn.Module):
-    """Embedding, nn.LSTM, and for the decoder nn.Linear; peeky and attention widen what the decoder's parts read."""
+    """Embedding, nn.LSTM, and for the decoder nn.Linear.
+
+    Peeky and attention widen what the decoder's parts read.
+
+    Args:
+        variant: one of `VARIANTS`.
+        vocabulary: tokens.
+        embedding: its width, on both sides.
+        hidden: the width of both LSTMs.
+
+    """
 
     def __init__(self, variant: str, vocabulary: int, embedding: int, hidden: int):
         super().__init__()
@@ -29,8 +41,18 @@ class Seq2seq(nn.Module):
         memory, (h, _) = self.encoder(self.source_embedding(source))
         return memory, h
 
-    def decode(self, memory: Tensor, summary: Tensor, carry: tuple[Tensor, Tensor], inputs: Tensor) -> tuple:
-        """Logits [B, T, V] and the new carry, for T = 1 as for a whole teacher-forced sequence."""
+    def decode(
+        self, memory: Tensor, summary: Tensor, carry: tuple[Tensor, Tensor], inputs: Tensor
+    ) -> tuple:
+        """Logits [B, T, V] and the new carry, for one time as for a teacher-forced sequence.
+
+        Args:
+            memory: all encoder states [B, S, H].
+            summary: the last one [1, B, H].
+            carry: the decoder's h and c.
+            inputs: tokens [B, T].
+
+        """
         x = self.target_embedding(inputs)
         peek = summary.transpose(0, 1).expand(-1, x.shape[1], -1)
         y, carry = self.decoder(torch.cat([peek, x], 2) if self.variant == PEEKY else x, carry)
@@ -48,7 +70,15 @@ class Seq2seq(nn.Module):
 
 
 def build(variant: str, vocabulary: int, embedding: int, hidden: int) -> Seq2seq:
-    """A model with PyTorch's own initial values."""
+    """A model with PyTorch's own initial values.
+
+    Args:
+        variant: one of `VARIANTS`.
+        vocabulary: tokens.
+        embedding: its width, on both sides.
+        hidden: the width of both LSTMs.
+
+    """
     return Seq2seq(variant, vocabulary, embedding, hidden)
 
 
@@ -57,9 +87,30 @@ def optimizer(model: nn.Module, lr: float = 1e-3) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
 
 
-def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, source: Tensor, inputs: Tensor, targets: Tensor,
-               clip: float = 5.0, bfloat16: bool = False) -> Tensor:  # fmt: skip
-    """One update on the mean cross entropy over all tokens; the loss stays a tensor, so that nothing waits for it."""
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    source: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    clip: float = 5.0,
+    bfloat16: bool = False,
+) -> Tensor:
+    """One update on the mean cross entropy over all tokens.
+
+    The loss stays a tensor, so that nothing waits for it.
+
+    Args:
+        model: what trains.
+        optimizer: of its parameters.
+        source: questions [B, S].
+        inputs: what the decoder reads [B, T].
+        targets: what it should write [B, T].
+        clip: longer gradients are scaled down to this norm.
+        bfloat16: whether products are taken in bfloat16, by autocast.
+
+    """
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
         loss = functional.cross_entropy(model(source, inputs).flatten(0, 1), targets.flatten())
     optimizer.zero_grad(set_to_none=True)
@@ -70,11 +121,21 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, source: Tenso
 
 
 @torch.inference_mode()
-def greedy(model: Seq2seq, source: Tensor, start_id: int, steps: int, *, batch: int = 500) -> Tensor:
-    """The most likely tokens [N, steps] after start_id, `batch` rows at once.
+def greedy(
+    model: Seq2seq, source: Tensor, start_id: int, steps: int, *, batch: int = 500
+) -> Tensor:
+    """The most likely tokens [N, steps] after start_id.
 
-    Measured for 5,000 rows: batches of 500 took about 0.75 of the time of all at once, and the step of nn.LSTMCell
-    (`torch.lstm_cell` with the same weights) was no faster than nn.LSTM of one step.
+    Measured for 5,000 rows: batches of 500 took about 0.75 of the time of all at once, and the step
+    of nn.LSTMCell (`torch.lstm_cell` with the same weights) was no faster than nn.LSTM of one step.
+
+    Args:
+        model: what answers.
+        source: questions [N, S].
+        start_id: the first token to read.
+        steps: tokens to write.
+        batch: rows at once.
+
     """
     return torch.cat([_greedy(model, rows, start_id, steps) for rows in source.split(batch)])
 
@@ -102,7 +163,8 @@ class LanguageModel(nn.Module):
 
     def blank(self, rows: int) -> Carry:
         """The carry before the first token."""
-        return torch.zeros(1, rows, self.lstm.hidden_size), torch.zeros(1, rows, self.lstm.hidden_size)
+        shape = 1, rows, self.lstm.hidden_size
+        return torch.zeros(shape), torch.zeros(shape)
 
     def forward(self, inputs: Tensor, carry: Carry) -> tuple[Tensor, Carry]:
         """Logits [T, B, V] and the new carry."""
@@ -110,9 +172,25 @@ class LanguageModel(nn.Module):
         return self.affine(y), carry
 
 
-def language_model_step(model: LanguageModel, optimizer: torch.optim.Optimizer, carry: Carry, inputs: Tensor, targets: Tensor,
-                        clip: float) -> Carry:  # fmt: skip
-    """One update on a window; the carry goes on without its history."""
+def language_model_step(
+    model: LanguageModel,
+    optimizer: torch.optim.Optimizer,
+    carry: Carry,
+    inputs: Tensor,
+    targets: Tensor,
+    clip: float,
+) -> Carry:
+    """One update on a window; the carry goes on without its history.
+
+    Args:
+        model: what trains.
+        optimizer: of its parameters.
+        carry: h and c before the window.
+        inputs: tokens [T, B].
+        targets: the next ones.
+        clip: longer gradients are scaled down to this norm.
+
+    """
     logits, (h, c) = model(inputs, carry)
     loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     optimizer.zero_grad(set_to_none=True)
@@ -127,7 +205,8 @@ class Writer(nn.Module):
 
     def __init__(self, vocabulary: int, embedding: int, hidden: int):
         super().__init__()
-        self.embedding, self.cell = nn.Embedding(vocabulary, embedding), nn.LSTMCell(embedding, hidden)
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.cell = nn.LSTMCell(embedding, hidden)
         self.affine = nn.Linear(hidden, vocabulary)
 
     @torch.inference_mode()
@@ -150,14 +229,19 @@ class Writer(nn.Module):
 
 @torch.no_grad()
 def load_book(model: Seq2seq, variant: str, params: list) -> Seq2seq:
-    """The oracle's parameters: gates f, g, i, o become i, f, g, o; matrices are transposed; the second bias is zero."""
+    """The oracle's parameters.
+
+    Gates f, g, i, o become i, f, g, o; matrices are transposed; the second bias is zero.
+    """
     assert variant == model.variant
 
     def gates(a: Tensor) -> Tensor:
         forget, candidate, write, show = a.movedim(-1, 0).chunk(4)
         return torch.cat([write, forget, candidate, show])
 
-    encoder, decoder, (W, bias) = ([torch.as_tensor(p) for p in part] for part in (params[:4], params[4:8], params[8:]))
+    encoder, decoder, (W, bias) = (
+        [torch.as_tensor(p) for p in part] for part in (params[:4], params[4:8], params[8:])
+    )
     for embedding, lstm, (embed, Wx, Wh, b) in (
         (model.source_embedding, model.encoder, encoder),
         (model.target_embedding, model.decoder, decoder),
@@ -173,7 +257,9 @@ def load_book(model: Seq2seq, variant: str, params: list) -> Seq2seq:
 
 
 def check(variant: str) -> dict[str, float]:
-    """How far it is from the oracle: largest differences, and the share of greedy tokens that differ."""
+    """How far it is from the oracle: largest differences, and the share of greedy tokens that
+    differ.
+    """
     from tests import book_numpy as book
 
     random = np.random.RandomState(0)
@@ -188,10 +274,13 @@ def check(variant: str) -> dict[str, float]:
 
     expected, _ = book.forward(variant, params, source, target[:, :-1])
     _, grads = book.loss_and_gradients(variant, params, source, target)
+    parts = {"source": (model.source_embedding, 0), "target": (model.target_embedding, 4)}
     return {
         "logits": np.abs(logits.detach().numpy() - expected).max(),
-        "source embedding's gradient": np.abs(model.source_embedding.weight.grad.numpy() - grads[0]).max(),
-        "target embedding's gradient": np.abs(model.target_embedding.weight.grad.numpy() - grads[4]).max(),
+        **{
+            f"{name} embedding's gradient": np.abs(part.weight.grad.numpy() - grads[i]).max()
+            for name, (part, i) in parts.items()
+        },
         "greedy tokens": (tokens != book.greedy(variant, params, source, 3, 6)).mean(),
     }
 
@@ -199,5 +288,6 @@ def check(variant: str) -> dict[str, float]:
 if __name__ == "__main__":
     for variant in VARIANTS:
         differences = check(variant)
-        print(f"{variant:9}", ", ".join(f"{name} {value:.1e}" for name, value in differences.items()))
+        words = (f"{name} {value:.1e}" for name, value in differences.items())
+        print(f"{variant:9}", ", ".join(words))
         assert max(differences.values()) < 1e-5

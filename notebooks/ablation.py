@@ -16,8 +16,9 @@
 # %% [markdown]
 # # Does reversing the question help?
 #
-# An ablation is a module with `base()` and `variants()`; `seqgen sweep` trains every variant with every seed, those of one
-# shape as one compiled program. Here: sums of two digits, small models, four seeds; half a minute on 2 cores.
+# An ablation is a module with `base()` and `variants()`; `seqgen sweep` trains every variant with
+# every seed, those of one shape as one compiled program. Here: sums of two digits, small models,
+# four seeds; half a minute on 2 cores.
 
 # %%
 import subprocess
@@ -26,14 +27,10 @@ from pathlib import Path
 
 root = Path.cwd() if Path("experiments").is_dir() else Path("..")
 small = ["--set", "digits=2", "--set", "draws=4000", "--set", "epochs=12", "--set", "lr=0.005"]
-command = ["sweep", "experiments.addition", "--only", "baseline", "baseline-reverse", "--seeds", "0:4", *small]
-done = subprocess.run(
-    [sys.executable, "-m", "seqgen", *command, "--name", "notebook-addition"],
-    cwd=root,
-    check=True,
-    capture_output=True,
-    text=True,
-)
+which = ["--only", "baseline", "baseline-reverse", "--seeds", "0:4"]
+command = ["sweep", "experiments.addition", *which, *small, "--name", "notebook-addition"]
+seqgen = [sys.executable, "-m", "seqgen"]
+done = subprocess.run([*seqgen, *command], cwd=root, check=True, capture_output=True, text=True)
 folder = root / done.stdout.strip()
 
 # %% [markdown]
@@ -49,26 +46,31 @@ print((folder / "baseline-reverse-0" / "samples" / "test.txt").read_text())
 import numpy as np
 
 from seqgen import viz
-from seqgen.runs import Seq2seqRun
-from seqgen.training import log
+from seqgen.families import open_pairs
+from seqgen.storage import log
 
-cells = {name: [Seq2seqRun(folder / f"{name}-{seed}") for seed in range(4)] for name in ("baseline", "baseline-reverse")}
+cells = {
+    name: [open_pairs(folder / f"{name}-{seed}") for seed in range(4)]
+    for name in ("baseline", "baseline-reverse")
+}
 curves = {
-    name: 100 * np.array([[e["exact_match"] for e in log.epochs(run.path)] for run in runs]) for name, runs in cells.items()
+    name: 100 * np.array([[e["exact_match"] for e in log.epochs(run.path)] for run in runs])
+    for name, runs in cells.items()
 }
 viz.curves_figure([viz.Panel("sums of two digits", curves)], xlabel="epoch")
 
 # %% [markdown]
 # ## The claim
 #
-# Runs of one seed share their order of examples, so the difference is taken pair by pair. With four pairs an exact sign-flip
-# test cannot give a p below 2 / 2⁴ = 0.125: more seeds would.
+# Runs of one seed share their order of examples, so the difference is taken pair by pair. With four
+# pairs an exact sign-flip test cannot give a p below 2 / 2⁴ = 0.125: more seeds would.
 
 # %%
-from seqgen.statistics import paired
+from seqgen.evaluation.statistics import paired
 
 found = paired(curves["baseline-reverse"][:, -1].tolist(), curves["baseline"][:, -1].tolist())
-print(f"{found.difference.mean:+.1f} points ({found.difference.low:+.1f} to {found.difference.high:+.1f}), p = {found.p}")
+mean, low, high = found.difference
+print(f"{mean:+.1f} points ({low:+.1f} to {high:+.1f}), p = {found.p}")
 
 # %%
-assert found.difference.mean > 0
+assert mean > 0

@@ -16,15 +16,16 @@
 # %% [markdown]
 # # Where does it look?
 #
-# A model with attention reads a date as people write it and writes it as ISO 8601. Each row of a map is one character of its
-# answer; bright is where it looked in the question. The frames are where the task says that the character comes from.
+# A model with attention reads a date as people write it and writes it as ISO 8601. Each row of a
+# map is one character of its answer; bright is where it looked in the question. The frames are
+# where the task says that the character comes from.
 
 # %%
 from seqgen import presets, viz
 from seqgen.cli.terminal import run_to_end
-from seqgen.fit.seq2seq import maps
-from seqgen.runs import create, is_run, locate, open_run
-from seqgen.sweep import override
+from seqgen.families import create, is_run, locate, open_run
+from seqgen.families.pairs import maps
+from seqgen.sweeps.spec import override
 
 config = override(presets.preset("dates", "attention"), {"epochs": 3})
 
@@ -42,28 +43,33 @@ run = trained(config, "notebook-dates-attention")  # ten seconds on 2 cores, onc
 # Type a date: any day, in one of the four formats.
 
 # %%
-question = "TUESDAY, SEPTEMBER 25, 1984"
-print(run.predict([question]))
-viz.attention_figure(maps(run, [question], gold=True))
+question, task = "TUESDAY, SEPTEMBER 25, 1984", run.dataset.task
+seen = run.attention(question)
+print(seen.answer)
+viz.attention_figure(maps([seen], task=task))
 
 # %% [markdown]
 # All four formats, of days that stand in no training row.
 
 # %%
-task = run.dataset.task
-questions = list({task.format(question): question for question, _ in run.pairs("test")[:200]}.values())
-viz.attention_figure(maps(run, questions, gold=True))
+asked = {task.format(question): question for question, _ in run.pairs("test")[:200]}
+viz.attention_figure(maps(run.attention(list(asked.values())), task=task))
 
 # %% [markdown]
 # ## Model by model
 #
-# The same model, but for one thing: it reads the question as it stands, and not reversed. Where does it look for the same
-# character? A recurrent state knows what was read before it, so reading the other way moves what a state stands for.
+# The same model, but for one thing: it reads the question as it stands, and not reversed. Where
+# does it look for the same character? A recurrent state knows what was read before it, so reading
+# the other way moves what a state stands for.
 
 # %%
 other = trained(override(config, {"reverse": False}), "notebook-dates-attention-as-it-is")
 both = {"reversed": run, "as it is": other}
-drawn = [seen._replace(title=name) for name, one in both.items() for seen in maps(one, [question], gold=True)]
+drawn = [
+    one_map._replace(title=name)
+    for name, one in both.items()
+    for one_map in maps([one.attention(question)], task=task)
+]
 viz.attention_figure(drawn)
 
 # %% [markdown]
@@ -72,28 +78,34 @@ viz.attention_figure(drawn)
 # Every epoch's weights are kept. One question, asked after each of them:
 
 # %%
-from seqgen.training import checkpoint
+from seqgen.storage import checkpoint
 
 question = "sep 25, 1984"
 epochs = [run.at(step) for step in checkpoint.steps(run.path, "params")]
-drawn = [seen._replace(title=f"epoch {n}") for n, epoch in enumerate(epochs, start=1) for seen in maps(epoch, [question])]
+drawn = [
+    one_map._replace(title=f"epoch {n}")
+    for n, epoch in enumerate(epochs, start=1)
+    for one_map in maps([epoch.attention(question)])
+]
 viz.attention_figure(drawn)
 
 # %% [markdown]
 # ## In numbers
 #
-# Over the whole test set: the weight on the right place (`mass`), and how often the largest weight is there (`hit`), or within
-# one character of it (`near`). Attention that knows nothing stands below each.
+# Over the whole test set: the weight on the right place (`mass`), that of attention that knows
+# nothing in brackets, and how often the largest weight is there (`hit`), or within one character of
+# it (`near`).
 
 # %%
-from seqgen import alignment
+from seqgen.evaluation import alignment
 
 batch = run.batch("test")
-weights = alignment.forced_attention(run.model, run.config.model, run.params, batch, run.layout)
-gold = alignment.gold_of(task, run.pairs("test"), run.layout, weights.shape[1:])
+weights = alignment.forced_attention(run.model, run.params, batch, run.padding)
+gold = alignment.gold_of(task, run.pairs("test"), run.padding, weights.shape[1:])
 scores, chance = alignment.scores(weights, gold), alignment.scores(alignment.uniform(gold), gold)
 for name, score in scores.items():
-    print(f"{name:14} mass {score.mass:.3f} ({chance[name].mass:.3f})  hit {score.hit:.3f}  near {score.near:.3f}")
+    mass = f"mass {score.mass:.3f} ({chance[name].mass:.3f})"
+    print(f"{name:14} {mass}  hit {score.hit:.3f}  near {score.near:.3f}")
 
 # %%
 assert run.evaluate().exact_match > 0.99

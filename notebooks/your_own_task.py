@@ -16,8 +16,8 @@
 # %% [markdown]
 # # A task of your own
 #
-# A task says how questions and answers are drawn, what must not stand on both sides of a split, and (for the frames in maps)
-# where each character comes from. This one spells words backwards.
+# A task says how questions and answers are drawn, what must not stand on both sides of a split, and
+# (for the frames in maps) where each character comes from. This one spells words backwards.
 
 # %%
 from dataclasses import dataclass
@@ -36,7 +36,8 @@ class Backwards:
     answer_width: ClassVar[int] = 6
 
     def sample(self, generator, n):
-        words = ["".join(generator.choice(list("abcdefgh"), generator.integers(2, 7))) for _ in range(n)]
+        letters = list("abcdefgh")
+        words = ["".join(generator.choice(letters, generator.integers(2, 7))) for _ in range(n)]
         return [(word, word[::-1]) for word in words]
 
     def key(self, question, answer):
@@ -58,8 +59,8 @@ TASKS["backwards"] = Backwards
 from seqgen import presets, viz
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig, Training
-from seqgen.fit.seq2seq import maps
-from seqgen.runs import create, is_run, locate, open_run
+from seqgen.families import create, is_run, locate, open_run
+from seqgen.families.pairs import maps
 from seqgen.tasks.dataset import Data
 from seqgen.training.state import HyperConfig
 
@@ -72,7 +73,7 @@ run_to_end(run)  # twenty seconds on 2 cores, once
 run.predict(["abcdef", "gab"])
 
 # %%
-viz.attention_figure(maps(run, ["abcdef", "hagfe", "ba"], gold=True))
+viz.attention_figure(maps(run.attention(["abcdef", "hagfe", "ba"]), task=run.dataset.task))
 
 # %%
 assert run.evaluate().exact_match > 0.99

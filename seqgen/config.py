@@ -1,24 +1,18 @@
-"""What a run is: task x model x training, and its JSON."""
+"""What a run is: data x model x training, plain dataclasses; and how JSON becomes one of ours."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import cattrs
 from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.models import MODELS, language_model, seq2seq
-from seqgen.tasks import TASKS
-from seqgen.tasks.corpus import LANGUAGES, Drawn
-from seqgen.tasks.dataset import Data
-from seqgen.tasks.language import Language
-from seqgen.tasks.task import Task
-from seqgen.tasks.text import Text
-from seqgen.training.state import HyperConfig, OptimizerName, ScheduleName
+from seqgen.training.optimizer import OptimizerName, ScheduleName
+from seqgen.training.state import HyperConfig
 
 
 @dataclass(frozen=True)
@@ -29,15 +23,20 @@ class Training:
         epochs: passes over the training examples.
         batch: examples a step.
         steps: train for so many steps, whatever the epochs.
-        schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a cosine.
+        schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a
+            cosine.
         warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
-        select: the epoch that is tested and predicts: the last, or the best one on the validation split.
+        select: the epoch that is tested and predicts: the last, or the best on the evaluation
+            split.
         devices: a batch is split over so many devices; of a CPU, they are its cores.
         optimizer: Adam, or plain gradient descent.
-        plateau: the rate is divided by it after an epoch that was not the best one on the validation split.
-        accumulate: a batch's gradient is taken in so many turns, in the memory of one.
-        window: tokens that each lane of a language model reads a step, and through which gradients flow back.
-        remat: of a window so many tokens keep their activations; the others' are computed again in the backward pass.
+        plateau: the rate is divided by it after an epoch that was not the best on the evaluation
+            split.
+        accumulate: a batch's gradient is taken in so many parts, in the memory of one.
+        window: tokens that each lane of a language model reads a step, and through which gradients
+            flow back.
+        remat: of a window so many tokens keep their activations; the others' are recomputed in the
+            backward pass.
 
     """
 
@@ -60,24 +59,22 @@ class Training:
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
         if self.batch % (self.devices * self.accumulate):
-            turns = f" in {self.accumulate} turns" if self.accumulate > 1 else ""
-            raise ValueError(f"a batch of {self.batch} cannot be split evenly over {self.devices} devices{turns}")
+            parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
+            split = f"cannot be split evenly over {self.devices} devices{parts}"
+            raise ValueError(f"a batch of {self.batch} {split}")
         if self.remat is not None and self.window % self.remat:
-            raise ValueError(f"a window of {self.window} cannot be split evenly into parts of {self.remat}")
+            split = f"cannot be split evenly into parts of {self.remat}"
+            raise ValueError(f"a window of {self.window} {split}")
         if self.plateau is not None and not self.plateau >= 1:
-            raise ValueError(f"plateau divides the rate: it must be 1 or more, not {self.plateau}")
+            said = "plateau divides the rate: it must be 1 or more"
+            raise ValueError(f"{said}, not {self.plateau}")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a fraction of all steps, at least 0 and below 1, not {self.warmup}")
+            said = "warmup is a fraction of all steps, at least 0 and below 1"
+            raise ValueError(f"{said}, not {self.warmup}")
 
     def length(self, epoch_steps: int) -> int:
         """How many steps it takes."""
         return self.steps or self.epochs * epoch_steps
-
-
-if TYPE_CHECKING:  # which one it is the kind of run knows
-    AnyData = AnyModel = Any
-else:
-    AnyData, AnyModel = Data | Text | Drawn, seq2seq.Config | language_model.Config
 
 
 SEEDS = range(2**32)
@@ -93,59 +90,33 @@ def checked_seed(seed: int) -> int:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Task x model x training: all that it takes to make a run again."""
+    """Data x model x training: all that it takes to make a run again.
 
-    data: AnyData
-    model: AnyModel
+    Args:
+        data: one of the configurations that a family knows.
+        model: one of the architectures'.
+        training: how it is trained.
+        hyper: numbers that a compiled program takes as arguments.
+        seed: what weights, order of examples and dropout are made from.
+
+    """
+
+    data: Any
+    model: Any
     training: Training = field(default_factory=Training)
     hyper: HyperConfig = field(default_factory=HyperConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
-        if isinstance(self.data, Data) != isinstance(self.model, seq2seq.Config):
-            raise UsageError(f"a {KINDS[type(self.model)]} model cannot be trained on {KINDS[type(self.data)]}")
 
 
-KINDS: dict[type, str] = {
-    Data: "pairs",
-    Text: "text",
-    Drawn: "language",
-    seq2seq.Config: "seq2seq",
-    language_model.Config: "language_model",
-}
-"""How config.json tells what stands in one place from another; what has no kind is pairs or seq2seq."""
-
-
-def _converter() -> cattrs.Converter:
-    """JSON and back: unknown keys and other types are refused; what may be one of several classes carries its name."""
+def strict_converter() -> cattrs.Converter:
+    """JSON and back: unknown keys and other types are refused."""
     converter = make_converter(forbid_extra_keys=True)
     for kind in (bool, int, float, str):
         converter.register_structure_hook(kind, _exactly)
-    _tagged(converter, Task, "name", TASKS, None)
-    _tagged(converter, Language, "name", LANGUAGES, None)
-    _tagged(converter, AnyData, "kind", {KINDS[kind]: kind for kind in (Data, Text, Drawn)}, Data)
-    _tagged(converter, AnyModel, "kind", {KINDS[m]: m for m in MODELS}, seq2seq.Config)
     return converter
-
-
-def _tagged(converter: cattrs.Converter, union: Any, tag: str, classes: dict[str, type], untagged: type | None) -> None:
-    """What is declared as `union` is one of `classes`, by its tag; the `untagged` one needs none."""
-    names = {kind: name for name, kind in classes.items()}
-
-    def write(value: Any) -> dict[str, Any]:
-        content = converter.unstructure(value, type(value))
-        return content if type(value) is untagged else {**content, tag: names[type(value)]}
-
-    def read(content: Any, _: Any) -> Any:
-        fields = dict(content)
-        name = fields.pop(tag, untagged and names[untagged])
-        if name not in classes:
-            raise ValueError(f"no {tag} {name!r}; there are {', '.join(classes)}")
-        return converter.structure(fields, classes[name])
-
-    converter.register_unstructure_hook_func(lambda kind: kind == union, write)
-    converter.register_structure_hook_func(lambda kind: kind == union, read)
 
 
 def _exactly(value: Any, kind: type) -> Any:
@@ -155,40 +126,39 @@ def _exactly(value: Any, kind: type) -> Any:
     return kind(value)
 
 
-CONVERTER = _converter()
-
-
-def flat(config: RunConfig) -> dict[str, Any]:
-    """Every field by its path: "training.epochs" -> 25."""
-    return dict(_leaves(CONVERTER.unstructure(config), ""))
-
-
-def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value by its path: "training.epochs", 25."""
     for key, value in tree.items():
-        yield from _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
-def from_json(content: Any, kind: type) -> Any:
+def structured(converter: cattrs.Converter, content: Any, kind: Any) -> Any:
     """Decoded JSON as one of our types. Raises `ValueError` that names the field."""
     try:
-        return CONVERTER.structure(content, kind)
+        return converter.structure(content, kind)
     except cattrs.BaseValidationError as error:
-        raise ValueError("; ".join(cattrs.transform_error(error, format_exception=_say))) from error
+        lines = cattrs.transform_error(error, format_exception=_say)
+        raise ValueError("; ".join(lines)) from error
 
 
-def structure(path: Path, kind: type) -> Any:
-    """Read one of a run's JSON files. Raises `SeqgenError` that names the file and the field."""
+def read_json(path: Path) -> dict[str, Any]:
+    """One of a run's JSON files. Raises `SeqgenError` that names it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
-        return from_json(content, kind)
     except OSError as error:
         raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # no JSON, not UTF-8, and what cattrs makes of foreign shapes
+    except (ValueError, RecursionError) as error:  # no JSON, not UTF-8
         raise SeqgenError(f"{path}: {error}") from error
+    return content
 
 
 def _say(error: BaseException, kind: Any) -> str:
     """The words of a refusal; cattrs alone says "invalid value" for each."""
-    return str(error) if isinstance(error, (ValueError, SeqgenError)) else format_exception(error, kind)
+    if isinstance(error, (ValueError, SeqgenError)):
+        return str(error)
+    return format_exception(error, kind)

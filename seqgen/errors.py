@@ -1,10 +1,24 @@
-"""The two ways in which a user hears "no": one clear line on standard error, and an exit code. Never a traceback."""
+"""The two ways in which a user hears "no": one clear line on standard error, and an exit code.
+
+Never a traceback.
+"""
 
 
 class SeqgenError(Exception):
-    """It failed (exit code 1). The message names the value, where it stands and what would do."""
+    """It failed (exit code 1). The message names the value, where it stands and what would do.
+
+    Args:
+        message: speaks of fields and values.
+        fields: paths of the configuration's fields that would mend it, like "training.batch"; the
+            command line adds their flags.
+
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 class UsageError(SeqgenError):

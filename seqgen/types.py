@@ -1,13 +1,15 @@
 """The alphabet of shapes and the containers that cross module borders, each defined once.
 
 B batch · S source time · T target time · D embedding · E memory width · H hidden · V vocabulary
-K attention heads · N examples or layers · M members of a grid · W beam width
+K attention heads · N examples or layers · M members of a sweep · W beam width
 
-Padding is defined here, once. `length=None` says that every row is full and no mask is computed (the book's
-fixed-width layout, in which blanks are ordinary tokens). With a `length`, positions at or past it are padding:
-the recurrence freezes its carry and puts out zeros there, attention gives them no weight, losses leave them out.
+Padding is defined here, once. `length=None` says that every row is full and no mask is computed
+(the book's fixed-width padding scheme, in which blanks are ordinary tokens). With a `length`,
+positions at or past it are padding: the recurrence freezes its carry and puts out zeros there,
+attention gives them no weight, losses leave them out.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -16,16 +18,42 @@ Tree = Any
 """Any pytree of arrays."""
 
 Config = Any
-"""A model's frozen, hashable dataclass: every field changes a shape or the program."""
+"""A model's frozen, hashable dataclass, what a person chooses: every field changes the program."""
 
 Params = Any
 """The weights of one module: a NamedTuple of arrays or of further `Params`."""
 
 Carry = Any
-"""What a recurrence hands to its next step. Every leaf is [B, ...]: beams gather it, prompts freeze it."""
+"""What a recurrence hands to its next step. Every leaf is [B, ...], or one scalar clock for all
+rows.
+"""
 
 
-class Noise(NamedTuple):
+class Special(NamedTuple):
+    """Ids of the tokens that mean something to a model or a decoder; None where there is none."""
+
+    pad: int | None = None
+    bos: int | None = None
+    eos: int | None = None
+    unk: int | None = None
+
+
+class Sizes(NamedTuple):
+    """What the data tells a model.
+
+    `source` is a vocabulary's size or an image's (height, width, channels). `source_special` is
+    None where the source has the target's tokens; `shared` says that both sides have one
+    vocabulary.
+    """
+
+    source: int | tuple[int, int, int]
+    target: int
+    special: Special
+    source_special: Special | None = None
+    shared: bool = True
+
+
+class DropoutState(NamedTuple):
     """Dropout for one training step; `None` in its place means evaluation."""
 
     key: Key[Array, ""]
@@ -33,12 +61,12 @@ class Noise(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """What may differ between two runs of one compiled program: traced, so a change never recompiles.
+    """Traced hyper-parameters: they differ between runs of one compiled program.
 
-    `dropout` and `decay` None are no leaves: they leave dropout and weight decay out of the program.
+    `dropout` and `decay` None are no leaves: dropout and weight decay are then not in the program.
     """
 
-    lr: Float[Array, ""]
+    learning_rate: Float[Array, ""]
     clip: Float[Array, ""]
     dropout: Float[Array, ""] | None
     init_scale: Float[Array, ""]
@@ -46,14 +74,16 @@ class Hyper(NamedTuple):
 
 
 class Member(NamedTuple):
-    """All that tells two runs of one program apart: the root of every random stream, and the traced numbers."""
+    """All that tells two runs of one program apart: the root of every random stream, and
+    `hyper`.
+    """
 
     key: Key[Array, ""]
     hyper: Hyper
 
 
 class Memory(NamedTuple):
-    """The encoder's legacy: decoders read it and never write it.
+    """What an encoder leaves: decoders read it and never write it.
 
     `values` is [B, S, E] for the recurrent encoders; `summary` is the last layer's final h.
     """
@@ -72,16 +102,20 @@ class Start(NamedTuple):
 
 
 class Out(NamedTuple):
-    """`aux["attention"]` is [B, *T, K, S] where something attends."""
+    """`aux["attention"]` is the map that a reader wants, the decoder's on its source [B, *T, K, S].
+
+    Further maps stand under their place: "encoder.2", "decoder.self.0", "memory.write".
+    """
 
     logits: Float[Array, "B *T V"]
     aux: dict[str, Array]
 
 
 class Batch(NamedTuple):
-    """Teacher forcing: `targets` is `inputs` one step later; `mask` marks the targets that count. NumPy's or jax's arrays.
+    """Teacher forcing: `targets` is `inputs` one step later; `mask` marks the targets that count.
 
-    A language model has no `source`: it reads its lanes from where its carry stands.
+    NumPy's or jax's arrays. A language model has no `source`: it reads on from where its carry
+    stands.
     """
 
     source: Tree
@@ -89,3 +123,24 @@ class Batch(NamedTuple):
     inputs: Int[Any, "B T"]
     targets: Int[Any, "B T"]
     mask: Bool[Any, "B T"]
+
+
+class Model(NamedTuple):
+    """A model is five pure functions, which `seqgen.models.build` makes from its settings.
+
+    init(key) -> Params
+    initial_state(params, rows) -> Carry: what crosses windows and batches at first, a language
+        model's state before the first token; () where nothing does
+    apply(params, batch, carry, dropout_state) -> (carry, Out): teacher-forced, all times at once
+    start(params, source, length, *, capacity) -> Start: encode, or read a ragged prompt; `capacity`
+        tokens can follow
+    step(params, memory, carry, token) -> (carry, Out): one token further
+
+    `apply` is `step` scanned, values and gradients.
+    """
+
+    init: Callable[[Key[Array, ""]], Params]
+    initial_state: Callable[[Params, int], Carry]
+    apply: Callable[[Params, Batch, Carry, DropoutState | None], tuple[Carry, Out]]
+    start: Callable[..., Start]
+    step: Callable[[Params, Memory, Carry, Int[Array, " B"]], tuple[Carry, Out]]

@@ -1,17 +1,22 @@
-"""The book's three seq2seq models in NumPy, gradients by hand: an oracle that shares nothing with seqgen.
+"""The book's three seq2seq models in NumPy, gradients by hand: an oracle that shares nothing with
+seqgen.
 
-Written from the equations (Saitoh, "Deep Learning from Scratch 2", chapters 6-8). B batch, S/T source/target time,
-D embedding, H hidden, V vocabulary. Parameters are a flat list in the order of the book's pickles:
+Written from the equations (Saitoh, "Deep Learning from Scratch 2", chapters 6-8). B batch, S/T
+source/target time, D embedding, H hidden, V vocabulary. Parameters are a flat list in the order of
+the book's pickles:
 
     0 encoder embedding [V, D]   1 Wx [D, 4H]   2 Wh [H, 4H]   3 b [4H]
-    4 decoder embedding [V, D]   5 Wx [I, 4H]   6 Wh [H, 4H]   7 b [4H]   8 affine W [F, V]   9 affine b [V]
+    4 decoder embedding [V, D]   5 Wx [I, 4H]   6 Wh [H, 4H]   7 b [4H]
+    8 affine W [F, V]            9 affine b [V]
 
              decoder input x_t, I wide        affine input, F wide
     baseline         e_t          D                h_t         H
-    peeky         [h_S; e_t]    H + D           [h_S; h_t]    2H        h_S: the encoder's last h, at every step
-    attention        e_t          D             [c_t; h_t]    2H        c_t = Σ_s a_ts h_s,  a_t = softmax_s(h_t · h_s)
+    peeky         [h_S; e_t]    H + D           [h_S; h_t]    2H
+    attention        e_t          D             [c_t; h_t]    2H
 
-Everything is computed in the parameters' dtype: float32 as the book does, float64 to check gradients.
+h_S is the encoder's last h, at every step; c_t = Σ_s a_ts h_s, a_t = softmax_s(h_t · h_s).
+Everything is computed in the parameters' dtype: float32 as the book does, float64 to check
+gradients.
 """
 
 import math
@@ -23,8 +28,17 @@ BASELINE, PEEKY, ATTENTION = VARIANTS = ("baseline", "peeky", "attention")
 Arrays = list[np.ndarray]
 
 
-def draw(variant: str, vocabulary: int, embedding: int, hidden: int, random: np.random.RandomState, dtype="f") -> Arrays:
-    """The book's draws, in its order: embeddings N(0, 0.01²), matrices N(0, 1/rows), biases zero; rounded to float32."""
+def draw(
+    variant: str,
+    vocabulary: int,
+    embedding: int,
+    hidden: int,
+    random: np.random.RandomState,
+    dtype="f",
+) -> Arrays:
+    """The book's draws, in its order: embeddings N(0, 0.01²), matrices N(0, 1/rows), biases zero;
+    rounded to float32.
+    """
     V, D, H = vocabulary, embedding, hidden
     wide_in, wide_out = {BASELINE: (D, H), PEEKY: (H + D, 2 * H), ATTENTION: (D, 2 * H)}[variant]
 
@@ -33,9 +47,19 @@ def draw(variant: str, vocabulary: int, embedding: int, hidden: int, random: np.
 
     def recurrent(inputs: int) -> Arrays:
         embed = normal(V, D, 100)
-        return [embed, normal(inputs, 4 * H, math.sqrt(inputs)), normal(H, 4 * H, math.sqrt(H)), np.zeros(4 * H, dtype)]
+        return [
+            embed,
+            normal(inputs, 4 * H, math.sqrt(inputs)),
+            normal(H, 4 * H, math.sqrt(H)),
+            np.zeros(4 * H, dtype),
+        ]
 
-    return [*recurrent(D), *recurrent(wide_in), normal(wide_out, V, math.sqrt(wide_out)), np.zeros(V, dtype)]
+    return [
+        *recurrent(D),
+        *recurrent(wide_in),
+        normal(wide_out, V, math.sqrt(wide_out)),
+        np.zeros(V, dtype),
+    ]
 
 
 def sigmoid(a: np.ndarray) -> np.ndarray:
@@ -47,10 +71,14 @@ def softmax(a: np.ndarray) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
-def lstm(x: np.ndarray, h: np.ndarray, Wx: np.ndarray, Wh: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, list]:
-    """h_1..h_T [B, T, H] from x [B, T, I], h_0 = h and c_0 = 0; and, for the way back, what each step used.
+def lstm(
+    x: np.ndarray, h: np.ndarray, Wx: np.ndarray, Wh: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, list]:
+    """h_1..h_T [B, T, H] from x [B, T, I], h_0 = h and c_0 = 0; and, for the way back, what each
+    step used.
 
-    [f g i o] = x_t Wx + h_{t-1} Wh + b     c_t = σ(f) c_{t-1} + σ(i) tanh(g)     h_t = σ(o) tanh(c_t)
+    [f g i o] = x_t Wx + h_{t-1} Wh + b
+    c_t = σ(f) c_{t-1} + σ(i) tanh(g)     h_t = σ(o) tanh(c_t)
     """
     c, tape = np.zeros_like(h), []
     for t in range(x.shape[1]):
@@ -62,11 +90,15 @@ def lstm(x: np.ndarray, h: np.ndarray, Wx: np.ndarray, Wh: np.ndarray, b: np.nda
     return np.stack([step[-1] for step in tape], axis=1), tape
 
 
-def lstm_backward(dhs: np.ndarray, tape: list, x: np.ndarray, Wx: np.ndarray, Wh: np.ndarray) -> tuple[np.ndarray, ...]:
+def lstm_backward(
+    dhs: np.ndarray, tape: list, x: np.ndarray, Wx: np.ndarray, Wh: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """(dx, dh_0, dWx, dWh, db) from dL/dh_t [B, T, H]: backpropagation through time.
 
-    do = dh tanh(c)   dc += dh o (1 - tanh²c)   df = dc c_{t-1}   dg = dc i   di = dc g   dc_{t-1} = dc f
-    da = [df f(1-f), dg (1-g²), di i(1-i), do o(1-o)]   dx = da Wxᵀ   dh_{t-1} = da Whᵀ   dWx += xᵀ da   dWh += h_{t-1}ᵀ da
+    do = dh tanh(c)   dc += dh o (1 - tanh²c)
+    df = dc c_{t-1}   dg = dc i   di = dc g   dc_{t-1} = dc f
+    da = [df f(1-f), dg (1-g²), di i(1-i), do o(1-o)]
+    dx = da Wxᵀ   dh_{t-1} = da Whᵀ   dWx += xᵀ da   dWh += h_{t-1}ᵀ da
     """
     dx, dWx, dWh, db = np.zeros_like(x), np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(Wx[0])
     dh = dc = np.zeros_like(dhs[:, 0])
@@ -75,14 +107,18 @@ def lstm_backward(dhs: np.ndarray, tape: list, x: np.ndarray, Wx: np.ndarray, Wh
         dh = dh + dhs[:, t]
         dc = dc + dh * o * (1 - np.tanh(c) ** 2)
         df, dg, di, do = dc * c_before, dc * i, dc * g, dh * np.tanh(c)
-        da = np.concatenate([df * f * (1 - f), dg * (1 - g**2), di * i * (1 - i), do * o * (1 - o)], axis=1)
+        da = np.concatenate(
+            [df * f * (1 - f), dg * (1 - g**2), di * i * (1 - i), do * o * (1 - o)], axis=1
+        )
         dWx, dWh, db = dWx + x[:, t].T @ da, dWh + h_before.T @ da, db + da.sum(0)
         dx[:, t], dh, dc = da @ Wx.T, da @ Wh.T, dc * f
     return dx, dh, dWx, dWh, db
 
 
 def run(variant: str, params: Arrays, source: np.ndarray, inputs: np.ndarray) -> tuple:
-    """Teacher-forced pass: logits [B, T, V], attention weights [B, T, S] (None without), and all that the way back needs."""
+    """Teacher-forced pass: logits [B, T, V], attention weights [B, T, S] (None without), and all
+    that the way back needs.
+    """
     embed, Wx, Wh, b, embed_out, Wx_out, Wh_out, b_out, W, bias = params
     x = embed[source]
     memory, tape = lstm(x, np.zeros((len(x), len(Wh)), x.dtype), Wx, Wh, b)
@@ -103,19 +139,27 @@ def run(variant: str, params: Arrays, source: np.ndarray, inputs: np.ndarray) ->
     return features @ W + bias, weights, (x, memory, tape, y, hs, tape_out, features)
 
 
-def forward(variant: str, params: Arrays, source: np.ndarray, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def forward(
+    variant: str, params: Arrays, source: np.ndarray, inputs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Logits [B, T, V] for decoder inputs [B, T], and the attention weights [B, T, S] or None."""
     return run(variant, params, source, inputs)[:2]
 
 
-def loss_and_gradients(variant: str, params: Arrays, source: np.ndarray, target: np.ndarray) -> tuple[float, Arrays]:
-    """Mean cross entropy of target[:, 1:] given target[:, :-1], over all B·T tokens (blanks too), and its gradients.
+def loss_and_gradients(
+    variant: str, params: Arrays, source: np.ndarray, target: np.ndarray
+) -> tuple[float, Arrays]:
+    """Mean cross entropy of target[:, 1:] given target[:, :-1], over all B·T tokens (blanks too),
+    and its gradients.
 
-    dlogits = (p - onehot) / BT.  Attention: dc = dfeatures[:H], da_ts = dc_t · h_s, score: ds = a (da - Σ_s a da),
-    dh_t += Σ_s ds_ts h_s, and every encoder state collects Σ_t (a_ts dc_t + ds_ts h_t).
+    dlogits = (p - onehot) / BT. Attention: dc = dfeatures[:H], da_ts = dc_t · h_s, score:
+    ds = a (da - Σ_s a da), dh_t += Σ_s ds_ts h_s, and every encoder state collects
+    Σ_t (a_ts dc_t + ds_ts h_t).
     """
     inputs, answer = target[:, :-1], target[:, 1:, None]
-    logits, weights, (x, memory, tape, y, hs, tape_out, features) = run(variant, params, source, inputs)
+    logits, weights, (x, memory, tape, y, hs, tape_out, features) = run(
+        variant, params, source, inputs
+    )
     embed, Wx, Wh, _, embed_out, Wx_out, Wh_out, _, W, _ = params
     D, H = embed.shape[1], len(Wh)
     p = softmax(logits)
@@ -143,8 +187,12 @@ def loss_and_gradients(variant: str, params: Arrays, source: np.ndarray, target:
     return float(loss), [dembed, dWx, dWh, db, dembed_out, dWx_out, dWh_out, db_out, dW, dbias]
 
 
-def greedy(variant: str, params: Arrays, source: np.ndarray, start_id: int, steps: int) -> np.ndarray:
-    """Most likely tokens [B, steps] after start_id. The whole prefix is run again for each token: no state to carry wrongly."""
+def greedy(
+    variant: str, params: Arrays, source: np.ndarray, start_id: int, steps: int
+) -> np.ndarray:
+    """Most likely tokens [B, steps] after start_id. The whole prefix is run again for each token:
+    no state to carry wrongly.
+    """
     tokens = np.full((len(source), 1), start_id)
     for _ in range(steps):
         logits, _ = forward(variant, params, source, tokens)
@@ -160,7 +208,8 @@ def clip(grads: Arrays, max_norm: float) -> Arrays:
 
 
 class Adam:
-    """The book's: no bias correction of m and v, but of the rate, so that its ε is not optax's (ε √(1 - β₂ᵗ) there).
+    """The book's: no bias correction of m and v, but of the rate, so that its ε is not optax's
+    (ε √(1 - β₂ᵗ) there).
 
     m += (1-β₁)(g - m)    v += (1-β₂)(g² - v)    p -= lr √(1-β₂ᵗ) / (1-β₁ᵗ) · m / (√v + 1e-7)
     """
@@ -189,7 +238,9 @@ def after_the_shuffle(rows: int) -> np.random.RandomState:
 
 
 def batches(random: np.random.RandomState, n: int, batch: int) -> Iterator[np.ndarray]:
-    """Index arrays [batch], without end: a permutation an epoch, consecutive batches of it, the tail dropped."""
+    """Index arrays [batch], without end: a permutation an epoch, consecutive batches of it, the
+    tail dropped.
+    """
     if batch > n:
         raise ValueError(f"a batch of {batch} rows from {n}")
     while True:
@@ -197,19 +248,40 @@ def batches(random: np.random.RandomState, n: int, batch: int) -> Iterator[np.nd
         yield from order[: n - n % batch].reshape(-1, batch)
 
 
-def train_step(variant: str, params: Arrays, adam: Adam, source: np.ndarray, target: np.ndarray, max_norm: float) -> float:
+def train_step(
+    variant: str,
+    params: Arrays,
+    adam: Adam,
+    source: np.ndarray,
+    target: np.ndarray,
+    max_norm: float,
+) -> float:
     """One update in place; the loss before it."""
     loss, grads = loss_and_gradients(variant, params, source, target)
     adam.update(params, clip(grads, max_norm))
     return loss
 
 
-def book_run(variant: str, x_train: np.ndarray, t_train: np.ndarray, reverse: bool, *, embedding: int, hidden: int,
-             batch: int, lr: float, clip: float, steps: int, random: np.random.RandomState,
-             vocabulary: int | None = None) -> list[float]:  # fmt: skip
-    """The first losses of the book's run. `random` comes from the data's shuffle; the model, then the batches, go on with it.
+def book_run(
+    variant: str,
+    x_train: np.ndarray,
+    t_train: np.ndarray,
+    reverse: bool,
+    *,
+    embedding: int,
+    hidden: int,
+    batch: int,
+    lr: float,
+    clip: float,
+    steps: int,
+    random: np.random.RandomState,
+    vocabulary: int | None = None,
+) -> list[float]:
+    """The first losses of the book's run. `random` comes from the data's shuffle; the model, then
+    the batches, go on with it.
 
-    `vocabulary` is 1 + the largest id in the data unless given. "Reverse" flips the whole field, blanks included.
+    `vocabulary` is 1 + the largest id in the data unless given. "Reverse" flips the whole field,
+    blanks included.
     """
     vocabulary = vocabulary or 1 + int(max(x_train.max(), t_train.max()))
     x_train = x_train[:, ::-1] if reverse else x_train

@@ -1,7 +1,8 @@
-"""What holds for the whole suite: the CPU, jax at its strictest, and a compilation cache that runs share."""
+"""What holds for the whole suite: the CPU, jax at its strictest, a shared compilation cache."""
 
 import multiprocessing
 import os
+import shlex
 from collections.abc import Iterable
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -11,7 +12,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-os.environ["MPLCONFIGDIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "matplotlib")  # or it would be in XDG_CACHE_HOME
+# Or it would be in XDG_CACHE_HOME.
+os.environ["MPLCONFIGDIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "matplotlib")
 
 import jax
 import pytest
@@ -24,60 +26,88 @@ jax.config.update("jax_debug_key_reuse", True)
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> None:
-    """Streams of tokens are kept for this session alone: the user's stay as they are, ours are made by the code as it is."""
+    """Streams of tokens are kept for this session alone.
+
+    The user's stay as they are, and ours are made by the code as it is.
+    """
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def book_files() -> Path:
     """The folder of the book's `addition.txt` and `date.txt`, which are not ours to commit."""
-    folder = Path(os.environ.get("SEQGEN_BOOK_DATA", Path(__file__).parents[2] / "shared" / "data" / "book"))
-    if not folder.is_dir():
-        reason = f"the book's files are not in {folder} (SEQGEN_BOOK_DATA says where they are)"
-        pytest.skip(reason)  # why a skip: the files are the book's, not ours to commit, so a clone alone cannot have them
+    beside = Path(__file__).parents[2] / "shared" / "data" / "book"
+    folder = Path(os.environ.get("SEQGEN_BOOK_DATA", beside))
+    if not folder.is_dir():  # a clone alone cannot have them
+        wanted = "SEQGEN_BOOK_DATA says where they are"
+        pytest.skip(f"the book's files are not in {folder} ({wanted})")
     return folder
 
 
-TINY = ["--model.encoder.hidden", "12", "--model.decoder.hidden", "12", "--model.encoder.embedding", "7", "--lr", "0.02"]
+TINY = shlex.split(
+    "--model.encoder.hidden 12 --model.decoder.hidden 12 --model.encoder.embedding 7 --lr 0.02"
+)
 
 
 @pytest.fixture(scope="session")
 def attention_run(tmp_path_factory) -> Path:
-    """A tiny run, trained once: attention, reversed, masked layout. Copy it before you damage it."""
-    return train(tmp_path_factory.mktemp("attention"), "attention", "--task.digits", "2", "--draws", "1000", "--epochs", "4")
+    """A tiny run, trained once: attention, reversed, masked padding.
+
+    Copy it before you damage it.
+    """
+    options = shlex.split("--task.digits 2 --draws 1000 --epochs 4")
+    return train(tmp_path_factory.mktemp("attention"), "attention", *options)
 
 
 @pytest.fixture(scope="session")
 def book_run(tmp_path_factory) -> Path:
-    """A tiny run, trained once: baseline, not reversed, a file in the book's layout and split. Copy it before you damage it."""
+    """A tiny run, trained once: baseline, not reversed, a file in the book's padding and split.
+
+    Copy it before you damage it.
+    """
     from seqgen.tasks.addition import Addition
     from seqgen.tasks.dataset import Data, prepare
 
     file = tmp_path_factory.mktemp("book") / "addition.txt"
     prepare(Data(Addition(2), draws=500), file)
-    options = ["--data", str(file), "--layout", "book", "--no-reverse", "--epochs", "3", "--select", "best"]
-    return train(file.parent, "baseline", "--task.digits", "2", *options)
+    options = "--task.digits 2 --padding book --no-reverse --epochs 3 --select best"
+    return train(file.parent, "baseline", "--data", str(file), *shlex.split(options))
 
 
 def train(folder: Path, model: str, *options: str) -> Path:
-    """`seqgen train addition MODEL` with tiny sizes; what it prints stands beside the run, in `stdout` and `stderr`."""
+    """`seqgen train addition MODEL` with tiny sizes.
+
+    What it prints stands beside the run, in `stdout` and `stderr`.
+    """
     from seqgen.cli import main
 
-    words = ["train", "addition", model, "--name", str(folder / "run"), "--batch", "32", *TINY, *options]
-    with open(folder / "stdout", "w") as out, open(folder / "stderr", "w") as err, redirect_stdout(out), redirect_stderr(err):
-        assert main(words) == 0
+    words = ["--name", str(folder / "run"), "--batch", "32", *TINY, *options]
+    with (
+        open(folder / "stdout", "w") as out,
+        open(folder / "stderr", "w") as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        assert main(["train", "addition", model, *words]) == 0
     return folder / "run"
 
 
 @pytest.fixture(scope="session")
 def run_seqgen():
-    """Starts `seqgen WORDS`, as a fork of a process that has imported everything and done nothing; kills it in the end."""
+    """Starts `seqgen WORDS`, as a fork of a process that has imported everything and done nothing.
+
+    Kills it in the end.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["orbax.checkpoint", "seqgen.cli.train", "seqgen.cli.resume", "seqgen.cli.sweep"])
+    commands = [f"seqgen.cli.{name}" for name in ("train", "resume", "sweep")]
+    context.set_forkserver_preload(["orbax.checkpoint", *commands])
     with ExitStack() as stack:
 
-        def begin(words: Iterable[object], folder: Path, disk: int | None = None) -> processes.Process:
-            process = context.Process(target=processes.command, args=([str(word) for word in words], folder, disk))
+        def begin(
+            words: Iterable[object], folder: Path, disk: int | None = None
+        ) -> processes.Process:
+            arguments = [str(word) for word in words], folder, disk
+            process = context.Process(target=processes.command, args=arguments)
             process.start()
             stack.callback(process.close)
             stack.callback(process.join)

@@ -1,4 +1,7 @@
-"""`seqgen` as processes of their own, to be killed, stopped and run out of disk; and what two runs must share."""
+"""`seqgen` as processes of their own, to be killed, stopped and run out of disk.
+
+And what two runs must share.
+"""
 
 import contextlib
 import os
@@ -11,14 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqgen.cli import main
-from seqgen.training import log
+from seqgen.storage import log
 
 WAIT = 240
 """Seconds after which a process is taken to hang: a busy machine is slow."""
 
 
 def command(words: list[str], folder: Path, disk: int | None) -> None:
-    """What a process does: `seqgen WORDS`, its output to files, none of its files larger than `disk` bytes."""
+    """What a process does: `seqgen WORDS`, its output to files.
+
+    None of its files is larger than `disk` bytes.
+    """
     sys.argv = ["seqgen", *words]
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -34,7 +40,7 @@ class Process(NamedTuple):
     folder: Path
 
     def when(self, condition: Callable[[], bool], number: int, delay: float = 0.0) -> int:
-        """Sends a signal as soon as the condition holds, and then `delay` seconds; the exit code."""
+        """Sends a signal as soon as the condition holds, and `delay` seconds; the exit code."""
         end = time.monotonic() + WAIT
         while not condition():
             assert self.process.is_alive(), self.texts()
@@ -63,8 +69,22 @@ def lines(run: Path) -> int:
     return 0
 
 
+def events(run: Path) -> list[log.Event]:
+    """The log but for its times."""
+    return [
+        {name: event[name] for name in event if name not in log.TIMES} for event in log.read(run)
+    ]
+
+
 def outcome(run: Path) -> dict[str, object]:
-    """All that two runs of one configuration must share: log but for its times, samples, and every checkpoint's sums."""
-    files = [*run.glob("samples/*"), *run.glob("checkpoints/*/*/leaves.json"), run / "config.json", run / "vocabulary.json"]
-    events = [{name: event[name] for name in event if name not in log.TIMES} for event in log.read(run)]
-    return {"log": events, **{str(path.relative_to(run)): path.read_text() for path in files}}
+    """All that two runs of one configuration must share.
+
+    The log but for its times, samples, and every checkpoint's sums.
+    """
+    files = [
+        *run.glob("samples/*"),
+        *run.glob("checkpoints/*/*/leaves.json"),
+        run / "config.json",
+        run / "vocabulary.json",
+    ]
+    return {"log": events(run), **{str(path.relative_to(run)): path.read_text() for path in files}}

@@ -1,17 +1,19 @@
-"""Alignment scores against loops written from their definitions, controls that must come out as they must, and blinding."""
+"""Alignment scores against loops written from their definitions, controls that must come out as
+they must, and blinding.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqgen import alignment
-from seqgen.models import decoders, encoders, seq2seq
+from seqgen.data.padding import Padding, encode, pair_vocabulary
+from seqgen.data.tokenizer import Vocabulary
+from seqgen.evaluation import alignment
+from seqgen.models import build, rnn_decoder, rnn_encoder, rnn_seq2seq
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dates import Dates
-from seqgen.tasks.task import Layout, encode
-from seqgen.tasks.vocabulary import Vocabulary
-from seqgen.types import Batch
+from seqgen.types import Batch, Model, Sizes
 
 DATES = [
     ("9/27/94", "1994-09-27"),
@@ -22,17 +24,18 @@ DATES = [
 WIDTH = 29
 
 
-def layout(kind: str, reverse: bool = False) -> Layout:
-    return Layout(kind, reverse, WIDTH, 10)
+def padding(kind: str, reverse: bool = False) -> Padding:
+    return Padding(kind, reverse, WIDTH, 10)
 
 
 def gold(kind: str = "masked") -> alignment.Gold:
-    return alignment.gold_of(Dates(), DATES, layout(kind), (11 if kind == "masked" else 10, WIDTH))
+    return alignment.gold_of(Dates(), DATES, padding(kind), (11 if kind == "masked" else 10, WIDTH))
 
 
 def weights(given: alignment.Gold, seed: int = 0) -> np.ndarray:
     """Random attention, none of it on padding."""
-    raw = np.random.default_rng(seed).random((*next(iter(given.classes.values())).shape[:2], WIDTH)) ** 4
+    rows, times = next(iter(given.classes.values())).shape[:2]
+    raw = np.random.default_rng(seed).random((rows, times, WIDTH)) ** 4
     raw *= given.valid[:, None]
     return raw / raw.sum(axis=2, keepdims=True)
 
@@ -47,7 +50,8 @@ def by_hand(a: np.ndarray, given: alignment.Gold, name: str) -> tuple:
                 top = max(range(WIDTH), key=lambda s: a[n, t, s])
                 near = any(abs(top - s) <= 1 for s in right)
                 entropy = -sum(p * np.log(p) for p in a[n, t] if p > 0)
-                rows.append((sum(a[n, t, s] for s in right), top in right, near, len(right) == 1, entropy))
+                mass = sum(a[n, t, s] for s in right)
+                rows.append((mass, top in right, near, len(right) == 1, entropy))
     mass, hit, near, sure, entropy = np.array(rows, float).T
     links, sure_links = len(rows), sure.sum()
     error = 1 - ((hit * sure).sum() + hit.sum()) / (links + sure_links)
@@ -56,26 +60,38 @@ def by_hand(a: np.ndarray, given: alignment.Gold, name: str) -> tuple:
 
 @pytest.mark.parametrize("kind", ["masked", "book"])
 def test_scores_are_their_definitions(kind):
-    """Fails when a class takes another's positions, padding counts, "within one" looks to one side, or sure is possible."""
+    """Fails when a class takes another's positions, padding counts, "within one" looks to one side,
+    or sure is possible.
+    """
     given = gold(kind)
     a = weights(given)
     scores = alignment.scores(a, given)
     apart = {"separator", "end"} if kind == "masked" else {"separator"}
-    assert scores.keys() == {"all", "century", "year", "month", "month word", "day", "implied-zero"} | apart
+    forced = {"all", "century", "year", "month", "month word", "day", "implied-zero"}
+    assert scores.keys() == forced | apart
     for name in scores.keys() - {"all"} - apart:
         np.testing.assert_allclose(scores[name], by_hand(a, given, name), rtol=1e-12)
     for name in apart:
-        at = [[answer[t : t + 1] == ("-" if name == "separator" else "") for t in range(a.shape[1])] for _, answer in DATES]
+        at = [
+            [answer[t : t + 1] == ("-" if name == "separator" else "") for t in range(a.shape[1])]
+            for _, answer in DATES
+        ]
         logs = [np.log(p[p > 0]) @ p[p > 0] for p in a[np.array(at)]]
-        assert (scores[name].positions, scores[name].entropy) == (len(logs), pytest.approx(-np.mean(logs)))
+        assert scores[name].positions == len(logs)
+        assert scores[name].entropy == pytest.approx(-np.mean(logs))
         assert np.isnan(scores[name][1:5]).all()
-    own = {name: given.classes[name].any(2).sum() for name in ("year", "month", "month word", "day")}
+    own = {
+        name: given.classes[name].any(2).sum() for name in ("year", "month", "month word", "day")
+    }
     assert scores["all"].positions == sum(own.values()) == 2 + 12 + 1 + 6 + 7
-    np.testing.assert_allclose(scores["all"].mass, sum(scores[name].mass * n for name, n in own.items()) / sum(own.values()))
+    mean = sum(scores[name].mass * n for name, n in own.items()) / sum(own.values())
+    np.testing.assert_allclose(scores["all"].mass, mean)
 
 
 def test_classes_of_one_date():
-    """Fails when a month's word is taken for a digit, or a two-digit year's century for a place to look."""
+    """Fails when a month's word is taken for a digit, or a two-digit year's century for a place to
+    look.
+    """
     given = gold()
     assert np.flatnonzero(given.classes["month word"][2, 5]).tolist() == [9, 10, 11]  # "may"
     assert np.flatnonzero(given.classes["month"][0, 6]).tolist() == [0]
@@ -86,20 +102,25 @@ def test_classes_of_one_date():
 
 
 def test_controls():
-    """Fails when attention that is right scores below 1, or uniform attention anything but |gold| / |valid| and ln |valid|."""
+    """Fails when attention that is right scores below 1, or uniform attention anything but |gold| /
+    |valid| and ln |valid|.
+    """
     given = gold()
     right = alignment.scores(alignment.oracle(given), given)
     for name in ("all", "year", "month", "month word", "day"):
-        assert (right[name].mass, right[name].hit, right[name].near, right[name].error_rate) == pytest.approx((1, 1, 1, 0))
+        score = right[name]
+        found = score.mass, score.hit, score.near, score.error_rate
+        assert found == pytest.approx((1, 1, 1, 0))
     even = alignment.scores(alignment.uniform(given), given)
     lengths = [len(question) for question, _ in DATES]
-    assert even["month word"].mass == pytest.approx(np.mean([3 / lengths[1], 3 / lengths[2], 7 / lengths[3]]))
+    mean = np.mean([3 / lengths[1], 3 / lengths[2], 7 / lengths[3]])
+    assert even["month word"].mass == pytest.approx(mean)
     assert even["month word"].hit == pytest.approx(even["month word"].mass)
     assert even["year"].entropy == pytest.approx(np.average(np.log(lengths), weights=[2, 4, 4, 4]))
 
 
 def test_shuffled_attention_is_as_sharp_and_knows_nothing():
-    """Fails when the order leaves the question, weights are drawn anew, or rows are shuffled alike."""
+    """Fails when the order leaves the question, weights are others, or rows are shuffled alike."""
     given = gold()
     sharp = alignment.oracle(given)
     many = [alignment.shuffled(sharp, given, np.random.default_rng(seed)) for seed in range(400)]
@@ -111,32 +132,40 @@ def test_shuffled_attention_is_as_sharp_and_knows_nothing():
     orders = alignment.shuffled(steps, even, np.random.default_rng(0)).reshape(-1, WIDTH)
     assert len(np.unique(orders, axis=0)) == len(orders)
     found = np.mean([alignment.scores(one, given)["year"].hit for one in many])
-    assert found == pytest.approx(alignment.scores(alignment.uniform(given), given)["year"].hit, abs=0.01)
+    expected = alignment.scores(alignment.uniform(given), given)["year"].hit
+    assert found == pytest.approx(expected, abs=0.01)
 
 
-def model(reader: str) -> tuple[seq2seq.Config, Vocabulary, seq2seq.Params]:
-    vocabulary = Vocabulary(Addition().alphabet)
-    parts = encoders.Config(7, 12), decoders.Config(7, 12, inputs=(reader,) if reader == "additive" else (), outputs=("dot",))
-    cfg = seq2seq.Config(*parts, init="modern", vocabulary=len(vocabulary), delimiter=vocabulary.ids["_"])
-    params = jax.tree.map(lambda leaf: 3 * leaf, seq2seq.init(cfg, jax.random.key(1)))  # sharp enough to change its mind
-    return cfg, vocabulary, params
+def model_of(mechanism: str, kind: str) -> tuple[Model, Vocabulary, rnn_seq2seq.Params]:
+    vocabulary = pair_vocabulary(Addition().alphabet, kind)
+    inputs = (mechanism,) if mechanism == "additive" else ()
+    sides = rnn_encoder.Config(7, 12), rnn_decoder.Config(7, 12, inputs=inputs, outputs=("dot",))
+    sizes = Sizes(len(vocabulary), len(vocabulary), vocabulary.special)
+    model = build(rnn_seq2seq.Config(*sides, init="modern"), sizes)
+    sharp = jax.tree.map(lambda leaf: 3 * leaf, model.init(jax.random.key(1)))
+    return model, vocabulary, sharp  # enough to change its mind
 
 
-SUMS = [(f"{a}+{b}", str(a + b)) for a, b in ((1, 2), (123, 45), (999, 999), (7, 600), (31, 4), (50, 50))]
+SUMS = [
+    (f"{a}+{b}", str(a + b))
+    for a, b in ((1, 2), (123, 45), (999, 999), (7, 600), (31, 4), (50, 50))
+]
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("kind", ["masked", "book"])
 def test_forced_attention_is_in_reading_order(kind, reverse):
-    """Fails when the model is fed its own answers, rows of the fill are kept, or the reversal is not undone."""
-    cfg, vocabulary, params = model("dot")
-    one = Layout(kind, reverse, 7, 4)
+    """Fails when the model is fed its own answers, rows of the fill are kept, or the reversal is
+    not undone.
+    """
+    model, vocabulary, params = model_of("dot", kind)
+    one = Padding(kind, reverse, 7, 4)
     batch = encode(SUMS, vocabulary, one)
-    made = alignment.forced_attention(seq2seq, cfg, params, batch, one)
+    made = alignment.forced_attention(model, params, batch, one)
     assert made.shape == (6, batch.targets.shape[1], 7)
     for n in range(6):
         row = Batch(*(None if leaf is None else jnp.asarray(leaf[n : n + 1]) for leaf in batch))
-        _, out = seq2seq.apply(cfg, params, row, ())
+        _, out = model.apply(params, row, (), None)
         seen = np.asarray(out.aux["attention"][0, :, 0])
         width = 7 if batch.length is None else int(batch.length[n])
         expected = seen.copy()
@@ -144,29 +173,41 @@ def test_forced_attention_is_in_reading_order(kind, reverse):
         np.testing.assert_allclose(made[n], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("reader", ["dot", "additive"])
+@pytest.mark.parametrize("mechanism", ["dot", "additive"])
 @pytest.mark.parametrize("kind", ["masked", "book"])
-def test_blinding_hides_one_position_at_one_step(kind, reader):
-    """Fails when another position than the top one is hidden, steps before are blind, or what changes is counted elsewhere;
-    when "another" is the top one, or padding.
+def test_blinding_hides_one_position_at_one_step(kind, mechanism):
+    """Fails when another position than the top one is hidden, steps before are blind, or what
+    changes is counted elsewhere; when "another" is the top one, or padding.
     """
-    cfg, vocabulary, params = model(reader)
-    batch = encode(SUMS, vocabulary, Layout(kind, True, 7, 4))
-    changed = alignment.blinded(seq2seq, cfg, params, batch, jax.random.key(0))
-    start = seq2seq.start(cfg, params, jnp.asarray(batch.source), None if batch.length is None else jnp.asarray(batch.length))
-    full = np.ones(batch.source.shape, bool) if start.memory.mask is None else np.asarray(start.memory.mask)
+    model, vocabulary, params = model_of(mechanism, kind)
+    batch = encode(SUMS, vocabulary, Padding(kind, True, 7, 4))
+    changed = alignment.blinded(model, params, batch, jax.random.key(0))
+    given = jax.tree.map(jnp.asarray, batch)
+    start = model.start(params, given.source, given.length, capacity=batch.inputs.shape[1])
+    mask = start.memory.mask
+    full = np.ones(batch.source.shape, bool) if mask is None else np.asarray(mask)
     assert alignment.blocking(*batch.source.shape) == (1, 6)
-    chances = np.array(jax.random.uniform(jax.random.split(jax.random.key(0), 1)[0], (batch.inputs.shape[1], *full.shape)))
-    expected, other, carry = np.zeros_like(changed.looked_at), np.zeros_like(changed.random), start.carry
+    (key,) = jax.random.split(jax.random.key(0), 1)
+    chances = np.array(jax.random.uniform(key, (batch.inputs.shape[1], *full.shape)))
+    expected, other = np.zeros_like(changed.looked_at), np.zeros_like(changed.random)
+
+    def step(mask: np.ndarray, carry, token):
+        memory = start.memory._replace(mask=jnp.asarray(mask))
+        return model.step(params, memory, carry, token)
+
+    carry = start.carry
     for t in range(batch.inputs.shape[1]):
         token = jnp.asarray(batch.inputs[:, t])
-        carry_on, out = seq2seq.step(cfg, params, start.memory._replace(mask=jnp.asarray(full)), carry, token)
+        carry_on, out = step(full, carry, token)
         top = np.asarray(out.aux["attention"]).mean(axis=1).argmax(axis=1)
-        drawn = [max({*np.flatnonzero(full[n])} - {top[n]}, key=lambda s: chances[t, n, s]) for n in range(6)]
+        drawn = [
+            max({*np.flatnonzero(full[n])} - {top[n]}, key=lambda s: chances[t, n, s])
+            for n in range(6)
+        ]
         for places, found in ((top, expected), (drawn, other)):
             hidden = full.copy()
             hidden[np.arange(6), places] = False
-            _, blind = seq2seq.step(cfg, params, start.memory._replace(mask=jnp.asarray(hidden)), carry, token)
+            _, blind = step(hidden, carry, token)
             found[:, t] = np.argmax(blind.logits, axis=1) != np.argmax(out.logits, axis=1)
         carry = carry_on
     np.testing.assert_array_equal(changed.looked_at, expected)

@@ -11,7 +11,9 @@ from seqgen.tasks.dataset import Data, load
 
 
 def test_counts_by_hand():
-    """Fails if the three counts are mixed up, a repeated test row counts once, or a format gets another's rows."""
+    """Fails if the three counts are mixed up, a repeated test row counts once, or a format gets
+    another's rows.
+    """
     train = [("May 1, 1984", "1984-05-01"), ("june 2, 1985", "1985-06-02")]
     test = [
         ("May 1, 1984", "1984-05-01"),
@@ -30,12 +32,17 @@ def test_counts_by_hand():
 
 def test_swapped_operands_count_by_key():
     """Fails if addition's key is the question."""
-    assert audit(Addition(), [("3+14", "17")], [("14+3", "17")]) == [Row("all", 1, 0, 0, 1), Row("1+2", 1, 0, 0, 1)]
+    assert audit(Addition(), [("3+14", "17")], [("14+3", "17")]) == [
+        Row("all", 1, 0, 0, 1),
+        Row("1+2", 1, 0, 0, 1),
+    ]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_our_splits_do_not_leak(name):
-    """Fails if a test or validation question, or its key, stands in training (or in the other of the two)."""
+    """Fails if a test or validation question, or its key, stands in training (or in the other of
+    the two).
+    """
     task = TASKS[name]()
     train, validation, test = load(Data(task, draws=15_000)).splits
     for seen, unseen in ((train, test + validation), (validation, test)):
@@ -45,7 +52,7 @@ def test_our_splits_do_not_leak(name):
 
 
 def test_the_books_dates_leak(book_files, capsys):
-    """Fails if the counts of the published file change: 28.1 %, 48.8 % and 92.8 % of its test set."""
+    """Fails if the counts of the published file change: 28.1, 48.8 and 92.8 % of its test set."""
     main(["--file", str(book_files / "date.txt")])
     head, titles, total, *formats = capsys.readouterr().out.splitlines()
     assert head == "dates, book split: 45,000 train, 0 validation, 5,000 test"
@@ -57,7 +64,9 @@ def test_the_books_dates_leak(book_files, capsys):
 
 def test_a_file_of_additions_is_known_by_its_content(tmp_path, capsys):
     """Fails if the task of a file is guessed from its name, or the first task is taken for all."""
-    write_book_file(tmp_path / "dates.txt", [(f"{n}+{10 - n}", "10") for n in range(1, 10)] * 3, 3, 2)
+    write_book_file(
+        tmp_path / "dates.txt", [(f"{n}+{10 - n}", "10") for n in range(1, 10)] * 3, 3, 2
+    )
     main(["--file", str(tmp_path / "dates.txt")])
     head, _, total, _ = capsys.readouterr().out.splitlines()
     assert head == "addition, book split: 25 train, 0 validation, 2 test"
@@ -69,17 +78,17 @@ def test_the_command_makes_its_own_data(capsys):
     main(["dates", "--draws", "3000", "--data-seed", "4"])
     splits = load(Data(Dates(), draws=3000, seed=4)).splits
     head, _, total, *_ = capsys.readouterr().out.splitlines()
-    assert (
-        head
-        == f"dates, leak-free split: {len(splits.train):,} train, {len(splits.validation)} validation, {len(splits.test)} test"
-    )
+    sizes = f"{len(splits.train):,} train, {len(splits.validation)} validation"
+    assert head == f"dates, leak-free split: {sizes}, {len(splits.test)} test"
     assert " ".join(total.split()) == f"all {len(splits.test)} 0 (0.0 %) 0 (0.0 %) 0 (0.0 %)"
 
 
 def test_bad_usage_is_said(tmp_path):
     """Fails if neither or both of TASK and --file pass, or a file of no task is audited as one."""
     write_book_file(tmp_path / "french.txt", [("oui", "yes")], 4, 3)
-    with pytest.raises(SeqgenError, match=r"french.txt, line 1: 'oui' -> 'yes' is of none of the tasks"):
+    with pytest.raises(
+        SeqgenError, match=r"french.txt, line 1: 'oui' -> 'yes' is of none of the tasks"
+    ):
         main(["--file", str(tmp_path / "french.txt")])
     for arguments in ([], ["dates", "--file", str(tmp_path / "french.txt")]):
         with pytest.raises(UsageError, match="one of the two"):

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from seqgen.data.padding import encode
+from seqgen.data.pairs import Task
 from seqgen.errors import SeqgenError
 from seqgen.tasks import Addition, Dates
 from seqgen.tasks.book import BookData, BookPairs, load_book_file, read_book_pairs, write_book_file
 from seqgen.tasks.dataset import Data, load
-from seqgen.tasks.task import Task, encode
 
 
 class Book(NamedTuple):
@@ -30,7 +31,9 @@ def book(request, book_files):
 
 
 def by_the_book(path):
-    """The book's `dataset/sequence.py` retold: global legacy generator, ids by first appearance, character by character."""
+    """The book's `dataset/sequence.py` retold: global legacy generator, ids by first appearance,
+    character by character.
+    """
     ids, x, t = {}, [], []
     with open(path, encoding="utf-8") as lines:
         for line in lines:
@@ -50,13 +53,15 @@ def by_the_book(path):
 def test_the_books_files_to_the_bit(book):
     """Fails if ids, split or order differ anywhere from the book's own loader."""
     expected, characters = by_the_book(book.path)
-    assert book.data.vocabulary.characters == characters
+    assert "".join(book.data.vocabulary.table) == characters
     for ours, theirs in zip(book.data[:4], expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_first_rows_as_printed(book):
-    """Fails if both the loader and its retelling above are wrong together: the numbers are known from the book's code."""
+    """Fails if both the loader and its retelling above are wrong together: the numbers are known
+    from the book's code.
+    """
     x, t, vocabulary = book.data.x_train, book.data.t_train, book.data.vocabulary
     assert (len(x), len(book.data.x_test)) == (45_000, 5_000)
     if book.task.name == "addition":
@@ -66,19 +71,29 @@ def test_first_rows_as_printed(book):
 
 
 def test_our_tasks_are_the_books(book):
-    """Fails if our alphabet or widths are not those of the book's file, or one of its lines is not of our formats."""
+    """Fails if our alphabet or widths are not those of the book's file, or one of its lines is not
+    of our formats.
+    """
     task, content = book.task, book.content
-    assert set(content.vocabulary.characters) == set(task.alphabet)
-    assert (content.question_width, content.answer_width) == (task.question_width, task.answer_width)
+    assert set(content.characters) == set(task.alphabet)
+    assert (content.question_width, content.answer_width) == (
+        task.question_width,
+        task.answer_width,
+    )
     assert {task.format(question) for question, _ in content.pairs} == {
         task.format(question) for question, _ in task.sample(np.random.default_rng(0), 2000)
     }
 
 
 def test_training_sees_what_the_book_loads(book):
-    """Fails if `load` and `encode` in the book's layout, on which parity runs train, differ from the book's arrays."""
-    dataset = load(Data(book.task, file=str(book.path), layout="book", split="book"))
-    train, test = (encode(split, dataset.vocabulary, dataset.layout) for split in (dataset.splits.train, dataset.splits.test))
+    """Fails if `load` and `encode` in the book's padding, on which parity runs train, differ from
+    the book's arrays.
+    """
+    dataset = load(Data(book.task, file=str(book.path), padding="book", split="book"))
+    train, test = (
+        encode(split, dataset.tokenizer, dataset.padding)
+        for split in (dataset.splits.train, dataset.splits.test)
+    )
     np.testing.assert_array_equal(train.source, book.data.x_train)
     np.testing.assert_array_equal(train.inputs, book.data.t_train[:, :-1])
     np.testing.assert_array_equal(train.targets, book.data.t_train[:, 1:])
@@ -100,14 +115,16 @@ def test_the_global_generator_is_left_alone(tmp_path):
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
-@pytest.mark.parametrize("content", [b"1+2 _3 \n44+5_49\n", b"1+2 _3 \r\n44+5_49\r\n", b"\xef\xbb\xbf1+2 _3 \n44+5_49"])
+@pytest.mark.parametrize(
+    "content", [b"1+2 _3 \n44+5_49\n", b"1+2 _3 \r\n44+5_49\r\n", b"\xef\xbb\xbf1+2 _3 \n44+5_49"]
+)
 def test_line_ends_are_not_data(tmp_path, content):
-    """Fails if CRLF, a byte order mark or a missing last line end becomes a character or eats one."""
+    """Fails if CRLF, a byte order mark or a last line without end adds a character or eats one."""
     path = tmp_path / "sums.txt"
     path.write_bytes(content)
-    pairs, question_width, answer_width, vocabulary = read_book_pairs(path)
+    pairs, question_width, answer_width, characters = read_book_pairs(path)
     assert (pairs, question_width, answer_width) == ([("1+2", "3"), ("44+5", "49")], 4, 2)
-    assert vocabulary.characters == "1+2 _3459"
+    assert characters == "1+2 _3459"
 
 
 @pytest.mark.parametrize(

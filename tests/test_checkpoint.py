@@ -24,8 +24,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from seqgen.errors import SeqgenError
-from seqgen.training import checkpoint
-from seqgen.training.checkpoint import restore_params, restore_state, save_params, save_state, steps
+from seqgen.storage import checkpoint
+from seqgen.storage.checkpoint import restore_params, restore_state, save_params, save_state, steps
 
 
 class Cell(NamedTuple):
@@ -41,11 +41,12 @@ class State(NamedTuple):
 
 
 def make(step: int, width: int = 12) -> State:
-    """A state whose bits are a function of `step`: float32, bfloat16, int32, 0-d, and empty nodes."""
+    """A state whose bits `step` decides: float32, bfloat16, int32, 0-d, and empty nodes."""
     generator = np.random.default_rng(step)
     params = {
         name: Cell(
-            jnp.asarray(generator.normal(size=(7, width)), jnp.float32), jnp.asarray(generator.normal(size=5), jnp.bfloat16)
+            jnp.asarray(generator.normal(size=(7, width)), jnp.float32),
+            jnp.asarray(generator.normal(size=5), jnp.bfloat16),
         )
         for name in ("encoder", "decoder")
     }
@@ -55,7 +56,11 @@ def make(step: int, width: int = 12) -> State:
 def assert_same(actual, expected) -> None:
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert (a.dtype, a.shape, np.asarray(a).tobytes()) == (e.dtype, e.shape, np.asarray(e).tobytes())
+        assert (a.dtype, a.shape, np.asarray(a).tobytes()) == (
+            e.dtype,
+            e.shape,
+            np.asarray(e).tobytes(),
+        )
 
 
 def folder(run: Path, step: int, kind: str = "state") -> Path:
@@ -66,7 +71,9 @@ def folder(run: Path, step: int, kind: str = "state") -> Path:
 def processes():
     """Processes that start at once: forks of one that has imported everything and done nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["orbax.checkpoint.v1", "optax", "pytest", "seqgen.training.checkpoint"])
+    context.set_forkserver_preload(
+        ["orbax.checkpoint.v1", "optax", "pytest", "seqgen.storage.checkpoint"]
+    )
     return context
 
 
@@ -85,10 +92,14 @@ def run(two_saves, tmp_path) -> Path:
 
 
 def test_round_trip_is_bitwise_and_may_use_relative_paths(tmp_path, monkeypatch):
-    """Fails if a leaf is cast, loses NaN's payload or the sign of zero, or comes back to another leaf's place."""
+    """Fails if a leaf is cast, loses NaN's payload or the sign of zero, or comes back to another
+    leaf's place.
+    """
     monkeypatch.chdir(tmp_path)
     odd = np.array([0x7FC00001, 0x80000000, 0x00000001, 0xFF800000], np.uint32).view(np.float32)
-    state = make(3)._replace(carry=(jnp.asarray(odd), jnp.array([True, False]), jnp.asarray([[-3]], jnp.int8), 7))
+    state = make(3)._replace(
+        carry=(jnp.asarray(odd), jnp.array([True, False]), jnp.asarray([[-3]], jnp.int8), 7)
+    )
     save_state(Path("run"), 3, state)
     step, restored, skipped = restore_state(Path("run"), state)
     assert (step, skipped) == (3, [])
@@ -111,7 +122,9 @@ def test_a_donated_state_was_saved_before_it_was_overwritten(tmp_path):
     """Fails if the save still reads the buffers after it has returned."""
     state, expected = make(5), make(5)
     save_state(tmp_path, 5, state)
-    jax.block_until_ready(jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)(state))
+    jax.block_until_ready(
+        jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)(state)
+    )
     assert_same(restore_state(tmp_path, expected)[1], expected)
 
 
@@ -154,7 +167,9 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["deleted", "truncated", "0", "97", "-1"])
 def test_damage_to_any_file_falls_back_and_says_why(run, how):
-    """Fails if one file of a checkpoint is read unchecked: Orbax loads a flipped bit in the data without a word."""
+    """Fails if one file of a checkpoint is read unchecked: Orbax loads a flipped bit in the data
+    without a word.
+    """
     files = [path for path in folder(run, 702).rglob("*") if path.is_file() and path.stat().st_size]
     assert len(files) >= 8
     for path in files:
@@ -187,18 +202,26 @@ def test_a_leaf_that_differs_in_files_that_agree_is_named(run):
     before = hashlib.sha256(leaves.read_bytes()).hexdigest()
     leaves.write_text(json.dumps(content))
     sums = folder(run, 702) / "SHA256SUMS"
-    sums.write_text(sums.read_text().replace(before, hashlib.sha256(leaves.read_bytes()).hexdigest()))
+    sums.write_text(
+        sums.read_text().replace(before, hashlib.sha256(leaves.read_bytes()).hexdigest())
+    )
     assert restore_state(run, make(0))[2] == ["step 702: leaf params.decoder.wx: sha256 differs"]
 
 
 def test_sha256sum_agrees(run):
     """Fails if the file of sums is not in the format of the tool that the docstring names."""
     if shutil.which("sha256sum"):
-        subprocess.run(["sha256sum", "-c", "--strict", "--quiet", "SHA256SUMS"], cwd=folder(run, 702), check=True)
+        subprocess.run(
+            ["sha256sum", "-c", "--strict", "--quiet", "SHA256SUMS"],
+            cwd=folder(run, 702),
+            check=True,
+        )
 
 
 def test_unfinished_folders_and_leftovers_are_no_checkpoints(run):
-    """Fails if an empty folder becomes the latest, counts as one of the last two, or a leftover is never cleaned."""
+    """Fails if an empty folder becomes the latest, counts as one of the last two, or a leftover is
+    never cleaned.
+    """
     folder(run, 900).mkdir()
     shutil.copytree(folder(run, 702), folder(run, 703).with_name("703.tmp"))
     assert steps(run, "state") == [600, 702]
@@ -221,7 +244,10 @@ def test_shape_and_dtype_must_be_those_wanted(run):
 
     assert reason(step=jnp.float32(0)) == "leaf step: saved as int32[], wanted as float32[]"
     wide = {"encoder": like.params["encoder"], "decoder": make(0, width=13).params["decoder"]}
-    assert reason(params=wide) == "leaf params.decoder.wx: saved as float32[7, 12], wanted as float32[7, 13]"
+    assert (
+        reason(params=wide)
+        == "leaf params.decoder.wx: saved as float32[7, 12], wanted as float32[7, 13]"
+    )
     assert reason(carry=(jnp.zeros(2),)) == "leaf carry.0: not in the checkpoint"
     assert reason(params={"encoder": like.params["encoder"]}) == "leaf params.decoder.b: not wanted"
 
@@ -230,14 +256,19 @@ def test_none_good_says_why_of_each(run, tmp_path):
     """Fails if the last resort is an exception of Orbax, or an untrained state."""
     for step in (600, 702):
         (folder(run, step) / "leaves.json").unlink()
-    with pytest.raises(SeqgenError, match=r"step 702: leaves.json: no such file; step 600: leaves.json: no such file"):
+    with pytest.raises(
+        SeqgenError,
+        match=r"step 702: leaves.json: no such file; step 600: leaves.json: no such file",
+    ):
         restore_state(run, make(0))
     with pytest.raises(SeqgenError, match="it has none"):
         restore_state(tmp_path / "nothing", make(0))
 
 
 def test_two_states_are_kept_and_a_left_future_is_dropped(tmp_path):
-    """Fails if states pile up, the newest is dropped, or a run resumed at 2 may later be restored at 9."""
+    """Fails if states pile up, the newest is dropped, or a run resumed at 2 may later be restored
+    at 9.
+    """
     for step in (1, 2, 9):
         save_state(tmp_path, step, make(step))
     assert steps(tmp_path, "state") == [2, 9]
@@ -249,7 +280,9 @@ def test_two_states_are_kept_and_a_left_future_is_dropped(tmp_path):
 
 
 def test_parameters_are_kept_up_to_the_limit(tmp_path, monkeypatch):
-    """Fails if the oldest are not dropped, the best or the newest is, or an asked-for step is silently replaced."""
+    """Fails if the oldest are not dropped, the best or the newest is, or an asked-for step is
+    silently replaced.
+    """
     params = make(0).params
     save_params(tmp_path, 1, params)
     size = sum(path.stat().st_size for path in folder(tmp_path, 1, "params").rglob("*"))
@@ -275,7 +308,9 @@ class Killed(BaseException):
 
 
 def test_dying_before_any_step_of_a_save_loses_nothing(run, monkeypatch):
-    """Fails if at one moment the newest name stands for half a checkpoint, or the old one goes before the new is there."""
+    """Fails if at one moment the newest name stands for half a checkpoint, or the old one goes
+    before the new is there.
+    """
     from orbax.checkpoint import v1 as ocp
 
     def mortal(function):
@@ -320,7 +355,9 @@ def save_for_ever(run: Path, started) -> None:
 
 
 def test_kill_9_at_random_moments(tmp_path, processes):
-    """Fails if a process killed within a save leaves something that is restored wrongly, or stands in the way."""
+    """Fails if a process killed within a save leaves something that is restored wrongly, or stands
+    in the way.
+    """
     chance = random.Random(time.time_ns())
     for run in [tmp_path / str(i) for i in range(4)]:
         started = processes.Event()
@@ -334,7 +371,9 @@ def test_kill_9_at_random_moments(tmp_path, processes):
         assert skipped == []
         assert_same(restored, make(step, 999))
         save_state(run, step + 1, make(step + 1, 999))
-        assert sorted(path.name for path in folder(run, 0).parent.iterdir()) == sorted([str(step), str(step + 1)])
+        assert sorted(path.name for path in folder(run, 0).parent.iterdir()) == sorted(
+            [str(step), str(step + 1)]
+        )
 
 
 def save_beyond_the_limit(run: Path, probed: bool, output: Path) -> None:
@@ -353,12 +392,17 @@ def save_beyond_the_limit(run: Path, probed: bool, output: Path) -> None:
 
 @pytest.mark.parametrize("probed", [True, False])
 def test_a_full_disk_is_one_clear_line(tmp_path, processes, probed):
-    """Fails if an error of the disk, or of tensorstore's threads about it, is not caught, or if a temporary stays."""
-    process = processes.Process(target=save_beyond_the_limit, args=(tmp_path, probed, tmp_path / "out"))
+    """Fails if an error of the disk, or of tensorstore's threads about it, is not caught, or if a
+    temporary stays.
+    """
+    process = processes.Process(
+        target=save_beyond_the_limit, args=(tmp_path, probed, tmp_path / "out")
+    )
     process.start()
     process.join()
     where = folder(tmp_path, 3)
-    expected = f"cannot write checkpoint at {where}: File too large; the previous checkpoint (step 2) is intact"
+    intact = "the previous checkpoint (step 2) is intact"
+    expected = f"cannot write checkpoint at {where}: File too large; {intact}"
     assert (tmp_path / "out").read_text() == expected
     assert not (probed and (tmp_path / "out.err").read_text())
     assert sorted(path.name for path in where.parent.iterdir()) == ["1", "2"]
@@ -368,8 +412,35 @@ def test_a_full_disk_is_one_clear_line(tmp_path, processes, probed):
 def test_a_parent_that_is_a_file(tmp_path):
     """Fails if the operating system's error comes through as a traceback."""
     (tmp_path / "run").touch()
-    with pytest.raises(SeqgenError, match=r"cannot write checkpoint at .*: Not a directory; there was none before it"):
+    with pytest.raises(
+        SeqgenError,
+        match=r"cannot write checkpoint at .*: Not a directory; there was none before it",
+    ):
         save_state(tmp_path / "run", 1, make(1))
+
+
+def test_old_names_of_leaves_are_read_under_the_new(tmp_path):
+    """Fails if a run that was saved before its leaves were renamed cannot be read or resumed, or if
+    the end of a longer name is renamed with them.
+    """
+    weights, step = np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7)
+
+    def model(projection: str) -> dict:
+        return {"encoder": weights, projection: {"w": weights + 1}, "drawbridge": weights + 2}
+
+    def state(projection: str, not_finite: str) -> tuple:
+        params = model(projection)
+        moments = ({"mu": params, "nu": model(projection)},)
+        return {"params": params, "opt_state": moments}, {"steps": step, not_finite: step + 1}
+
+    save_state(tmp_path, 3, state("bridge", "broken"))
+    save_params(tmp_path, 3, model("bridge"))
+    found, restored, skipped = restore_state(tmp_path, state("projection", "not_finite"))
+    assert (found, skipped) == (3, [])
+    assert_same(restored, state("projection", "not_finite"))
+    assert_same(restore_params(tmp_path, model("projection"), 3)[1], model("projection"))
+    leaves = json.loads((folder(tmp_path, 3) / "leaves.json").read_text())
+    assert {"0.params.bridge.w", "0.opt_state.0.mu.bridge.w", "1.broken"} < leaves.keys()
 
 
 def test_leaves_with_one_name_are_refused(tmp_path):

@@ -1,4 +1,6 @@
-"""Every command as a user meets it: what it prints where, its exit codes, and one line for whatever is wrong."""
+"""Every command as a user meets it: what it prints where, exit codes, one line for what is
+wrong.
+"""
 
 import io
 import json
@@ -13,9 +15,10 @@ import pytest
 import seqgen
 from seqgen import cli
 from seqgen.cli import predict
-from seqgen.config import CONVERTER
-from seqgen.files import alone
-from seqgen.training import log
+from seqgen.families import PairsRun
+from seqgen.families.schema import to_json
+from seqgen.storage import log
+from seqgen.storage.files import alone
 
 TRAIN = ["train", "addition", "attention"]
 SMALL = ["--task.digits", "2", "--draws", "300", "--batch", "32", "--epochs", "1"]
@@ -39,7 +42,9 @@ def seq(capsys, monkeypatch):
 
 @pytest.fixture
 def refused(seq):
-    """A command that must be refused with `code`: one line on standard error, nothing on standard output; the line."""
+    """A command that must be refused with `code`: one line on standard error, nothing on standard
+    output; the line.
+    """
 
     def run(code: int, *words: object, stdin: bytes = b"") -> str:
         got, out, err = seq(*words, stdin=stdin)
@@ -67,31 +72,45 @@ def plain(box: str) -> str:
     return " ".join(re.sub(r"[^\x20-\x7e\n]", " ", box).split())
 
 
+FILES = {
+    *(f"{stem}.json" for stem in ("config", "vocabulary", "versions")),
+    *("metrics.jsonl", "samples", "checkpoints", "figures"),
+}
+"""What stands in a run's directory."""
+
+
 # train
+
+TASKS = "addition, dates, text, ptb, shakespeare, markov, hmm, grammar"
+DECODERS = "baseline, peeky, attention, peeky-attention"
+FEW = [*TRAIN[1:], "--draws", "300"]
 
 
 def test_train(attention_run):
-    """Fails when results and progress mix, so that a script cannot go on with the path, or the epochs are not told."""
+    """Fails when results and progress mix, so that a script cannot go on with the path, or the
+    epochs are not told.
+    """
     assert (attention_run.parent / "stdout").read_text() == f"{attention_run}\n"
     err = (attention_run.parent / "stderr").read_text()
     for epoch in range(1, 5):
-        head = f"^epoch {epoch} of 4 · validation · [0-9]+ examples · exact match .+% · token accuracy .+% · loss [0-9.]+"
-        assert len(re.findall(head, err, re.MULTILINE)) == 1
+        head = f"^epoch {epoch} of 4 · validation · [0-9]+ examples · exact match .+%"
+        more = " · token accuracy .+% · loss [0-9.]+ nats/token$"
+        assert len(re.findall(head + more, err, re.MULTILINE)) == 1
     assert len(re.findall("^test · [0-9]+ examples · exact match", err, re.MULTILINE)) == 1
-    assert len(re.findall("[✓✗]$", err, re.MULTILINE)) == 3 * 4 + 10 + 10  # the last epoch and the test show all
-    files = {"config.json", "vocabulary.json", "versions.json", "metrics.jsonl", "samples", "checkpoints", "figures"}
-    assert {path.name for path in attention_run.iterdir()} == files
+    # The last epoch and the test show all.
+    assert len(re.findall("[✓✗]$", err, re.MULTILINE)) == 3 * 4 + 10 + 10
+    assert {path.name for path in attention_run.iterdir()} == FILES
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([], "train needs a task: addition, dates, text, ptb, shakespeare, markov, hmm, grammar"),
-        (["--lr", "1"], "train needs a task: addition, dates, text, ptb, shakespeare, markov, hmm, grammar"),
-        (["dates"], "train needs a model: baseline, peeky, attention, peeky-attention"),
-        (["dates", "--reverse", "attention"], "train needs a model: baseline, peeky, attention, peeky-attention"),
+        ([], f"train needs a task: {TASKS}"),
+        (["--lr", "1"], f"train needs a task: {TASKS}"),
+        (["dates"], f"train needs a model: {DECODERS}"),
+        (["dates", "--reverse", "attention"], f"train needs a model: {DECODERS}"),
         (["date", "attention"], "no task 'date'; did you mean 'dates'?"),
-        (["xyzzy", "attention"], "no task 'xyzzy'; there are addition, dates, text, ptb, shakespeare, markov, hmm, grammar"),
+        (["xyzzy", "attention"], f"no task 'xyzzy'; there are {TASKS}"),
         (["dates", "atention"], "no model 'atention'; did you mean 'attention'?"),
         ([*TRAIN[1:], "--lr", "-1"], "lr must be above 0 and finite in float32, not -1.0"),
         ([*TRAIN[1:], "--lr", "nan"], "lr must be above 0 and finite in float32, not nan"),
@@ -100,21 +119,35 @@ def test_train(attention_run):
         ([*TRAIN[1:], "--epochs", "0"], "epochs must be 1 or more, not 0"),
         ([*TRAIN[1:], "--steps", "0"], "steps must be 1 or more, not 0"),
         ([*TRAIN[1:], "--batch", "0"], "batch must be 1 or more, not 0"),
-        ([*TRAIN[1:], "--draws", "300", "--batch", "241"], "--batch 241 is more than the 240 training examples"),
-        ([*TRAIN[1:], "--warmup", "2"], "warmup is a fraction of all steps, at least 0 and below 1, not 2.0"),
+        ([*FEW, "--batch", "241"], "a --batch of 241 is more than the 240 training examples"),
+        ([*FEW, "--window", "3"], "--window 3 is of the windows of a text, and pairs have none"),
+        ([*FEW, "--remat", "5"], "--remat 5 is of the windows of a text, and pairs have none"),
+        (
+            [*TRAIN[1:], "--warmup", "2"],
+            "warmup is a fraction of all steps, at least 0 and below 1, not 2.0",
+        ),
         ([*TRAIN[1:], "--draws", "0"], "draws must be 1 or more, not 0"),
-        ([*TRAIN[1:], "--draws", "3"], "draws: 3 rows are too few to split for training and testing"),
+        (
+            [*TRAIN[1:], "--draws", "3"],
+            "draws: 3 rows are too few to split for training and testing",
+        ),
         (
             [*TRAIN[1:], "--task.digits", "2"],
-            "50000 draws: there are 5,050 distinct additions of up to 2 digits, and 50,000 were asked for",
+            "50000 draws: there are 5,050 distinct additions of up to 2 digits,"
+            " and 50,000 were asked for",
         ),
         ([*TRAIN[1:], "--seed", "-1"], "seed must be at least 0 and below 2**32, not -1"),
-        ([*TRAIN[1:], "--seed", str(2**32)], f"seed must be at least 0 and below 2**32, not {2**32}"),
+        (
+            [*TRAIN[1:], "--seed", str(2**32)],
+            f"seed must be at least 0 and below 2**32, not {2**32}",
+        ),
         ([*TRAIN[1:], "--data-seed", "-1"], "the data's seed must be 0 or more, not -1"),
     ],
 )
 def test_train_refuses(words, line, refused, tmp_path):
-    """Fails when a value that cannot do is trained with, gets a traceback or another exit code, or leaves a folder."""
+    """Fails when a value that cannot do is trained with, gets a traceback or another exit code, or
+    leaves a folder.
+    """
     assert refused(2, "train", *words) == line
     assert list(tmp_path.iterdir()) == []
 
@@ -141,17 +174,19 @@ def test_train_s_syntax(words, part, seq, tmp_path):
 
 
 def test_train_s_help(seq):
-    """Fails when an option has no line of help, nested names change, or what the data decide is offered."""
+    """Fails when an option has no line of help, nested names change, or what the data decide is
+    offered.
+    """
     code, out, _ = seq(*TRAIN, "--help")
     assert code == 0
     text = plain(out)
     for words in (
         "--lr FLOAT the learning rate, of a schedule its peak.",
         "--epochs INT passes over the training examples.",
-        "--reverse, --no-reverse feed the question backwards.",
+        "--reverse, --no-reverse questions are read backwards.",
         "--name {None}|STR the run's name under --runs, or a path",
         "--model.encoder.hidden INT",
-        "--model.decoder.outputs [{summary,dot,general,additive}",
+        "--model.decoder.outputs [{context,dot,general,additive}",
         "--task.digits INT",
     ):
         assert words in text
@@ -174,7 +209,8 @@ def test_train_under_a_file(refused, tmp_path):
     (tmp_path / "file").touch()
     line = refused(1, *TRAIN, *SMALL, "--runs", "file")
     assert line == "cannot make file/addition-attention: file is not a folder"
-    assert refused(1, *TRAIN, *SMALL, "--name", "file/deeper/run").startswith("cannot make file/deeper/run: ")
+    line = refused(1, *TRAIN, *SMALL, "--name", "file/deeper/run")
+    assert line.startswith("cannot make file/deeper/run: ")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +225,9 @@ def test_train_under_a_file(refused, tmp_path):
     ],
 )
 def test_train_on_a_bad_file(content, line, refused, tmp_path):
-    """Fails when a file that is not there, malformed or of another task is trained on, or its line is not named."""
+    """Fails when a file that is not there, malformed or of another task is trained on, or its line
+    is not named.
+    """
     file = tmp_path / "data.txt"
     if content is not None:
         file.write_bytes(content)
@@ -215,13 +253,16 @@ WORDS = {"predict": ["1+1"], "attention": ["1+1"]}
 @pytest.mark.parametrize("command", ["resume", "evaluate", "predict", "attention"])
 def test_a_run_that_is_not_there(command, refused, tmp_path):
     """Fails when a slip in a run's name is a traceback or makes a folder."""
-    assert refused(2, command, "nothing", *WORDS.get(command, [])) == "no run at runs/nothing: it has no config.json"
+    line = refused(2, command, "nothing", *WORDS.get(command, []))
+    assert line == "no run at runs/nothing: it has no config.json"
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "attention"])
 def test_a_run_without_an_epoch(command, refused, copied):
-    """Fails when a run that was stopped early gets a traceback instead of the command that trains it."""
+    """Fails when a run that was stopped early gets a traceback instead of the command that trains
+    it.
+    """
     shutil.rmtree(copied / "checkpoints")
     line = refused(1, command, copied, *WORDS.get(command, []))
     assert line == f"{copied} has no finished epoch yet; `seqgen resume {copied}` trains it"
@@ -230,9 +271,11 @@ def test_a_run_without_an_epoch(command, refused, copied):
 @pytest.mark.parametrize("command", ["resume", "evaluate", "predict", "attention"])
 @pytest.mark.parametrize("file", ["config.json", "vocabulary.json"])
 def test_a_damaged_run(command, file, seq, copied):
-    """Fails when a file that is cut off, or has a key that is not ours, is a traceback or is passed over."""
+    """Fails when a file that is cut off, or has a key that is not ours, is a traceback or is passed
+    over.
+    """
     whole = (copied / file).read_text()
-    for content in (whole[: len(whole) // 2], json.dumps({**json.loads(whole), "version": 2})):
+    for content in (whole[: len(whole) // 2], json.dumps({**json.loads(whole), "colour": 2})):
         (copied / file).write_text(content)
         code, out, err = seq(command, copied, *WORDS.get(command, []))
         assert (code, out) == (1, "")
@@ -240,7 +283,9 @@ def test_a_damaged_run(command, file, seq, copied):
 
 
 def test_a_damaged_log(refused, seq, copied):
-    """Fails when resuming over a damaged log is a traceback or cuts good lines; predicting does without the log."""
+    """Fails when resuming over a damaged log is a traceback or cuts good lines; predicting does
+    without the log.
+    """
     lines = log.path(copied).read_text().splitlines(keepends=True)
     damaged = "".join([*lines[:3], "}\n", *lines[4:]])
     log.path(copied).write_text(damaged)
@@ -252,11 +297,14 @@ def test_a_damaged_log(refused, seq, copied):
 
 
 def test_damaged_parameters(refused, copied):
-    """Fails when a flipped bit is predicted with, or another epoch's parameters take the place of the selected ones."""
+    """Fails when a flipped bit is predicted with, or another epoch's parameters take the place of
+    the selected ones.
+    """
     sums = copied / "checkpoints" / "params" / "100" / "leaves.json"
     sums.write_text(sums.read_text().replace("float32", "float16"))
     line = refused(1, "predict", copied, "1+1")
-    reason = f"no good checkpoint in {copied}/checkpoints/params: step 100: leaves.json: sha256 differs"
+    bad = f"no good checkpoint in {copied}/checkpoints/params"
+    reason = f"{bad}: step 100: leaves.json: sha256 differs"
     assert line == f"{reason}; `seqgen resume {copied}` writes the last epoch's again"
 
 
@@ -280,7 +328,8 @@ def test_resume_while_another_process_trains(seq, copied):
     with alone(copied):
         code, out, err = seq("resume", copied)
     assert (code, out) == (1, "")
-    assert err.endswith(f"seqgen: error: another process is at work in {copied}: wait for it, or stop it\n")
+    busy = f"another process is at work in {copied}: wait for it, or stop it"
+    assert err.endswith(f"seqgen: error: {busy}\n")
     assert before == {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
     assert seq("resume", copied)[0] == 0
 
@@ -290,37 +339,46 @@ def test_resume_elsewhere_says_so(seq, copied):
     file = copied / "versions.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "jax": "0.0.1"}))
     _, _, err = seq("resume", copied)
-    assert re.search(r"made elsewhere \(jax 0.0.1, now [\d.]+\): the result need not be the same to the bit", err)
+    bits = "the result need not be the same to the bit"
+    assert re.search(rf"made elsewhere \(jax 0.0.1, now [\d.]+\): {bits}", err)
 
 
 def test_resume_on_a_changed_file(seq, book_run, tmp_path):
     """Fails when a run goes on with other data than it began with."""
     copied, file = Path(shutil.copytree(book_run, tmp_path / "copied")), tmp_path / "addition.txt"
     config = seqgen.load(copied).config
-    content = CONVERTER.unstructure(config)
-    (copied / "config.json").write_text(json.dumps({**content, "data": {**content["data"], "file": str(file)}}))
+    content = to_json(config)
+    content["data"]["file"] = str(file)
+    (copied / "config.json").write_text(json.dumps(content))
     file.write_bytes(Path(config.data.file).read_bytes() + b"1+1  _2  \n")
     code, out, err = seq("resume", copied)
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].startswith(f"seqgen: error: {file} has changed since the run was made")
+    changed = f"seqgen: error: {file} has changed since the run was made"
+    assert err.splitlines()[-1].startswith(changed)
 
 
 # evaluate
 
 
 def test_evaluate(seq, attention_run):
-    """Fails when --json prints anything beside one object, or other keys, or the default is not the test split."""
+    """Fails when --json prints anything beside one object, or other keys, or the default is not the
+    test split.
+    """
     code, out, err = seq("evaluate", attention_run, "--json")
     assert (code, err, out.count("\n")) == (0, "", 1)
     scores = json.loads(out)
     assert list(scores) == ["exact_match", "token_accuracy", "loss", "examples"]
     assert scores == {name: log.read(attention_run)[-1][name] for name in scores}
-    assert scores == json.loads(seq("evaluate", attention_run, "--split", "test", "--json")[1])
-    assert scores != json.loads(seq("evaluate", attention_run, "--split", "validation", "--json")[1])
+    test, validation = (
+        json.loads(seq("evaluate", attention_run, "--split", split, "--json")[1])
+        for split in ("test", "validation")
+    )
+    assert scores == test != validation
     code, out, err = seq("evaluate", attention_run)
     assert (code, err) == (0, "")
     rows = dict(re.split(r" {2,}", line) for line in out.splitlines())
-    assert list(rows) == ["split", "exact match", "95% interval", "token accuracy", "loss", "examples"]
+    heads = ["split", "exact match", "95% interval", "token accuracy", "loss", "examples"]
+    assert list(rows) == heads
     low, high = (float(end.rstrip("%")) / 100 for end in rows["95% interval"].split(" to "))
     assert low <= scores["exact_match"] <= high < 1
     assert rows["exact match"] == f"{scores['exact_match']:.2%}"
@@ -328,7 +386,8 @@ def test_evaluate(seq, attention_run):
 
 def test_evaluate_refuses(seq, refused, book_run, attention_run):
     """Fails when a split that is not there is scored, or misspelt, is a traceback."""
-    assert refused(2, "evaluate", book_run, "--split", "validation").startswith(f"{book_run} has no validation split")
+    line = refused(2, "evaluate", book_run, "--split", "validation")
+    assert line.startswith(f"{book_run} has no validation split")
     code, out, err = seq("evaluate", attention_run, "--split", "dev")
     assert (code, out) == (2, "")
     assert "invalid choice 'dev'" in plain(err)
@@ -338,7 +397,9 @@ def test_evaluate_refuses(seq, refused, book_run, attention_run):
 
 
 def test_predict(seq, attention_run):
-    """Fails when arguments and standard input are answered differently, out of order, or mixed with other output."""
+    """Fails when arguments and standard input are answered differently, out of order, or mixed with
+    other output.
+    """
     questions = ["1+1", "23+45", "9+8"]
     answers = "".join(f"{answer}\n" for answer in seqgen.load(attention_run).predict(questions))
     assert seq("predict", attention_run, *questions) == (0, answers, "")
@@ -348,7 +409,9 @@ def test_predict(seq, attention_run):
 
 
 def test_predict_answers_in_batches(seq, attention_run, monkeypatch):
-    """Fails when lines are lost or repeated where one batch of standard input ends and the next begins."""
+    """Fails when lines are lost or repeated where one batch of standard input ends and the next
+    begins.
+    """
     questions = [f"{i}+{i % 7}" for i in range(11)]
     expected = seqgen.load(attention_run).predict(questions)
     monkeypatch.setattr(predict, "AT_ONCE", 4)
@@ -371,19 +434,22 @@ def test_predict_refuses_lines(stdin, line, refused, attention_run):
 
 def test_predict_refuses_questions(refused, attention_run, book_run):
     """Fails when what a run cannot read gets an answer, or the reason does not name it."""
-    assert refused(2, "predict", attention_run, "1+a").startswith("unknown character 'a' at position 3 of '1+a")
-    assert refused(2, "predict", attention_run, stdin=b"1+1\n1+\xea\xb0\x80").startswith(
-        "standard input, line 2: unknown character '가' at position 3 of '1+가';"
-    )
+    line = refused(2, "predict", attention_run, "1+a")
+    assert line.startswith("unknown character 'a' at position 3 of '1+a")
+    line = refused(2, "predict", attention_run, stdin=b"1+1\n1+\xea\xb0\x80")
+    assert line.startswith("standard input, line 2: unknown character '가' at position 3")
     assert refused(2, "predict", attention_run, "") == "question 1 is empty"
     unseeded = refused(2, "predict", attention_run, "1+1", "--temperature", "1", "--seed", "-1")
     assert unseeded == "seed must be at least 0 and below 2**32, not -1"
-    assert refused(2, "predict", book_run, "111+222") == "'111+222' has 7 characters, and there is room for 5"
+    line = refused(2, "predict", book_run, "111+222")
+    assert line == "'111+222' has 7 characters, and there is room for 5"
 
 
 @pytest.mark.parametrize("words", [["1+1"], []])
 def test_a_reader_that_leaves(words, seq, attention_run, monkeypatch):
-    """Fails when `seqgen predict ... | head -1` goes on with nobody to read it, or complains; test_cli has the real pipe."""
+    """Fails when `seqgen predict ... | head -1` goes on with nobody to read it, or complains;
+    test_cli has the real pipe.
+    """
 
     class Closed(io.StringIO):
         def flush(self) -> None:
@@ -400,7 +466,9 @@ def test_a_reader_that_leaves(words, seq, attention_run, monkeypatch):
 
 @pytest.mark.parametrize(("name", "head"), [("map.png", b"\x89PNG"), ("map.SVG", b"<?xml")])
 def test_attention(name, head, seq, attention_run, tmp_path):
-    """Fails when the figure is not of the kind that its name says, or an answer is not told, or for each of its maps."""
+    """Fails when the figure is not of the kind that its name says, or an answer is not told, or for
+    each of its maps.
+    """
     answers = seqgen.load(attention_run).predict(["1+1", "23+45"])
     code, out, err = seq("attention", attention_run, "1+1", "23+45", "1+1", "-o", name)
     assert (code, err) == (0, "")
@@ -411,12 +479,13 @@ def test_attention(name, head, seq, attention_run, tmp_path):
 def test_attention_refuses(refused, attention_run, book_run, tmp_path):
     """Fails when a figure that cannot be drawn or written is a traceback, or leaves half a file."""
     assert refused(2, "attention", attention_run) == "attention needs a TEXT to answer"
-    assert refused(2, "attention", book_run, "1+1").startswith(f"{book_run} has no attention to show: ")
-    assert refused(2, "attention", attention_run, "1+1", "-o", "map.gif").startswith("cannot save a figure as map.gif")
+    line = refused(2, "attention", book_run, "1+1")
+    assert line.startswith(f"{book_run} has no attention to show: ")
+    line = refused(2, "attention", attention_run, "1+1", "-o", "map.gif")
+    assert line == "cannot write map.gif: its name must end in one of .png, .svg, .json, .npz"
     (tmp_path / "file").touch()
-    assert (
-        refused(1, "attention", attention_run, "1+1", "-o", "file/map.png") == "cannot write file/map.png: file is not a folder"
-    )
+    line = refused(1, "attention", attention_run, "1+1", "-o", "file/map.png")
+    assert line == "cannot write file/map.png: file is not a folder"
     assert refused(2, "attention", attention_run, "1+x").startswith("unknown character 'x'")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -425,12 +494,14 @@ def test_attention_refuses(refused, attention_run, book_run, tmp_path):
 
 
 def test_a_bug_in_a_command_is_no_bad_usage(attention_run, monkeypatch):
-    """Fails when a ValueError of our own making is called the user's mistake, and its traceback is lost."""
+    """Fails when a ValueError of our own making is called the user's mistake, and its traceback is
+    lost.
+    """
 
     def bug(run, *arguments, **options):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(seqgen.runs.Seq2seqRun, "best", bug)
+    monkeypatch.setattr(PairsRun, "best", bug)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["predict", str(attention_run), "1+1"])
 

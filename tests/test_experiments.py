@@ -10,13 +10,12 @@ import pytest
 from experiments import alignment, errors, formats, length, records
 from seqgen.cli import main
 from seqgen.cli.sweep import selected
-from seqgen.config import flat
 from seqgen.errors import SeqgenError
-from seqgen.groups import grouped, plan
-from seqgen.runs import open_run, parameters
-from seqgen.sweep import override
+from seqgen.families import flat, open_run, parameters
+from seqgen.sweeps.plan import plan, shared_programs
+from seqgen.sweeps.spec import override
 
-SWEEPS = {  # cells, seeds, groups, model-steps
+SWEEPS = {  # cells, seeds, compiled programs, model-steps
     "addition": (8, 10, 4, 702_000),
     "dates": (4, 5, 3, 70_200),
     "alignment": (1, 5, 1, 17_550),
@@ -26,32 +25,38 @@ SWEEPS = {  # cells, seeds, groups, model-steps
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_is_as_large_as_it_says(name, tmp_path):
-    """Fails when a cell is lost, cells of one shape compile apart, or the rows no longer make 351 steps an epoch."""
+    """Fails when a cell is lost, cells of one shape compile apart, or the rows no longer make 351
+    steps an epoch.
+    """
     experiment = importlib.import_module(f"experiments.{name}")
-    groups = grouped(plan(selected(experiment, (), {}), list(experiment.SEEDS), tmp_path))
-    steps = sum(group.steps * len(group.members) for group in groups)
-    assert (len(experiment.variants()), len(experiment.SEEDS), len(groups), steps) == SWEEPS[name]
+    planned = plan(selected(experiment, (), {}), list(experiment.SEEDS), tmp_path)
+    programs = shared_programs(planned)
+    steps = sum(program.steps * len(program.members) for program in programs)
+    cells, seeds = len(experiment.variants()), len(experiment.SEEDS)
+    assert (cells, seeds, len(programs), steps) == SWEEPS[name]
 
 
 def test_cells_of_addition_differ_in_what_they_are_named_for(tmp_path):
-    """Fails when a cell reverses without its name, or its readers are another's."""
+    """Fails when a cell reverses without its name, or its attention mechanisms are another's."""
     experiment = importlib.import_module("experiments.addition")
     for name, config in selected(experiment, (), {}).items():
         fields = flat(config)
         assert fields["data.reverse"] == name.endswith("reverse")
-        assert ("summary" in fields["model.decoder.inputs"]) == ("peeky" in name)
+        assert ("context" in fields["model.decoder.inputs"]) == ("peeky" in name)
         assert ("dot" in fields["model.decoder.outputs"]) == ("attention" in name)
 
 
 @pytest.mark.parametrize("name", ["search_addition", "search_dates"])
 def test_a_search_stays_within_its_bounds(name, tmp_path):
-    """Fails when a variant has more parameters or epochs than are allowed, or is chosen by test rows."""
+    """Fails when a variant has more parameters or epochs than are allowed, or is chosen by test
+    rows.
+    """
     experiment = importlib.import_module(f"experiments.{name}")
     assert min(experiment.SEEDS) >= 100
-    for group in grouped(plan(selected(experiment, (), {}), [100], tmp_path)):
-        assert parameters(group.config) <= 220_000
-        assert group.config.training.epochs <= 25
-        assert group.held_out == "validation"
+    for program in shared_programs(plan(selected(experiment, (), {}), [100], tmp_path)):
+        assert parameters(program.config.model, program.dataset.sizes) <= 220_000
+        assert program.config.training.epochs <= 25
+        assert program.evaluation_split == "validation"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,9 @@ def test_a_search_stays_within_its_bounds(name, tmp_path):
     ],
 )
 def test_carry_chains(question, chain):
-    """Fails when a carry that arises apart from another counts with it, or one that only passes on does not count."""
+    """Fails when a carry that arises apart from another counts with it, or one that only passes on
+    does not count.
+    """
     a, b = map(int, question.split("+"))
     assert errors.carry_chain((question, str(a + b)), "") == str(chain)
 
@@ -85,23 +92,27 @@ def test_carry_chains(question, chain):
     ],
 )
 def test_wrong_places(answer, guess, row):
-    """Fails when places are counted from the left, or a guess of another length is compared place by place."""
+    """Fails when places are counted from the left, or a guess of another length is compared place
+    by place.
+    """
     assert errors.places(("", answer), guess) == row
 
 
 def test_errors_add_up(attention_run):
     """Fails when a question falls into no row of a table, or into two."""
     run = open_run(attention_run)
-    found = errors.measured(run)
-    scores = run.evaluate()
-    assert (found["rows"], found["wrong"]) == (scores.examples, round((1 - scores.exact_match) * scores.examples))
-    assert found["wrong"] > 0
+    found, scores = errors.measured(run), run.evaluate()
+    wrong, rows = found["wrong"], found["rows"]
+    assert rows == scores.examples
+    assert wrong == round((1 - scores.exact_match) * rows) > 0
     for name in ("longest carry chain", "wrong places", "operands' digits"):
-        assert np.sum(list(found[name].values()), axis=0).tolist() == [found["wrong"], found["rows"]]
+        assert np.sum(list(found[name].values()), axis=0).tolist() == [wrong, rows]
 
 
 def test_longer_sums(attention_run, monkeypatch):
-    """Fails when a length's score counts another's rows, a sum is wrong, or a training row is asked."""
+    """Fails when a length's score counts another's rows, a sum is wrong, or a training row is
+    asked.
+    """
     run = open_run(attention_run)
     monkeypatch.setattr(length, "TRAINED", 2)
     monkeypatch.setattr(length, "ROWS", 50)
@@ -129,7 +140,8 @@ def test_alignment_of_a_run(attention_run):
     assert trained["positions"] == mixed["positions"] == fixed["oracle"]["column"]["positions"]
     assert len(run.pairs("test")) < trained["positions"] != len(run.pairs("validation"))
     assert fixed["oracle"]["all"]["hit"] == 1
-    assert fixed["uniform"]["column"]["mass"] == pytest.approx(fixed["uniform_by_formula"]["column"], abs=1e-5)
+    formula = pytest.approx(fixed["uniform_by_formula"]["column"], abs=1e-5)
+    assert fixed["uniform"]["column"]["mass"] == formula
 
 
 @pytest.mark.parametrize(
@@ -140,7 +152,9 @@ def test_alignment_of_a_run(attention_run):
     ],
 )
 def test_delays(reverse, delays):
-    """Fails when a late look counts as an early one, reversed or not, or a character with two places counts."""
+    """Fails when a late look counts as an early one, reversed or not, or a character with two
+    places counts.
+    """
     looked, gold = np.array([0, 1, 4, 7, 7]), np.zeros((1, 5, 8), bool)
     for time, place in enumerate([1, 1, 2, 3]):
         gold[0, time, place] = True
@@ -152,65 +166,74 @@ def test_what_is_missed_without_a_look():
     """Fails when places that are not asked for count, or a place's frequencies are another's."""
     targets = np.array([[1, 2, 7], [1, 3, 7], [1, 4, 7], [2, 4, 7]])
     asked = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 1, 0]], bool)
-    assert alignment.not_most_frequent(targets, asked[..., None]) == [0.25, pytest.approx(2 / 3, abs=1e-6)]
+    missed = [0.25, pytest.approx(2 / 3, abs=1e-6)]
+    assert alignment.not_most_frequent(targets, asked[..., None]) == missed
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """The experiment on held-out formats, smaller."""
+    """The experiment on formats that only the test split has, smaller."""
     base = override(formats.base(), {"draws": 2000, "steps": 3})
+    variants = {f"without-{name}": {"test_only_formats": [name]} for name in ("short", "full")}
     monkeypatch.setattr(formats, "base", lambda: base)
-    monkeypatch.setattr(formats, "variants", lambda: {f"without-{name}": {"held_out": [name]} for name in ("short", "full")})
+    monkeypatch.setattr(formats, "variants", lambda: variants)
     monkeypatch.setattr(formats, "SEEDS", range(2))
 
 
-def test_a_held_out_format_and_its_record(small, tmp_path):
-    """Fails when training rows are in the held-out format, its test rows count with the others, or a record loses a seed."""
+def test_a_test_only_format_and_its_record(small, tmp_path):
+    """Fails when training rows are in the format, its test rows count with the others, or a record
+    loses a seed.
+    """
     assert main(["sweep", "experiments.formats", "--runs", str(tmp_path)]) == 0
     run = open_run(tmp_path / "formats" / "without-short-1")
     formats_of = {
-        split: {run.dataset.task.format(question) for question, _ in run.pairs(split)} for split in ("train", "validation")
+        split: {run.dataset.task.format(question) for question, _ in run.pairs(split)}
+        for split in ("train", "validation")
     }
-    assert formats_of == {"train": {"medium", "long", "full"}, "validation": {"medium", "long", "full"}}
+    others = {"medium", "long", "full"}
+    assert formats_of == {"train": others, "validation": others}
     counts = formats.measured(run)
     assert sum(rows for _, rows in counts.values()) == len(run.pairs("test"))
     assert min(rows for _, rows in counts.values()) > 0
     record = formats.collect(tmp_path)
-    assert {name: list(seeds) for name, seeds in record["cells"].items()} == {
-        "without-short": ["0", "1"],
-        "without-full": ["0", "1"],
-    }
+    seeds_of = {name: list(seeds) for name, seeds in record["cells"].items()}
+    assert seeds_of == {"without-short": ["0", "1"], "without-full": ["0", "1"]}
     curves = records.sweep_record(tmp_path / "formats")["cells"]["without-short"]["1"]
-    assert (curves["split"], len(curves["exact_match"]), curves["test_examples"]) == ("validation", 1, len(run.pairs("test")))
+    assert (curves["split"], len(curves["exact_match"])) == ("validation", 1)
+    assert curves["test_examples"] == len(run.pairs("test"))
 
 
 def test_a_record_of_another_sweep_is_refused(small, tmp_path, monkeypatch):
-    """Fails when a table is made of the members that happen to be there, of settings of somebody's own, or of two versions."""
+    """Fails when a table is made of the members that happen to be there, of settings of somebody's
+    own, or of two versions.
+    """
     folder, words = tmp_path / "formats", ["sweep", "experiments.formats", "--runs", str(tmp_path)]
     with pytest.raises(SeqgenError, match="holds no sweep"):
         records.members(folder)
     assert main([*words, "--seeds", "1"]) == 0
-    with pytest.raises(SeqgenError, match=r"has no without-short-0, nor 1 others of experiments.formats"):
+    missing = r"has no without-short-0, nor 1 others of experiments.formats"
+    with pytest.raises(SeqgenError, match=missing):
         records.members(folder)
     monkeypatch.setattr(formats, "SEEDS", [1])
-    assert {name: list(seeds) for name, seeds in records.members(folder).items()} == {
-        "without-short": ["1"],
-        "without-full": ["1"],
-    }
+    seeds_of = {name: list(seeds) for name, seeds in records.members(folder).items()}
+    assert seeds_of == {"without-short": ["1"], "without-full": ["1"]}
     with monkeypatch.context() as patch:
         base = override(formats.base(), {"lr": 0.5})
         patch.setattr(formats, "base", lambda: base)
-        with pytest.raises(SeqgenError, match=r"without-short-1 is no member of experiments.formats: its hyper.lr is 0.008"):
+        other = r"without-short-1 is no member of experiments.formats: its hyper.lr is 0.008"
+        with pytest.raises(SeqgenError, match=other):
             records.members(folder)
     monkeypatch.setattr(alignment, "MODELS", {"ours": ("formats", "6-epochs")})
     with pytest.raises(SeqgenError, match=r"formats has no 6-epochs that did not break off"):
         alignment.collect(tmp_path)
     versions = folder / "without-full-1" / "versions.json"
     versions.write_text(versions.read_text().replace('"cores": ', '"cores": 9'))
-    with pytest.raises(SeqgenError, match=r"without-full-1 was made with other versions than .*without-short-1"):
+    mixed = r"without-full-1 was made with other versions than .*without-short-1"
+    with pytest.raises(SeqgenError, match=mixed):
         records.sweep_record(folder)
     sweep = json.loads((folder / "sweep.json").read_text())
-    (folder / "sweep.json").write_text(json.dumps({**sweep, "members": [*sweep["members"], "without-full-7"]}))
+    more = {**sweep, "members": [*sweep["members"], "without-full-7"]}
+    (folder / "sweep.json").write_text(json.dumps(more))
     with pytest.raises(SeqgenError, match="without-full-7 is not finished"):
         records.members(folder)
 
@@ -224,7 +247,9 @@ def test_a_search_says_nothing_of_the_test_set():
 
 
 def test_results_name_their_machine():
-    """Fails when a result is committed without its command, versions or machine, or with a path of somebody's machine."""
+    """Fails when a result is committed without its command, versions or machine, or with a path of
+    somebody's machine.
+    """
     for path in sorted(records.FOLDER.glob("*.json")):
         record = json.loads(path.read_text())
         for each in [record] if "command" in record else list(record.values()):

@@ -1,4 +1,4 @@
-"""The book's pickles: in and out to the bit, the book's own answers from them, and nothing run that a file asks for."""
+"""The book's pickles: in and out to the bit, the book's own answers, and nothing run from them."""
 
 import copyreg
 import functools
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.interop.book import from_params, to_params
 from seqgen.interop.pickles import read_pickle, write_pickle
-from seqgen.models import decoders, encoders, language_model, model_of, seq2seq
+from seqgen.models import build, rnn_decoder, rnn_encoder, rnn_language_model, rnn_seq2seq
 from seqgen.nn.cells import LstmCarry
 from seqgen.types import Batch
 from tests import book_language, book_numpy, oracles
@@ -33,7 +33,8 @@ quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", au
 
 def book_arrays(model: str) -> list[np.ndarray]:
     """What the book's `save_params` pickles: float16, here with live biases."""
-    random, oracle = np.random.RandomState(3), book_language if model in book_language.MODELS else book_numpy
+    random = np.random.RandomState(3)
+    oracle = book_language if model in book_language.MODELS else book_numpy
     arrays = oracle.draw(model, V, H if model == book_language.BETTER else D, H, random)
     arrays = [(p + np.float32(random.randn(*p.shape) / 2)).astype(np.float16) for p in arrays]
     if model == book_language.BETTER:
@@ -44,9 +45,14 @@ def book_arrays(model: str) -> list[np.ndarray]:
 def names(model: str) -> list[str]:
     cells = [["Wx", "Wh", "b"][i % 3] for i in range(6)]
     if model in book_language.MODELS:
-        lstms = {"rnnlm": ["LSTM"] * 3, "better-rnnlm": ["first LSTM"] * 3 + ["second LSTM"] * 3}[model]
-        return ["embedding", *(f"{lstm} {name}" for lstm, name in zip(lstms, cells, strict=False)), "affine W", "affine b"]
-    sides = [[f"{side} embedding", *(f"{side} LSTM {name}" for name in cells[:3])] for side in ("encoder", "decoder")]
+        two = ["first LSTM"] * 3 + ["second LSTM"] * 3
+        lstms = {"rnnlm": ["LSTM"] * 3, "better-rnnlm": two}[model]
+        inside = (f"{lstm} {name}" for lstm, name in zip(lstms, cells, strict=False))
+        return ["embedding", *inside, "affine W", "affine b"]
+    sides = [
+        [f"{side} embedding", *(f"{side} LSTM {name}" for name in cells[:3])]
+        for side in ("encoder", "decoder")
+    ]
     return [*sides[0], *sides[1], "decoder affine W", "decoder affine b"]
 
 
@@ -72,33 +78,36 @@ def refused(path: Path, *words: str, error: type[SeqgenError] = SeqgenError) -> 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_there_and_back(model, tmp_path):
-    """Fails when any weight of ours goes to another place in the book's list than where it comes from, or loses a bit;
-    when sizes are read from a matrix that has another meaning.
+    """Fails when any weight of ours goes to another place in the book's list than where it comes
+    from, or loses a bit; when sizes are read from a matrix that has another meaning.
     """
-    cfg, params = to_params(model, book_arrays(model))
-    init = model_of(cfg).init(cfg, jax.random.key(0))
+    cfg, params, vocabulary = to_params(model, book_arrays(model))
+    init = build(cfg, oracles.SIZES).init(jax.random.key(0))
     assert jax.tree.map(np.shape, init) == jax.tree.map(np.shape, params)
-    write_pickle(tmp_path / "it.pkl", from_params(replace(cfg, init="modern", dtype="bfloat16"), params))
+    free = replace(cfg, init="modern", dtype="bfloat16")  # what weights do not know
+    write_pickle(tmp_path / "it.pkl", from_params(free, params))
     arrays = read_pickle(tmp_path / "it.pkl")
     same(arrays, [np.float32(array) for array in book_arrays(model)])
-    again, restored = to_params(model, arrays)
+    again, restored, _ = to_params(model, arrays)
     assert again == cfg
     assert jax.tree.structure(restored) == jax.tree.structure(params)
     same(jax.tree.leaves(restored), jax.tree.leaves(params))
-    assert cfg.vocabulary == V
+    assert vocabulary == V
 
 
 @pytest.mark.parametrize("model", book_numpy.VARIANTS)
 def test_the_books_answers(model, tmp_path):
-    """Fails when matrices are joined the wrong way round (x and h, h and e, context and h), or the configuration is that of
-    another model.
+    """Fails when matrices are joined the wrong way round (x and h, h and e, context and h), or the
+    configuration is that of another model.
     """
     arrays, random = book_arrays(model), np.random.RandomState(4)
     (tmp_path / "it.pkl").write_bytes(pickle.dumps(arrays))
-    cfg, params = to_params(model, read_pickle(tmp_path / "it.pkl"))
-    source, inputs = np.int32(random.randint(V, size=(2, 3))), np.int32(random.randint(V, size=(2, 5)))
-    _, out = jax.jit(seq2seq.apply, static_argnums=0)(cfg, params, Batch(source, None, inputs, inputs, inputs > -1), ())
-    expected, weights = book_numpy.forward(model, [np.float64(array) for array in arrays], source, inputs)
+    cfg, params, _ = to_params(model, read_pickle(tmp_path / "it.pkl"))
+    source, inputs = (np.int32(random.randint(V, size=(2, width))) for width in (3, 5))
+    batch = Batch(source, None, inputs, inputs, inputs > -1)
+    _, out = jax.jit(build(cfg, oracles.SIZES).apply)(params, batch, (), None)
+    exact = [np.float64(array) for array in arrays]
+    expected, weights = book_numpy.forward(model, exact, source, inputs)
     np.testing.assert_allclose(out.logits, expected, rtol=0, atol=1e-5)
     if weights is not None:
         np.testing.assert_allclose(out.aux["attention"][:, :, 0], weights, atol=1e-5)
@@ -109,11 +118,12 @@ def test_the_books_language_models(model, tmp_path):
     """Fails when the LSTMs change places, x and h do, or the tied matrix is not the embedding."""
     arrays, random = book_arrays(model), np.random.RandomState(4)
     (tmp_path / "it.pkl").write_bytes(pickle.dumps(arrays))
-    cfg, params = to_params(model, read_pickle(tmp_path / "it.pkl"))
+    cfg, params, _ = to_params(model, read_pickle(tmp_path / "it.pkl"))
     tokens = np.int32(random.randint(V, size=(2, 5)))
     carry = [tuple(random.randn(2, 2, H)) for _ in params.cells]
     ours = tuple(LstmCarry(np.float32(h), np.float32(c)) for h, c in carry)
-    _, out = jax.jit(language_model.apply, static_argnums=0)(cfg, params, Batch(None, None, tokens, tokens, tokens > -1), ours)
+    batch = Batch(None, None, tokens, tokens, tokens > -1)
+    _, out = jax.jit(build(cfg, oracles.SIZES).apply)(params, batch, ours, None)
     expected, _ = book_language.forward([np.float64(array) for array in arrays], tokens, carry)
     np.testing.assert_allclose(out.logits, expected, rtol=0, atol=1e-5)
 
@@ -122,7 +132,9 @@ def test_the_books_language_models(model, tmp_path):
 
 
 def test_the_books_code_reads_ours(tmp_path):
-    """Fails when a file needs a newer Python or NumPy than the book's, or `pickle.load` gives another type or other numbers."""
+    """Fails when a file needs a newer Python or NumPy than the book's, or `pickle.load` gives
+    another type or other numbers.
+    """
     arrays = book_arrays("rnnlm")
     write_pickle(tmp_path / "new" / "it.pkl", [np.float32(array) for array in arrays])
     content = (tmp_path / "new" / "it.pkl").read_bytes()
@@ -135,7 +147,7 @@ def test_the_books_code_reads_ours(tmp_path):
     same(loaded, arrays)
 
 
-LAYOUTS = {
+MEMORY = {
     "float16": lambda a: a,
     "float32": lambda a: a.astype(np.float32),
     "float64": lambda a: a.astype(np.float64),
@@ -151,24 +163,35 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_protocol_and_layout(layout, protocol, tmp_path):
-    """Fails when an order of axes or of bytes is lost, or an array that is listed twice is refused or read otherwise."""
-    array = LAYOUTS[layout](np.random.RandomState(0).randn(3, 5).astype(np.float16))
-    (tmp_path / "it.pkl").write_bytes(pickle.dumps([array] * 99 + [array.copy()], protocol=protocol))
+@pytest.mark.parametrize("order", MEMORY)
+def test_every_protocol_and_order(order, protocol, tmp_path):
+    """Fails when an order of axes or of bytes is lost, or an array that is listed twice is refused
+    or read otherwise.
+    """
+    array = MEMORY[order](np.random.RandomState(0).randn(3, 5).astype(np.float16))
+    (tmp_path / "it.pkl").write_bytes(
+        pickle.dumps([array] * 99 + [array.copy()], protocol=protocol)
+    )
     arrays = read_pickle(tmp_path / "it.pkl")
     same(arrays, [np.float32(array)] * 100)
     assert all(a.flags.c_contiguous for a in arrays)
 
 
 def test_numpy_1_and_python_2(tmp_path):
-    """Fails when only the names that today's NumPy writes are known, or bytes that Python 2 wrote as text."""
+    """Fails when only the names that today's NumPy writes are known, or bytes that Python 2 wrote
+    as text.
+    """
     array = -np.arange(6, dtype=np.float16).reshape(2, 3)
-    head = b"\x80\x02]cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02K\x03\x86"
-    dtype = b"cnumpy\ndtype\nU\x02f2K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    python2 = head + dtype + b"\x89U\x0c" + array.tobytes() + b"tba."
-    numpy1 = pickle.dumps([array], protocol=5).replace(b"\x8c\x13numpy._core.numeric", b"\x8c\x12numpy.core.numeric")
-    numpy1 = numpy1[:3] + (len(numpy1) - 11).to_bytes(8, "little") + numpy1[11:]  # the frame is a byte shorter
+    head = b"\x80\x02]cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    shape = b"(K\x01K\x02K\x03\x86"
+    dtype = b"cnumpy\ndtype\nU\x02f2K\x00K\x01\x87R(K\x03U\x01<NNN"
+    rest = b"J\xff\xff\xff\xff" * 2 + b"K\x00tb"
+    python2 = head + shape + dtype + rest + b"\x89U\x0c" + array.tobytes() + b"tba."
+    numpy1 = pickle.dumps([array], protocol=5).replace(
+        b"\x8c\x13numpy._core.numeric", b"\x8c\x12numpy.core.numeric"
+    )
+    # The frame is a byte shorter.
+    numpy1 = numpy1[:3] + (len(numpy1) - 11).to_bytes(8, "little") + numpy1[11:]
     for content in (python2, numpy1):
         if content is python2:
             same(pickle.loads(content, encoding="latin1"), [array])
@@ -234,11 +257,18 @@ def bombs(marker: Path) -> dict[str, bytes]:
         "a state": State(touch),
         "a state in the list": [array, State(touch)],
     }
-    made = {f"{name}, protocol {p}": pickle.dumps(item, protocol=p) for name, item in asked.items() for p in (0, 2, 4)}
+    made = {
+        f"{name}, protocol {p}": pickle.dumps(item, protocol=p)
+        for name, item in asked.items()
+        for p in (0, 2, 4)
+    }
     return made | {
         "INST": b"(S'" + text + b"'\nios\nsystem\n.",
         "OBJ": b"(cos\nsystem\nS'" + text + b"'\no.",
-        "a name with a dot": b"\x80\x04\x8c\x08tempfile\x8c\x0a_os.system\x93\x8c" + bytes([len(text)]) + text + b"\x85R.",
+        "a name with a dot": b"\x80\x04\x8c\x08tempfile\x8c\x0a_os.system\x93\x8c"
+        + bytes([len(text)])
+        + text
+        + b"\x85R.",
         "after the list": pickle.dumps([array])[:-1] + pickle.dumps(call),
         "popped": b"cos\nsystem\n(S'" + text + b"'\ntR0].",
     }
@@ -249,7 +279,9 @@ BOMBS = list(bombs(Path("marker")))
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_nothing_runs(name, tmp_path):
-    """Fails when `find_class` gives what it is asked for, so that the file is made, as Python's own reading makes it."""
+    """Fails when `find_class` gives what it is asked for, so that the file is made, as Python's own
+    reading makes it.
+    """
     marker = tmp_path / "marker.npy"
     content = bombs(marker)[name]
     (tmp_path / "it.pkl").write_bytes(content)
@@ -261,7 +293,9 @@ def test_nothing_runs(name, tmp_path):
 
 
 def test_no_way_around_find_class(tmp_path):
-    """Fails with the unpickler in C, whose extension registry remembers what a name once was and asks nobody."""
+    """Fails with the unpickler in C, whose extension registry remembers what a name once was and
+    asks nobody.
+    """
 
     class Wall(pickle.Unpickler):
         def find_class(self, module, name):
@@ -302,8 +336,8 @@ RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
     ("asks for 'aaa", b"c" + b"a" * 10_000 + b"\nx\n."),
 ])  # fmt: skip
 def test_no_other_trick(reason, content, tmp_path):
-    """Fails when persistent names, other instructions, other states or other arguments of what may be named come through; when
-    what a file says is repeated at length, or as it is, to a terminal.
+    """Fails when persistent names, other instructions, other states or other arguments of what may
+    be named come through; when what a file says is repeated at length, or as it is, to a terminal.
     """
     (tmp_path / "it.pkl").write_bytes(content)
     refused(tmp_path / "it.pkl", reason)
@@ -320,6 +354,11 @@ def doubled(item: object) -> object:
     return functools.reduce(lambda item, _: (item, item), range(60), item)
 
 
+def many(data: bytes | str) -> list[Described]:
+    """Arrays that share their numbers."""
+    return [Described(shape=(1 << 17,), data=data) for _ in range(2000)]
+
+
 GREEDY = {
     "a shape": pickle.dumps([Described(shape=(1 << 40,))]),
     "two axes of a shape": pickle.dumps([Described(shape=(1 << 62, 1 << 62))]),
@@ -329,12 +368,8 @@ GREEDY = {
     "a type of types": pickle.dumps([Described(dtype=Call(np.dtype, doubled("f2")))]),
     "types of bytes of types": pickle.dumps([Described(dtype=Described(data=doubled("<")))]),
     "numbers of numbers": pickle.dumps([Described(data=doubled(b"ab"))]),
-    "bytes for many": pickle.dumps(
-        (lambda data: [Described(shape=(1 << 17,), data=data) for _ in range(2000)])(bytes(1 << 18)), protocol=4
-    ),
-    "text for many": pickle.dumps(
-        (lambda data: [Described(shape=(1 << 17,), data=data) for _ in range(2000)])("a" * (1 << 18)), protocol=4
-    ),
+    "bytes for many": pickle.dumps(many(bytes(1 << 18)), protocol=4),
+    "text for many": pickle.dumps(many("a" * (1 << 18)), protocol=4),
     "a bytearray": b"\x80\x05\x96" + (1 << 34).to_bytes(8, "little") + b".",
     "bytes": b"\x80\x04\x8e" + (1 << 34).to_bytes(8, "little") + b".",
     "deep lists": b"]" * 200_000 + b"a" * 199_999 + b".",
@@ -344,8 +379,8 @@ GREEDY = {
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_memory_is_the_files(name, tmp_path):
-    """Fails when what a file claims is allocated, or written out, before it is there; when many arrays of the same bytes each
-    become an array; with a shape of -1, which is whatever fits.
+    """Fails when what a file claims is allocated, or written out, before it is there; when many
+    arrays of the same bytes each become an array; with a shape of -1, which is whatever fits.
     """
     (tmp_path / "it.pkl").write_bytes(GREEDY[name])
     tracemalloc.start()
@@ -355,9 +390,13 @@ def test_memory_is_the_files(name, tmp_path):
     assert peak < 2**20 + 250 * len(GREEDY[name])
 
 
-@pytest.mark.parametrize("content", [b"]r\xff\xff\xff\x03.", b"\x80\x04\x95" + (1 << 34).to_bytes(8, "little") + b"]."])
+@pytest.mark.parametrize(
+    "content", [b"]r\xff\xff\xff\x03.", b"\x80\x04\x95" + (1 << 34).to_bytes(8, "little") + b"]."]
+)
 def test_a_place_in_the_memo_is_no_memory(content, tmp_path):
-    """Fails with the unpickler in C, for which the first seven bytes are a gigabyte; when what a frame claims is allocated."""
+    """Fails with the unpickler in C, for which the first seven bytes are a gigabyte; when what a
+    frame claims is allocated.
+    """
     (tmp_path / "it.pkl").write_bytes(content)
     tracemalloc.start()
     assert read_pickle(tmp_path / "it.pkl") == []
@@ -407,7 +446,9 @@ def test_what_is_not_a_file(tmp_path):
     ("empty", np.ones((0, 3), np.float32)),
 ])  # fmt: skip
 def test_what_no_weights_are(reason, array, protocol, tmp_path):
-    """Fails when numbers of another type, none, or such as spoil all others are read, or the error does not say where."""
+    """Fails when numbers of another type, none, or such as spoil all others are read, or the error
+    does not say where.
+    """
     content = pickle.dumps([np.ones(2, np.float16)] * 2 + [array], protocol=protocol)
     (tmp_path / "it.pkl").write_bytes(content)
     if array.dtype.names or (protocol == 2 and not array.size):
@@ -422,11 +463,17 @@ def described(array: np.ndarray, protocol: int) -> bytes:
     return pickle.dumps([array, array.T, array[:1].copy()], protocol=protocol)
 
 
-FUZZED = [described(a, p) for p in range(6) for a in (np.ones((2, 3), np.float16), np.full((3, 2), -2.5, ">f8"))]
+FUZZED = [
+    described(a, p)
+    for p in range(6)
+    for a in (np.ones((2, 3), np.float16), np.full((3, 2), -2.5, ">f8"))
+]
 
 
 def test_any_bytes_are_arrays_or_an_error(tmp_path):
-    """Fails when some flipped, lost or mixed bytes lead to another exception than ours, or to other than finite float32."""
+    """Fails when some flipped, lost or mixed bytes lead to another exception than ours, or to other
+    than finite float32.
+    """
     path = tmp_path / "it.pkl"
     edits = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4)
     cut = st.integers(0, 10_000)
@@ -461,12 +508,13 @@ def test_any_bytes_are_arrays_or_an_error(tmp_path):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_array_is_checked(model):
-    """Fails when a list that is too short, too long or of wrong shapes becomes a model, or the error names another array,
-    or not what it should be.
+    """Fails when a list that is too short, too long or of wrong shapes becomes a model, or the
+    error names another array, or not what it should be.
     """
     arrays = book_arrays(model)
     for wrong in (arrays[:-1], [*arrays, arrays[-1]], []):
-        with pytest.raises(SeqgenError, match=f"has {len(arrays)} arrays, and here are {len(wrong)}"):
+        said = f"has {len(arrays)} arrays, and here are {len(wrong)}"
+        with pytest.raises(SeqgenError, match=said):
             to_params(model, wrong)
     for number, (name, array) in enumerate(zip(names(model), arrays, strict=True)):
         for bad in (
@@ -480,12 +528,15 @@ def test_every_array_is_checked(model):
                 assert word in str(caught.value)
         spoilt = array.copy()
         spoilt.flat[1] = np.nan
-        with pytest.raises(SeqgenError, match=rf"array {number} \({name}\) holds .* finite: 1 of {array.size}"):
+        said = rf"array {number} \({name}\) holds .* finite: 1 of {array.size}"
+        with pytest.raises(SeqgenError, match=said):
             to_params(model, [*arrays[:number], spoilt, *arrays[number + 1 :]])
 
 
 def test_a_tied_matrix_is_the_embedding():
-    """Fails when the second copy of the matrix is not looked at, or has to be as exact as no float16 is."""
+    """Fails when the second copy of the matrix is not looked at, or has to be as exact as no
+    float16 is.
+    """
     arrays = [np.float32(array) for array in book_arrays("better-rnnlm")]
     arrays[-2] = arrays[-2] * np.float32(1 + 2**-14)
     to_params("better-rnnlm", arrays)
@@ -496,43 +547,54 @@ def test_a_tied_matrix_is_the_embedding():
 
 def test_an_unknown_model():
     """Fails when the name's owner does not hear which names there are."""
-    with pytest.raises(UsageError, match=r"'seq2seq'.*rnnlm, better-rnnlm, baseline, peeky, attention"):
+    there = "rnnlm, better-rnnlm, baseline, peeky, attention"
+    with pytest.raises(UsageError, match=f"'seq2seq'.*{there}"):
         to_params("seq2seq", book_arrays("baseline"))
 
 
-LM = language_model.Config(H, H, vocabulary=V)
+PEEKY_ATTENTION = rnn_decoder.Config(D, H, inputs=("context",), outputs=("context", "dot"))
+LM = rnn_language_model.Config(H, H)
 
 
 @pytest.mark.parametrize(("cfg", "reason"), [
     (oracles.config(), "its baseline has decoder.embedding 7, not 9"),
     (oracles.config(encoder="gru"), "encoder.cell 'lstm', not 'gru'"),
-    (oracles.config((), ("dot",), passed="h+c"), "its attention has .*passed 'h', not 'h\\+c'"),
+    (oracles.config((), ("dot",), initial_state="h+c"),
+     "its attention has .*initial_state 'h', not 'h\\+c'"),
     (oracles.config(("additive",)), r"decoder.inputs \(\), not \('additive',\)"),
     (oracles.config((), ("general",), width=10), r"decoder.outputs .*not \('general',\)"),
-    (seq2seq.Config(encoders.Config(D, H), decoders.Config(D, H, inputs=("summary",), outputs=("summary", "dot"))), "peeky"),
-    (seq2seq.Config(encoders.Config(D, 10), decoders.Config(D, H)), "its baseline has decoder.hidden 10, not 12"),
+    (rnn_seq2seq.Config(rnn_encoder.Config(D, H), PEEKY_ATTENTION), "peeky"),
+    (rnn_seq2seq.Config(rnn_encoder.Config(D, 10), rnn_decoder.Config(D, H)),
+     "its baseline has decoder.hidden 10, not 12"),
     (replace(LM, layers=2), "its rnnlm has layers 1, not 2"),
     (replace(LM, layers=2, tied=True, cell="gru"), "its better-rnnlm has cell 'lstm', not 'gru'"),
     (replace(LM, tied=True), "its rnnlm has tied False, not True"),
-    (decoders.Config(), "no seqgen.models.decoders"),
+    (rnn_decoder.Config(), "no seqgen.models.rnn_decoder"),
 ])  # fmt: skip
 def test_models_that_the_book_does_not_have(cfg, reason):
-    """Fails when another model's weights are written as one of the book's, or its owner does not hear what differs."""
-    params = None if isinstance(cfg, decoders.Config) else model_of(cfg).init(replace(cfg, vocabulary=V), jax.random.key(0))
+    """Fails when another model's weights are written as one of the book's, or its owner does not
+    hear what differs.
+    """
+    whole = not isinstance(cfg, rnn_decoder.Config)
+    params = build(cfg, oracles.SIZES).init(jax.random.key(0)) if whole else None
     with pytest.raises(UsageError, match=reason):
         from_params(cfg, params)
 
 
 def test_what_float16_does_not_have(tmp_path):
-    """Fails when a large weight becomes infinite, or a file is lost in which the next one cannot be written."""
-    cfg, params = to_params("attention", book_arrays("attention"))
-    large = params._replace(encoder=params.encoder._replace(embedding=params.encoder.embedding.at[2, 3].set(-65520.0)))
+    """Fails when a large weight becomes infinite, or a file is lost in which the next one cannot be
+    written.
+    """
+    cfg, params, _ = to_params("attention", book_arrays("attention"))
+    embedding = params.encoder.embedding.at[2, 3].set(-65520.0)
+    large = params._replace(encoder=params.encoder._replace(embedding=embedding))
     with pytest.raises(SeqgenError, match=r"array 0 \(encoder embedding\) holds 65520; .* 65504"):
         from_params(cfg, large)
     path, arrays = tmp_path / "it.pkl", [np.ones(3, np.float32), np.float64([1, 65504.0, -7])]
     write_pickle(path, arrays)
     for bad, reason in ((70000.0, "holds 70000"), (np.nan, "not finite: 1 of 3")):
-        with pytest.raises(SeqgenError, match=f"array 1 {reason}|array 1 holds numbers that are {reason}"):
+        said = f"array 1 {reason}|array 1 holds numbers that are {reason}"
+        with pytest.raises(SeqgenError, match=said):
             write_pickle(path, [arrays[0], np.array([1, bad, -7])])
         same(read_pickle(path), [np.float32(array) for array in arrays])
     assert [file.name for file in tmp_path.iterdir()] == ["it.pkl"]

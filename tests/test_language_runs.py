@@ -17,29 +17,47 @@ import numpy as np
 import pytest
 
 import seqgen
-from seqgen import fit, presets
+from seqgen import families, presets
 from seqgen.cli import generate, main
 from seqgen.cli.terminal import Terminal, run_to_end
 from seqgen.config import CONVERTER, RunConfig, Training
+from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import SeqgenError
+from seqgen.families import TextRun, create
 from seqgen.interop.book import from_params
 from seqgen.interop.pickles import read_pickle
-from seqgen.models import language_model
-from seqgen.rules import Decoding
-from seqgen.runs import LanguageModelRun, create
+from seqgen.models import rnn_language_model
+from seqgen.storage import log
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data, prepare
 from seqgen.tasks.text import Text, checksum
-from seqgen.training import log, loop
-from seqgen.training.chunk import SUMS, zero_totals
+from seqgen.training import loop
 from seqgen.training.state import HyperConfig
+from seqgen.training.steps import SUMS, zero_totals
 from tests import book_language, oracles, test_commands
 from tests.processes import lines, outcome
 from tests.test_language_model import by_equations
 
 seq, refused, elsewhere = test_commands.seq, test_commands.refused, test_commands.elsewhere
 
-WORDS = ["the", "a", "cat", "dog", "bird", "fish", "sees", "walks", "sits", "in", "on", "under", "house", "tree", "door", "and"]
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "bird",
+    "fish",
+    "sees",
+    "walks",
+    "sits",
+    "in",
+    "on",
+    "under",
+    "house",
+    "tree",
+    "door",
+    "and",
+]
 TINY = ["--batch", "4", "--validation", "0.1", "--test", "0.12"]
 TRAIN = ["train", "text", "language-model"]
 
@@ -48,7 +66,9 @@ TRAIN = ["train", "text", "language-model"]
 def prose(tmp_path_factory) -> Path:
     """Lines of 3 to 8 words; at its very end a word that stands nowhere else, of letters that do."""
     random = np.random.default_rng(0)
-    text = "".join(" ".join(random.choice(WORDS, size=n)) + "\n" for n in random.integers(3, 9, size=180))
+    text = "".join(
+        " ".join(random.choice(WORDS, size=n)) + "\n" for n in random.integers(3, 9, size=180)
+    )
     file = tmp_path_factory.mktemp("prose") / "prose.txt"
     file.write_text(text + "a hare\n")
     return file
@@ -56,7 +76,12 @@ def prose(tmp_path_factory) -> Path:
 
 def train(folder: Path, *words: object) -> Path:
     """`seqgen train text WORDS`; what it prints stands beside the run, in `stdout` and `stderr`."""
-    with open(folder / "stdout", "w") as out, open(folder / "stderr", "w") as err, redirect_stdout(out), redirect_stderr(err):
+    with (
+        open(folder / "stdout", "w") as out,
+        open(folder / "stderr", "w") as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         assert main(["train", "text", *map(str, words), "--name", str(folder / "run")]) == 0
     return folder / "run"
 
@@ -64,24 +89,46 @@ def train(folder: Path, *words: object) -> Path:
 @pytest.fixture(scope="session")
 def character_run(prose, tmp_path_factory) -> Path:
     """A tiny run, trained once: one LSTM over characters, none of them unknown. Copy it before you damage it."""
-    sizes = ["--model.embedding", 7, "--model.hidden", 12, "--window", 16, "--epochs", 2, "--lr", 0.02]
-    return train(tmp_path_factory.mktemp("characters"), "language-model", "--data", prose, *TINY, *sizes)
+    sizes = [
+        "--model.embedding",
+        7,
+        "--model.hidden",
+        12,
+        "--window",
+        16,
+        "--epochs",
+        2,
+        "--lr",
+        0.02,
+    ]
+    return train(
+        tmp_path_factory.mktemp("characters"), "language-model", "--data", prose, *TINY, *sizes
+    )
 
 
 @pytest.fixture(scope="session")
 def word_run(prose, tmp_path_factory) -> Path:
     """A tiny run, trained once: the book's BetterRnnlm over words, one of them unknown. Copy it before you damage it."""
     sizes = ["--model.embedding", 12, "--model.hidden", 12, "--window", 5, "--epochs", 3, "--lr", 2]
-    return train(tmp_path_factory.mktemp("words"), "better-rnnlm", "--data", prose, "--unit", "word", *TINY, *sizes)
+    return train(
+        tmp_path_factory.mktemp("words"),
+        "better-rnnlm",
+        "--data",
+        prose,
+        "--unit",
+        "word",
+        *TINY,
+        *sizes,
+    )
 
 
 @pytest.fixture
-def characters(character_run) -> LanguageModelRun:
+def characters(character_run) -> TextRun:
     return seqgen.load(character_run)
 
 
 @pytest.fixture(params=["character_run", "word_run"])
-def either(request) -> LanguageModelRun:
+def either(request) -> TextRun:
     return seqgen.load(request.getfixturevalue(request.param))
 
 
@@ -94,7 +141,12 @@ def tiny(prose: Path, *, cell="lstm", dropout=None, data=None, **training) -> Ru
     """A run's configuration; its steps are cheap to compile."""
     text = Text(str(prose), validation=0.1, test=0.12, **(data or {}))
     options = {"batch": 4, "window": 16, "steps": 8, **training}
-    return RunConfig(text, language_model.Config(7, 12, cell=cell), Training(**options), HyperConfig(lr=0.02, dropout=dropout))
+    return RunConfig(
+        text,
+        rnn_language_model.Config(7, 12, cell=cell),
+        Training(**options),
+        HyperConfig(lr=0.02, dropout=dropout),
+    )
 
 
 class Silence:
@@ -117,13 +169,13 @@ class Silence:
         pass
 
 
-def nats(run: LanguageModelRun, ids) -> np.ndarray:
+def nats(run: TextRun, ids) -> np.ndarray:
     """-log p of every id but the first, from the equations, token by token."""
     logits, _ = by_equations(run.config.model, run.params, ids[:-1])
     return -oracles.log_softmax(logits)[np.arange(len(ids) - 1), ids[1:]]
 
 
-def written(run: LanguageModelRun, prompt: str, text: str) -> float:
+def written(run: TextRun, prompt: str, text: str) -> float:
     """log p of what stands in `text` after its prompt, from the equations; without one it begins after a line's end."""
     begin = run.symbols.encode(prompt) if prompt else run.prompted("")
     ids = np.concatenate([begin, run.symbols.encode(text)[len(run.symbols.encode(prompt)) :]])
@@ -144,19 +196,38 @@ def test_train(name, epochs, request, prose):
     assert (path.parent / "stdout").read_text() == f"{path}\n"
     err, ppl = (path.parent / "stderr").read_text(), r"perplexity \d+\.\d\d"
     for epoch in range(1, epochs + 1):
-        head = (
-            rf"^epoch {epoch} of {epochs} · validation · [\d,]+ tokens · {ppl}, estimated on 20 lanes · loss [\d.]+ nats/token$"
-        )
+        head = rf"^epoch {epoch} of {epochs} · validation · [\d,]+ tokens · {ppl}, estimated on 20 lanes · loss [\d.]+ nats/token$"
         assert len(re.findall(head, err, re.MULTILINE)) == 1
-    assert len(re.findall(rf"^test · [\d,]+ tokens · {ppl} \([\d.]+ to [\d.]+\) · loss", err, re.MULTILINE)) == 1
-    files = {"config.json", "vocabulary.json", "versions.json", "metrics.jsonl", "samples", "checkpoints", "figures"}
+    assert (
+        len(
+            re.findall(
+                rf"^test · [\d,]+ tokens · {ppl} \([\d.]+ to [\d.]+\) · loss", err, re.MULTILINE
+            )
+        )
+        == 1
+    )
+    files = {
+        "config.json",
+        "vocabulary.json",
+        "versions.json",
+        "metrics.jsonl",
+        "samples",
+        "checkpoints",
+        "figures",
+    }
     assert {file.name for file in path.iterdir()} == files
     assert {file.name for file in (path / "figures").iterdir()} == {"learning.png", "learning.svg"}
-    config, vocabulary = (json.loads((path / f"{stem}.json").read_text()) for stem in ("config", "vocabulary"))
+    config, vocabulary = (
+        json.loads((path / f"{stem}.json").read_text()) for stem in ("config", "vocabulary")
+    )
     assert (config["data"]["kind"], config["model"]["kind"]) == ("text", "language_model")
     assert (config["data"]["path"], len(config["data"]["sha256"])) == (str(prose), 64)
     assert vocabulary["unit"] == config["data"]["unit"] == name.removesuffix("_run")
-    symbols = [*prose.read_text()] if name == "character_run" else prose.read_text().replace("\n", " <eos> ").split()
+    symbols = (
+        [*prose.read_text()]
+        if name == "character_run"
+        else prose.read_text().replace("\n", " <eos> ").split()
+    )
     expected = [symbol for symbol in dict.fromkeys(symbols) if symbol != "hare"]
     assert vocabulary["table"] == expected + ["<unk>"] * (name == "word_run")
     assert config["model"]["vocabulary"] == len(vocabulary["table"])
@@ -170,9 +241,14 @@ def test_train(name, epochs, request, prose):
 
 def test_splits_are_the_parts_of_the_text(characters, prose):
     """Fails when the test split is not what stands at the text's end, splits overlap, or symbols come back as others."""
-    parts = [characters.symbols.decode(np.int64(getattr(characters.dataset, name))) for name in ("train", "validation", "test")]
+    parts = [
+        characters.symbols.decode(np.int64(getattr(characters.dataset, name)))
+        for name in ("train", "validation", "test")
+    ]
     assert "".join(parts) == prose.read_text()
-    assert [len(part) for part in parts] == pytest.approx([len(prose.read_text()) * part for part in (0.78, 0.1, 0.12)], abs=1)
+    assert [len(part) for part in parts] == pytest.approx(
+        [len(prose.read_text()) * part for part in (0.78, 0.1, 0.12)], abs=1
+    )
     assert characters.config.training.window == 16
 
 
@@ -202,7 +278,20 @@ def test_train_refuses(words, code, line, refused, tmp_path, prose):
 
 def test_a_text_without_held_out_rows_is_refused_at_once(seq, prose, tmp_path):
     """Fails when a run that nothing can watch is trained for an epoch before anybody says so, and can never end."""
-    words = [*TRAIN, "--data", prose, *TINY, "--validation", 0, "--test", 0, "--window", 16, "--model.hidden", 12]
+    words = [
+        *TRAIN,
+        "--data",
+        prose,
+        *TINY,
+        "--validation",
+        0,
+        "--test",
+        0,
+        "--window",
+        16,
+        "--model.hidden",
+        12,
+    ]
     code, out, err = seq(*words)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert list(tmp_path.iterdir()) == []
@@ -223,12 +312,18 @@ def test_train_s_syntax(seq, tmp_path):
     assert "vocabulary" not in text.replace("the vocabulary", "")
     assert "sha256" not in text
     names = ", ".join(presets.LANGUAGE_MODELS)
-    assert seq("train", "text", "attention")[2] == f"seqgen: error: no model 'attention'; there are {names}\n"
+    assert (
+        seq("train", "text", "attention")[2]
+        == f"seqgen: error: no model 'attention'; there are {names}\n"
+    )
     assert seq("train", "text")[2] == f"seqgen: error: train needs a model: {names}\n"
     for words, part in (
         ([*TRAIN[1:], "--unit", "letter"], "invalid choice 'letter'"),
         ([*TRAIN[1:], "--model.layers", "0"], "layers must be 1 or more, not 0"),
-        ([*TRAIN[1:], "--model.tied"], "a tied output needs embedding and hidden alike, not 64 and 256"),
+        (
+            [*TRAIN[1:], "--model.tied"],
+            "a tied output needs embedding and hidden alike, not 64 and 256",
+        ),
         (["dates", "baseline", "--window", "3"], "Unrecognized options: --window, 3"),
     ):
         code, out, err = seq("train", *words)
@@ -239,7 +334,7 @@ def test_train_s_syntax(seq, tmp_path):
 def steps(folder: Path, config: RunConfig) -> tuple[float, object]:
     """The loss of the first six steps and the weights after them."""
     run = create(config, str(folder))
-    program = fit.language_model.build(run, "validation")
+    program = families.language_model.build(run, "validation")
     state = program.init()
     plan = program.plan(state)
     state, totals = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 6], np.int32))
@@ -258,13 +353,15 @@ def test_ways_to_save_memory_train_alike(prose, tmp_path, quick_compilation):
     for way in ({"accumulate": 2}, {"remat": 4}, {"devices": 2, "remat": 8}):
         other, weights = steps(tmp_path / "-".join(way), tiny(prose, **way))
         assert other == pytest.approx(loss, abs=1e-5), way
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5), weights, params)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5), weights, params
+        )
 
 
 def test_an_epoch_begins_without_a_past(prose, tmp_path, quick_compilation):
     """Fails when what the lanes carry at the end of an epoch is carried to their first tokens."""
     run = create(tiny(prose), str(tmp_path / "run"))
-    program = fit.language_model.build(run, "validation")
+    program = families.language_model.build(run, "validation")
     state = program.init()
     plan, window = program.plan(state), run.config.training.window
     state, _ = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 6], np.int32))
@@ -277,7 +374,9 @@ def test_an_epoch_begins_without_a_past(prose, tmp_path, quick_compilation):
         lane = stream[b * ((len(stream) - 1) // 4) :][: window + 1]
         logits, _ = by_equations(run.config.model, params, lane[:-1])
         losses.append(-oracles.log_softmax(logits)[np.arange(window), lane[1:]])
-    assert float(totals.sums["loss"] / totals.sums["tokens"]) == pytest.approx(np.mean(losses), abs=1e-5)
+    assert float(totals.sums["loss"] / totals.sums["tokens"]) == pytest.approx(
+        np.mean(losses), abs=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -285,7 +384,20 @@ def test_all_of_it_at_once(seq, prose, tmp_path):
     """Fails when a run over two devices, in turns and in parts, with a locked dropout in bfloat16, cannot be saved, scored or
     resumed.
     """
-    words = ["--devices", 2, "--accumulate", 2, "--remat", 8, "--dropout", 0.3, "--model.mask", "locked", "--steps", 20]
+    words = [
+        "--devices",
+        2,
+        "--accumulate",
+        2,
+        "--remat",
+        8,
+        "--dropout",
+        0.3,
+        "--model.mask",
+        "locked",
+        "--steps",
+        20,
+    ]
     sizes = ["--model.hidden", 12, "--model.layers", 2, "--model.dtype", "bfloat16", "--window", 16]
     code, out, err = seq(*TRAIN, "--data", prose, *TINY, *words, *sizes, "--name", "./run")
     assert (code, out) == (0, "run\n"), err
@@ -308,14 +420,29 @@ def scripted(prose, tmp_path_factory):
         seen.append(jax.device_get(params))
         loss = LOSSES[round(epoch) - 1]
         scores = {"loss": loss, "perplexity": float(np.exp(loss)), "tokens": 1, "lanes": 20}
-        return {"event": "evaluate", "split": split, "step": step, "epoch": epoch, **scores}, f"{step}\n"
+        return {
+            "event": "evaluate",
+            "split": split,
+            "step": step,
+            "epoch": epoch,
+            **scores,
+        }, f"{step}\n"
 
-    config = tiny(prose, dropout=0.2, epochs=5, steps=None, window=64, optimizer="sgd", plateau=1e5, select="best")
+    config = tiny(
+        prose,
+        dropout=0.2,
+        epochs=5,
+        steps=None,
+        window=64,
+        optimizer="sgd",
+        plateau=1e5,
+        select="best",
+    )
     config = replace(config, hyper=replace(config.hyper, lr=1.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.language_model, "evaluate", evaluate)
+        patch.setattr(families.language_model, "evaluate", evaluate)
         run = create(config, str(tmp_path_factory.mktemp("scripted") / "run"))
-        fit.fit(run, Silence())
+        families.fit(run, Silence())
         yield run, outcome(run.path), [*seen]
 
 
@@ -327,8 +454,15 @@ def test_the_plateau_divides_the_rate(scripted):
     assert [move > 1e-3 for move in moved] == [True, True, False, False]
     assert all(move > 0 for move in moved)
     epochs = log.epochs(run.path)
-    assert [fit.language_model.rate_divisor(epochs[:n], 4.0) for n in range(6)] == [1, 1, 1, 4, 4, 16]
-    assert fit.language_model.rate_divisor(epochs, 1.0) == 1
+    assert [families.language_model.rate_divisor(epochs[:n], 4.0) for n in range(6)] == [
+        1,
+        1,
+        1,
+        4,
+        4,
+        16,
+    ]
+    assert families.language_model.rate_divisor(epochs, 1.0) == 1
 
 
 def test_the_best_epoch_is_selected(scripted):
@@ -338,7 +472,12 @@ def test_the_best_epoch_is_selected(scripted):
     assert run.selected_step() == 4 * each
     jax.tree.map(np.testing.assert_array_equal, run.params, weights[3])
     last = log.read(run.path)[-1]
-    assert (last["step"], last["selected_step"], last["split"], last["lanes"]) == (5 * each, 4 * each, "test", 1)
+    assert (last["step"], last["selected_step"], last["split"], last["lanes"]) == (
+        5 * each,
+        4 * each,
+        "test",
+        1,
+    )
     assert last["loss"] == pytest.approx(nats(run, run.tokens("test")).mean(), abs=1e-5)
 
 
@@ -350,25 +489,41 @@ def test_a_run_that_breaks_off_ends_the_same(scripted, tmp_path, monkeypatch):
     each = log.epochs(run.path)[0]["step"]
     other = create(run.config, str(tmp_path / "run"))
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(fit.language_model, "PAGE", 3)
+    monkeypatch.setattr(families.language_model, "PAGE", 3)
     for stop in (each // 2, 3 * each + each // 2):
         with pytest.raises(KeyboardInterrupt):
-            fit.fit(other, Silence(stop))
+            families.fit(other, Silence(stop))
     monkeypatch.setattr(loop, "SAVE_SECONDS", 60.0)  # or other states would be kept
-    fit.fit(other, Silence())
+    families.fit(other, Silence())
     assert outcome(other.path) == whole
 
 
 @pytest.mark.slow
 def test_signals(start, prose, tmp_path):
     """Fails when SIGTERM, Ctrl-C or kill -9 cost a bit of a language model's run, or do not say how to go on."""
-    words = [*TRAIN, "--data", prose, *TINY, "--window", 16, "--model.hidden", 12, "--dropout", 0.2, "--epochs", 6]
+    words = [
+        *TRAIN,
+        "--data",
+        prose,
+        *TINY,
+        "--window",
+        16,
+        "--model.hidden",
+        12,
+        "--dropout",
+        0.2,
+        "--epochs",
+        6,
+    ]
     words += ["--plateau", 4, "--lr", 0.2]
     assert start(*words, "--name", tmp_path / "whole").wait() == 0
     run = tmp_path / "run"
     process = start(*words, "--name", run)
     assert process.when(lambda: lines(run) >= 4, signal.SIGTERM) == 143, process.texts()
-    assert re.search(rf"\nseqgen: error: stopped at step \d+; go on with: seqgen resume {run}\n$", process.texts()[1])
+    assert re.search(
+        rf"\nseqgen: error: stopped at step \d+; go on with: seqgen resume {run}\n$",
+        process.texts()[1],
+    )
     assert start("resume", run).when(lambda: lines(run) >= 15, signal.SIGINT) == 130
     start("resume", run).when(lambda: lines(run) >= 30, signal.SIGKILL)
     process = start("resume", run)
@@ -391,8 +546,13 @@ def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
     """Fails when a run goes on with, or is scored on, another text than it began with; it still writes, which takes none."""
     file = tmp_path / "changed.txt"
     content = CONVERTER.unstructure(seqgen.load(copied).config)
-    (copied / "config.json").write_text(json.dumps({**content, "data": {**content["data"], "path": str(file)}}))
-    for text, part in ((prose.read_bytes() + b".", "has changed since the run was made: its SHA-256 is no longer"), (None, "")):
+    (copied / "config.json").write_text(
+        json.dumps({**content, "data": {**content["data"], "path": str(file)}})
+    )
+    for text, part in (
+        (prose.read_bytes() + b".", "has changed since the run was made: its SHA-256 is no longer"),
+        (None, ""),
+    ):
         file.unlink(missing_ok=True)
         if text:
             file.write_bytes(text)
@@ -409,7 +569,9 @@ def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
 
 def test_python_s_own_topics_have_a_checksum(tmp_path):
     """Fails when a run on the help topics goes on with those of another version of Python."""
-    assert create(presets.language("text", "language-model"), str(tmp_path / "run")).config.data.sha256 == checksum(None)
+    assert create(
+        presets.language("text", "language-model"), str(tmp_path / "run")
+    ).config.data.sha256 == checksum(None)
 
 
 # evaluate
@@ -434,7 +596,9 @@ def test_evaluate(either, seq):
         assert scores["bits_per_character"] == pytest.approx(losses.mean() / np.log(2), abs=1e-5)
         lane = (len(ids) - 1) // 10
         starts = [ids[i * lane : i * lane + lane // 35 * 35 + 1] for i in range(10)]
-        assert scores["perplexity_book"] == pytest.approx(np.exp(np.mean([nats(either, part) for part in starts])), rel=1e-5)
+        assert scores["perplexity_book"] == pytest.approx(
+            np.exp(np.mean([nats(either, part) for part in starts])), rel=1e-5
+        )
     else:
         assert scores["perplexity_book"] is None
     event = log.read(path)[-1]
@@ -452,15 +616,18 @@ def test_evaluate(either, seq):
 
 def test_a_split_that_is_not_there(characters, seq, refused, prose, tmp_path):
     """Fails when a split without tokens is scored, is a traceback, or nobody says which one would do."""
-    for name, splits, other in (("none tested", {"test": 0.0}, "validation"), ("unwatched", {"validation": 0.0}, "test")):
+    for name, splits, other in (
+        ("none tested", {"test": 0.0}, "validation"),
+        ("unwatched", {"validation": 0.0}, "test"),
+    ):
         config = replace(characters.config, data=replace(characters.config.data, **splits))
         run = create(config, str(tmp_path / name))
-        fit.adopt(run, characters.params)
+        families.adopt(run, characters.params)
         missing = next(iter(splits))
         line = refused(2, "evaluate", run.path, "--split", missing)
         assert line == f"{run.path} has no {missing} split; --split {other} would do"
         assert json.loads(seq("evaluate", run.path, "--split", other, "--json")[1])["tokens"] > 300
-        assert run.held_out == run.tested_on == other
+        assert run.evaluation_split == run.test_split == other
     code, out, err = seq("evaluate", characters.path, "--split", "dev")
     assert (code, out) == (2, "")
     assert "invalid choice 'dev'" in test_commands.plain(err)
@@ -470,13 +637,19 @@ def test_a_split_that_is_not_there(characters, seq, refused, prose, tmp_path):
 def test_the_terminal_names_the_split_of_the_final_score(split, capsys):
     """Fails when the score of a corpus without a test split, as Tiny Shakespeare is, is called that of the test."""
     scores = {"loss": 2.0, "perplexity": 7.39, "low": 7.0, "high": 8.0, "tokens": 9, "lanes": 1}
-    Terminal("tokens").evaluated({"final": True, "split": split, "step": 1, "epoch": 1.0, **scores}, "")
-    assert capsys.readouterr().err.startswith(f"{split} · 9 tokens · perplexity 7.39 (7.00 to 8.00) · loss")
+    Terminal("tokens").evaluated(
+        {"final": True, "split": split, "step": 1, "epoch": 1.0, **scores}, ""
+    )
+    assert capsys.readouterr().err.startswith(
+        f"{split} · 9 tokens · perplexity 7.39 (7.00 to 8.00) · loss"
+    )
 
 
 def test_commands_of_the_other_kind_say_what_would_do(refused, character_run, attention_run):
     """Fails when a run of the other kind is a traceback, or gets an answer."""
-    line = f"{character_run} is a language model, and has no answers; `seqgen generate` lets it write"
+    line = (
+        f"{character_run} is a language model, and has no answers; `seqgen generate` lets it write"
+    )
     assert refused(2, "predict", character_run, "1+1") == line
     assert refused(2, "attention", character_run, "1+1") == line
     line = f"{attention_run} is no language model; `seqgen predict` lets it answer"
@@ -487,23 +660,31 @@ def test_commands_of_the_other_kind_say_what_would_do(refused, character_run, at
 # generate
 
 
-@pytest.mark.parametrize("how", [Decoding(temperature=1.0), Decoding(top_k=3), Decoding()], ids=["drawn", "top-k", "greedy"])
+@pytest.mark.parametrize(
+    "how",
+    [GenerationConfig(temperature=1.0), GenerationConfig(top_k=3), GenerationConfig()],
+    ids=["drawn", "top-k", "greedy"],
+)
 @pytest.mark.parametrize("prompt", ["the ", ""])
 def test_what_is_shown_is_the_text(either, prompt, how, seq, monkeypatch):
     """Fails when a piece is shown twice, left out or late where a part of the text ends, or the whole is another text."""
     pieces = []
-    monkeypatch.setattr(generate, "print", lambda *words, **_: pieces.append("".join(words)), raising=False)
+    monkeypatch.setattr(
+        generate, "print", lambda *words, **_: pieces.append("".join(words)), raising=False
+    )
     options = [f"--{name.replace('_', '-')}={value}" for name, value in vars(how).items() if value]
     for seed in range(3):
         pieces.clear()
-        assert seq("generate", either.path, "--prompt", prompt, "--length", 50, "--seed", seed, *options) == (0, "", "")
-        ((text,),) = either.generate([prompt], length=50, how=how, seed=seed)
+        assert seq(
+            "generate", either.path, "--prompt", prompt, "--length", 50, "--seed", seed, *options
+        ) == (0, "", "")
+        ((text,),) = either.generate([prompt], length=50, generation=how, seed=seed)
         assert "".join(pieces) == text.text.rstrip("\n")
         assert (text.prompt, text.tokens) == (prompt, 50)
         assert text.text.startswith(prompt.strip())
         assert len(pieces) == 5  # 16, 32, 48 and 50 tokens, and the line's end
         assert text.logprob == pytest.approx(written(either, prompt, text.text), abs=1e-3)
-    parts = [part for (part,) in either.stream([prompt], length=50, how=how, seed=2)]
+    parts = [part for (part,) in either.stream([prompt], length=50, generation=how, seed=2)]
     assert [part.tokens for part in parts] == [16, 32, 48, 50]
     assert parts[-1] == text
 
@@ -521,20 +702,27 @@ def test_what_a_run_knows_of_a_text(either):
     """Fails when a state is not the one after its token, or of another layer, or what comes next is told of another time."""
     text = "the cat sees a"
     logits, carry = by_equations(either.config.model, either.params, either.symbols.encode(text))
-    np.testing.assert_allclose(either.next_logprobs(text), oracles.log_softmax(logits[-1]), atol=1e-5)
+    np.testing.assert_allclose(
+        either.next_logprobs(text), oracles.log_softmax(logits[-1]), atol=1e-5
+    )
     begun, _ = by_equations(either.config.model, either.params, either.prompted(""))
     np.testing.assert_allclose(either.next_logprobs(""), oracles.log_softmax(begun[-1]), atol=1e-5)
     states = either.states(text)
     assert states.shape == (len(either.symbols.encode(text)), either.config.model.hidden)
     np.testing.assert_allclose(states[-1], carry[-1][0], atol=1e-5)
-    np.testing.assert_allclose(either.states("the")[-1], states[len(either.symbols.encode("the")) - 1], atol=1e-5)
+    np.testing.assert_allclose(
+        either.states("the")[-1], states[len(either.symbols.encode("the")) - 1], atol=1e-5
+    )
 
 
 def test_a_text_is_its_seeds(characters, seq, monkeypatch):
     """Fails when a text depends on the prompts beside it, on how many there are of it or are read at a time, on its place on
     standard input, or not on its seed.
     """
-    prompts, words = ["the ", "", "on the house and"], ["generate", characters.path, "--length", 30, "--temperature", 1]
+    prompts, words = (
+        ["the ", "", "on the house and"],
+        ["generate", characters.path, "--length", 30, "--temperature", 1],
+    )
     stdin = "\n".join(prompts).encode()
     monkeypatch.setattr(generate, "AT_ONCE", 2)
     code, out, err = seq(*words, "--json", "--n", 2, stdin=stdin)
@@ -558,7 +746,9 @@ def test_standard_input_line_by_line(characters, seq, refused):
     assert [line[:3] for line in out.splitlines()[:1]] == ["the"]
     assert seq("generate", characters.path, "--length", 5, stdin=b"the\r\na\r\n") == (0, out, "")
     assert seq("generate", characters.path, "--length", 5, stdin=b"the\na") == (0, out, "")
-    assert seq("generate", characters.path, "--length", 5) == seq("generate", characters.path, "--length", 5, "--prompt", "")
+    assert seq("generate", characters.path, "--length", 5) == seq(
+        "generate", characters.path, "--length", 5, "--prompt", ""
+    )
     line = refused(2, "generate", characters.path, stdin=b"the\n\xff\n")
     assert line == "standard input, line 2: not UTF-8 (byte 0xff)"
     line = refused(2, "generate", characters.path, stdin=b"the\nthe Z\n")
@@ -569,7 +759,7 @@ HOW = {"drawn": ["--temperature", 4, "--n", 3], "greedy": [], "beam": ["--beam",
 
 
 @pytest.fixture(params=HOW)
-def decoded(request) -> tuple[LanguageModelRun, list]:
+def decoded(request) -> tuple[TextRun, list]:
     """Each way of decoding with a run: words greedily, characters otherwise."""
     name = "word_run" if request.param == "greedy" else "character_run"
     return seqgen.load(request.getfixturevalue(name)), HOW[request.param]
@@ -582,11 +772,17 @@ def test_a_ban_is_kept(decoded, seq):
 
     def used(made: list[dict]) -> set[int]:
         return {
-            symbol for each in made for symbol in run.symbols.encode(each["text"])[len(run.symbols.encode("the ")) :].tolist()
+            symbol
+            for each in made
+            for symbol in run.symbols.encode(each["text"])[
+                len(run.symbols.encode("the ")) :
+            ].tolist()
         }
 
     free = used(objects(seq(*words)[1]))
-    symbols = [run.symbols.table[i] for i in free if run.symbols.table[i] != "\n"][: max(1, len(free) // 2)]
+    symbols = [run.symbols.table[i] for i in free if run.symbols.table[i] != "\n"][
+        : max(1, len(free) // 2)
+    ]
     made = objects(seq(*words, "--ban", json.dumps(symbols))[1])
     assert made == objects(seq(*words, "--ban", ",".join(symbols))[1])
     assert used(made)
@@ -600,28 +796,51 @@ def test_a_ban_is_kept(decoded, seq):
 def test_nothing_left_to_write(options, characters, refused, seq):
     """Fails when a text whose every token is banned is written all the same, is a traceback, or is not named."""
     ban, count = json.dumps(characters.symbols.table), len(characters.symbols)
-    line = refused(2, "generate", characters.path, "--prompt", "the", "--ban", ban, "--json", *options)
-    assert line == "after 'the' and 0 tokens nothing is left to write: bans and rules take every token"
-    words = ["generate", characters.path, "--prompt", "the", "--no-repeat-ngram", 1, "--json", *options]
+    line = refused(
+        2, "generate", characters.path, "--prompt", "the", "--ban", ban, "--json", *options
+    )
+    assert (
+        line == "after 'the' and 0 tokens nothing is left to write: bans and rules take every token"
+    )
+    words = [
+        "generate",
+        characters.path,
+        "--prompt",
+        "the",
+        "--no-repeat-ngram",
+        1,
+        "--json",
+        *options,
+    ]
     line = refused(2, *words, "--length", count + 1)
-    assert line == f"after 'the' and {count} tokens nothing is left to write: bans and rules take every token"
+    assert (
+        line
+        == f"after 'the' and {count} tokens nothing is left to write: bans and rules take every token"
+    )
     assert all(each["tokens"] == count for each in objects(seq(*words, "--length", count)[1]))
 
 
 def test_a_beam_s_texts(either, seq):
     """Fails when the best are not first, are one text twice, or their number or log-probability is another's."""
-    code, out, err = seq("generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4, "--n", 3, "--json")
+    code, out, err = seq(
+        "generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4, "--n", 3, "--json"
+    )
     made = objects(out)
     assert (code, err, len(made)) == (0, "", 3)
     assert len({each["text"] for each in made}) == 3
     logprobs = [each["logprob"] for each in made]
     assert logprobs == sorted(logprobs, reverse=True)
-    assert logprobs == pytest.approx([written(either, "the ", each["text"]) for each in made], abs=1e-3)
-    assert all(list(each) == ["prompt", "text", "tokens", "logprob"] and each["tokens"] == 12 for each in made)
+    assert logprobs == pytest.approx(
+        [written(either, "the ", each["text"]) for each in made], abs=1e-3
+    )
+    assert all(
+        list(each) == ["prompt", "text", "tokens", "logprob"] and each["tokens"] == 12
+        for each in made
+    )
     best = seq("generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4)[1]
     assert best == made[0]["text"].rstrip("\n") + "\n"
     ((greedy,),) = either.generate(["the "], length=12)
-    ((one,),) = either.generate(["the "], length=12, how=Decoding(beam=1))
+    ((one,),) = either.generate(["the "], length=12, generation=GenerationConfig(beam=1))
     assert (one.text, one.logprob) == (greedy.text, pytest.approx(greedy.logprob, abs=1e-3))
 
 
@@ -629,11 +848,26 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     """Fails when a text goes on after its end symbol, lacks it, or without one is longer than asked for."""
     run, options = decoded
     end, shown = ("<eos>", "\n") if run.symbols.unit == "word" else ("e", "e")
-    words = ["generate", run.path, "--prompt", "a", "--length", 40, "--end", end, "--json", *options]
+    words = [
+        "generate",
+        run.path,
+        "--prompt",
+        "a",
+        "--length",
+        40,
+        "--end",
+        end,
+        "--json",
+        *options,
+    ]
     made = objects(seq(*words)[1])
     for each in made:
         body = each["text"][1:]
-        assert body.count(shown) == body.endswith(shown) == (each["tokens"] < 40 or body.endswith(shown))
+        assert (
+            body.count(shown)
+            == body.endswith(shown)
+            == (each["tokens"] < 40 or body.endswith(shown))
+        )
         assert each["tokens"] == len(run.symbols.encode(each["text"])) - 1
         assert each["logprob"] == pytest.approx(written(run, "a", each["text"]), abs=1e-3)
     assert any(each["tokens"] < 40 for each in made)
@@ -668,7 +902,8 @@ def test_a_word_that_is_unknown_is_read_as_one(word_run, seq):
     """Fails when a word that the vocabulary lacks is refused though the run has <unk> for it, or is read as another."""
     words = ["--length", 10, "--temperature", 1, "--json"]
     unknown, known = (
-        objects(seq("generate", word_run, *words, "--prompt", f"a {word} sees")[1]) for word in ("zebra", "<unk>")
+        objects(seq("generate", word_run, *words, "--prompt", f"a {word} sees")[1])
+        for word in ("zebra", "<unk>")
     )
     assert unknown[0]["text"] == known[0]["text"]
     assert known[0]["text"].startswith("a <unk> sees")
@@ -688,14 +923,17 @@ def test_predict_with_a_beam(seq, attention_run, refused):
     code, out, err = seq("predict", attention_run, "--beam", 3, "--n", 3, stdin=stdin)
     assert (code, err) == (0, "")
     answers = [line.split("\t") for line in out.splitlines()]
-    assert answers == run.best(QUESTIONS, Decoding(beam=3), n=3)
-    tokens, logprob, _ = run.decode(QUESTIONS, Decoding(beam=3))
+    assert answers == run.best(QUESTIONS, GenerationConfig(beam=3), n=3)
+    tokens, logprob, _ = run.decode(QUESTIONS, GenerationConfig(beam=3))
     assert (np.diff(logprob, axis=1) <= 0).all()
     assert (np.isfinite(logprob) & (logprob < 0)).all()
     assert all(len({tuple(text) for text in row.tolist()}) == 3 for row in tokens)
-    assert seq("predict", attention_run, "--beam", 3, stdin=stdin)[1] == "".join(f"{first}\n" for first, *_ in answers)
+    assert seq("predict", attention_run, "--beam", 3, stdin=stdin)[1] == "".join(
+        f"{first}\n" for first, *_ in answers
+    )
     assert (
-        refused(2, "predict", attention_run, "1+1", "--n", 2) == "there is one answer, and 2 were asked for: --beam 2 would do"
+        refused(2, "predict", attention_run, "1+1", "--n", 2)
+        == "there is one answer, and 2 were asked for: --beam 2 would do"
     )
     line = "there is one answer, and 4 were asked for: --beam 4 would do"
     assert refused(2, "predict", attention_run, "1+1", "--n", 4, "--beam", 3) == line
@@ -706,7 +944,9 @@ def test_predict_by_drawing(seq, attention_run):
     words = ["--temperature", 1.5, "--seed"]
     out = seq("predict", attention_run, *QUESTIONS, *words, 5)[1]
     assert seq("predict", attention_run, *words, 5, stdin="\n".join(QUESTIONS).encode())[1] == out
-    alone = "".join(seq("predict", attention_run, question, *words, 5)[1] for question in QUESTIONS[::-1])
+    alone = "".join(
+        seq("predict", attention_run, question, *words, 5)[1] for question in QUESTIONS[::-1]
+    )
     assert alone.splitlines()[::-1] == out.splitlines()
     others = {seq("predict", attention_run, *QUESTIONS, *words, seed)[1] for seed in range(4)}
     assert len({*others, out}) == 5
@@ -757,13 +997,31 @@ def test_score_refuses(content, line, refused, character_run, tmp_path):
 
 def test_bytes(prose, seq, tmp_path):
     """Fails when a model of bytes refuses or changes what is not UTF-8, or its line ends, where it reads a file or a prompt."""
-    (tmp_path / "any.dat").write_bytes(prose.read_bytes().replace(b"e", b"\xff").replace(b"\n", b"\r\n"))
-    run = seqgen.load(train(tmp_path, "language-model", "--data", tmp_path / "any.dat", "--unit", "byte", *TINY, "--steps", 1))
+    (tmp_path / "any.dat").write_bytes(
+        prose.read_bytes().replace(b"e", b"\xff").replace(b"\n", b"\r\n")
+    )
+    run = seqgen.load(
+        train(
+            tmp_path,
+            "language-model",
+            "--data",
+            tmp_path / "any.dat",
+            "--unit",
+            "byte",
+            *TINY,
+            "--steps",
+            1,
+        )
+    )
     text = b"th\xff c\ra\r\n\xfe\n"
     (tmp_path / "it.dat").write_bytes(text)
     code, out, err = seq("score", run.path, tmp_path / "it.dat")
     losses = nats(run, np.concatenate([run.prompted(""), np.frombuffer(text, np.uint8)]))
-    assert (code, err, [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "]) == (0, "", [9, 2, 11])
+    assert (code, err, [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "]) == (
+        0,
+        "",
+        [9, 2, 11],
+    )
     assert out.splitlines()[-1].endswith(f"all 2 lines, {losses.mean():.4f} nats a token")
     (made,) = objects(seq("generate", run.path, "--length", 3, "--json", stdin=b"th\xff\n")[1])
     assert made["prompt"].encode(errors="surrogateescape") == b"th\xff"
@@ -772,7 +1030,9 @@ def test_bytes(prose, seq, tmp_path):
 
 def test_score_ends_a_line_as_a_corpus_does(word_run, seq):
     """Fails when a lone carriage return is no line's end, though it is one in a corpus."""
-    assert seq("score", word_run, "-", stdin=b"the cat\rthe\r") == seq("score", word_run, "-", stdin=b"the cat\nthe\n")
+    assert seq("score", word_run, "-", stdin=b"the cat\rthe\r") == seq(
+        "score", word_run, "-", stdin=b"the cat\nthe\n"
+    )
 
 
 @pytest.mark.parametrize("content", [b" ", b"\t  \t"])
@@ -812,7 +1072,11 @@ def same(file: str, arrays: list[np.ndarray]) -> None:
 def test_from_a_pickle_and_back(seq, prose, tmp_path):
     """Fails when a weight of the book's is another one after it has been here, or what a run's name says is not where it is."""
     arrays = pickled(tmp_path)
-    assert seq("import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", "back") == (0, "runs/back\n", "")
+    assert seq("import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", "back") == (
+        0,
+        "runs/back\n",
+        "",
+    )
     assert seq("export-book", "back", "again.pkl") == (0, "again.pkl\n", "")
     same("again.pkl", arrays)
 
@@ -888,13 +1152,23 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
     behind; when a run that is there loses a byte; or when anything runs that a pickle asks for.
     """
     pickled(tmp_path)
-    (tmp_path / "bomb.pkl").write_bytes(pickle.dumps([Call(os.system, f"touch {tmp_path / 'marker'}")]))
+    (tmp_path / "bomb.pkl").write_bytes(
+        pickle.dumps([Call(os.system, f"touch {tmp_path / 'marker'}")])
+    )
     (tmp_path / "other.txt").write_text("one more " + prose.read_text())
     (tmp_path / "short.txt").write_text("a\n" * 50)
     before = sorted(tmp_path.iterdir())
-    bomb = "bomb.pkl is not a list of NumPy arrays as the book pickles one: it asks for 'posix.system'"
+    bomb = (
+        "bomb.pkl is not a list of NumPy arrays as the book pickles one: it asks for 'posix.system'"
+    )
     for file, model, data, code, line in (
-        ("it.pkl", "better-rnnlm", prose, 1, "the book's better-rnnlm has 9 arrays, and here are 6"),
+        (
+            "it.pkl",
+            "better-rnnlm",
+            prose,
+            1,
+            "the book's better-rnnlm has 9 arrays, and here are 6",
+        ),
         ("it.pkl", "baseline", additions, 1, "the book's baseline has 10 arrays, and here are 6"),
         (
             "it.pkl",
@@ -915,10 +1189,15 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
         ("bomb.pkl", "rnnlm", prose, 1, bomb),
         ("bomb.pkl", "attention", additions, 1, bomb),
     ):
-        assert refused(code, "import-book", file, "--model", model, "--data", data, "--run", "./made") == line
+        assert (
+            refused(code, "import-book", file, "--model", model, "--data", data, "--run", "./made")
+            == line
+        )
         assert sorted(tmp_path.iterdir()) == before
     kept = sums(character_run)
-    line = refused(2, "import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", character_run)
+    line = refused(
+        2, "import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", character_run
+    )
     assert line.startswith(f"{character_run} exists; another --")
     assert sums(character_run) == kept
 
@@ -930,7 +1209,7 @@ def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_pat
     def full(*_, **__) -> None:
         raise SeqgenError("cannot write it: No space left on device")
 
-    monkeypatch.setattr(fit.checkpoint, "save_state", full)
+    monkeypatch.setattr(families.checkpoint, "save_state", full)
     words = ["import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", "./made"]
     assert refused(1, *words) == "cannot write it: No space left on device"
     assert [path.name for path in tmp_path.iterdir()] == ["it.pkl"]
@@ -939,8 +1218,11 @@ def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_pat
 def test_export_refuses(refused, prose, character_run, tmp_path):
     """Fails when a model that the book does not have is written as one of its, or a place that cannot be is a traceback."""
     run = create(tiny(prose, cell="gru"), str(tmp_path / "gru"))
-    fit.adopt(run, oracles.live_params(run.config.model, 0, language_model))
-    assert refused(2, "export-book", run.path, "it.pkl") == "the book has no such model: its rnnlm has cell 'lstm', not 'gru'"
+    families.adopt(run, oracles.live_params(run.config.model, 0, rnn_language_model))
+    assert (
+        refused(2, "export-book", run.path, "it.pkl")
+        == "the book has no such model: its rnnlm has cell 'lstm', not 'gru'"
+    )
     assert not (tmp_path / "it.pkl").exists()
     (tmp_path / "file").touch()
     line = refused(1, "export-book", character_run, "file/it.pkl")
@@ -963,11 +1245,11 @@ SEEDS = range(1)
 def base():
     training = Training(batch=4, window=16, steps={steps}, select="best")
     data = Text({file!r}, validation=0.1, test=0.12)
-    return RunConfig(data, language_model.Config(7, 12), training, HyperConfig(lr=0.02, dropout=0.1))
+    return RunConfig(data, rnn_language_model.Config(7, 12), training, HyperConfig(lr=0.02, dropout=0.1))
 
 
 def variants():
-    whole = replace(base(), data=Text({file!r}, unit="word"), model=language_model.Config(12, 12, cell="gru", tied=True))
+    whole = replace(base(), data=Text({file!r}, unit="word"), model=rnn_language_model.Config(12, 12, cell="gru", tied=True))
     return {{"fast": {{"lr": 0.05}}, "whole": whole}}
 """
 
@@ -980,7 +1262,12 @@ def swept(prose, tmp_path_factory) -> Path:
     (folder / "my_longer_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=700))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        with open("out", "w") as out, open("err", "w") as err, redirect_stdout(out), redirect_stderr(err):
+        with (
+            open("out", "w") as out,
+            open("err", "w") as err,
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
             assert main(["sweep", "my_languages", "--dry-run"]) == 0
             assert not Path("runs").exists()
             assert main(["sweep", "my_languages"]) == 0
@@ -991,12 +1278,20 @@ def test_sweep(swept, monkeypatch, tmp_path, seq):
     """Fails when a member is not its solo run to the bit, a variant that is a whole configuration is trained as the base, one
     is not tested, or --dry-run says something else than what is done.
     """
-    said = ["2 members to train of 2, one after another", "  fast-0: 1,360 parameters", "  whole-0: 1,134 parameters"]
+    said = [
+        "2 members to train of 2, one after another",
+        "  fast-0: 1,360 parameters",
+        "  whole-0: 1,134 parameters",
+    ]
     assert (swept / "out").read_text().splitlines() == [*said, "runs/my_languages"]
     members = swept / "runs" / "my_languages"
     assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", "sweep.json"}
     fast, whole = (seqgen.load(members / name) for name in ("fast-0", "whole-0"))
-    assert (fast.config.hyper.lr, whole.config.hyper.lr, whole.config.data.unit) == (0.05, 0.02, "word")
+    assert (fast.config.hyper.lr, whole.config.hyper.lr, whole.config.data.unit) == (
+        0.05,
+        0.02,
+        "word",
+    )
     assert (fast.config.model.cell, whole.config.model.cell) == ("lstm", "gru")
     assert [log.read(run.path)[-1]["final"] for run in (fast, whole)] == [True, True]
     solo = create(fast.config, str(tmp_path / "solo"))
@@ -1012,12 +1307,21 @@ def test_a_sweep_again(swept, monkeypatch, seq, refused):
     members = swept / "runs" / "my_languages"
     before = {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")}
     assert seq("sweep", "my_languages") == (0, "runs/my_languages\n", "")
-    assert seq("sweep", "my_languages", "--dry-run") == (0, "0 members to train of 2, one after another\n", "")
+    assert seq("sweep", "my_languages", "--dry-run") == (
+        0,
+        "0 members to train of 2, one after another\n",
+        "",
+    )
     out = seq("sweep", "my_languages", "--dry-run", "--seeds", "0:3", "--only", "fast")[1]
     assert out.splitlines()[0] == "2 members to train of 3, one after another"
     line = refused(2, "sweep", "my_languages", "--set", "hidden=13", "--only", "fast")
-    assert line == "runs/my_languages/fast-0 was made with model.hidden 12, now 13; another --name would do"
-    line = refused(2, "sweep", "my_languages", "--set", "tied=true", "--only", "fast", "--name", "other")
+    assert (
+        line
+        == "runs/my_languages/fast-0 was made with model.hidden 12, now 13; another --name would do"
+    )
+    line = refused(
+        2, "sweep", "my_languages", "--set", "tied=true", "--only", "fast", "--name", "other"
+    )
     assert "a tied output needs embedding and hidden alike, not 7 and 12" in line
     assert {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")} == before
     assert not (swept / "runs" / "other").exists()
@@ -1027,7 +1331,11 @@ def test_a_sweep_goes_on_without_a_member_that_breaks(swept, monkeypatch, seq):
     """Fails when a member that is not finite stops the others, is trained again, is called finished, or nobody says so."""
     monkeypatch.chdir(swept)
     monkeypatch.syspath_prepend("")
-    file = Path("my_languages.py").read_text().replace('{"fast"', '{"hot": {"lr": 1e30, "clip": 1e30}, "fast"')
+    file = (
+        Path("my_languages.py")
+        .read_text()
+        .replace('{"fast"', '{"hot": {"lr": 1e30, "clip": 1e30}, "fast"')
+    )
     Path("my_hot_languages.py").write_text(file.replace("steps=8", 'steps=8, optimizer="sgd"'))
     code, out, err = seq("sweep", "my_hot_languages")
     members = swept / "runs" / "my_hot_languages"
@@ -1035,12 +1343,16 @@ def test_a_sweep_goes_on_without_a_member_that_breaks(swept, monkeypatch, seq):
     step = log.broken(members / "hot-0")
     assert step is not None
     assert f"runs/my_hot_languages/hot-0: not finite at step {step}; the others go on\n" in err
-    assert [log.read(members / name)[-1].get("final", False) for name in ("hot-0", "fast-0", "whole-0")] == [False, True, True]
+    assert [
+        log.read(members / name)[-1].get("final", False) for name in ("hot-0", "fast-0", "whole-0")
+    ] == [False, True, True]
     assert seq("sweep", "my_hot_languages") == (0, "runs/my_hot_languages\n", "")
     assert seq("sweep", "my_hot_languages", "--dry-run")[1].startswith("0 members to train of 3")
     code, _, err = seq("evaluate", members / "hot-0")
     assert (code, err.count("\n")) == (1, 1)
-    assert err.endswith(f"hot-0 has no weights: at step {step} its loss or weights were not finite\n")
+    assert err.endswith(
+        f"hot-0 has no weights: at step {step} its loss or weights were not finite\n"
+    )
 
 
 @pytest.mark.slow
@@ -1053,7 +1365,9 @@ def test_a_sweep_is_stopped_and_goes_on(swept, start, monkeypatch, tmp_path):
     members = parts / "my_longer_languages"
     for name in ("fast-0", "fast-1"):
         process = start(*words, parts)
-        assert process.when(lambda name=name: lines(members / name) >= 30, signal.SIGTERM) == 143, process.texts()
+        assert process.when(lambda name=name: lines(members / name) >= 30, signal.SIGTERM) == 143, (
+            process.texts()
+        )
         said = rf"\nseqgen: error: stopped at step \d+; go on with: seqgen (sweep .*|resume \S+{name})\n$"
         assert re.search(said, process.texts()[1]), process.texts()
     process = start(*words, parts)

@@ -1,4 +1,6 @@
-"""Learning claims, at a reduced budget: what a whole program of right parts and a wrong connection would miss."""
+"""Learning claims, at a reduced budget: what a whole program of right parts and a wrong connection
+would miss.
+"""
 
 import json
 import os
@@ -14,19 +16,28 @@ def train(folder, *words: str) -> dict:
     """A run from the command line; what `seqgen evaluate --json` says of its test set."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     run = str(folder / "run")
-    subprocess.run([sys.executable, "-m", "seqgen", "train", *words, "--name", run], check=True, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "seqgen", "train", *words, "--name", run],
+        check=True,
+        env=environment,
+    )
     command = [sys.executable, "-m", "seqgen", "evaluate", run, "--json"]
-    return json.loads(subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout)
+    options = {"check": True, "env": environment, "capture_output": True, "text": True}
+    return json.loads(subprocess.run(command, **options).stdout)
 
 
 def test_the_default_run_learns_dates(tmp_path):
-    """Fails when `make train` falls below 99.9 % exact match on days that it never saw: any wrong link in the chain."""
+    """Fails when `make train` falls below 99.9 % exact match on days that it never saw: any wrong
+    link in the chain.
+    """
     scores = train(tmp_path, "dates", "attention")
     assert scores["examples"] == 4218
     assert scores["exact_match"] >= 0.999
 
 
 def test_peeky_and_reverse_learn_addition(tmp_path):
-    """Fails when the readers feed the wrong place, or reversal meets the wrong end: then 8 epochs stay below half."""
+    """Fails when the context enters at the wrong place, or reversal meets the wrong end: then 8
+    epochs stay below half.
+    """
     scores = train(tmp_path, "addition", "peeky", "--epochs", "8")
     assert scores["exact_match"] >= 0.5

@@ -34,6 +34,7 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
     (tmp_path / "experiments").symlink_to(FOLDER.parent / "experiments")
     notebook = jupytext.read(FOLDER / f"{name}.ipynb")
     began = time.monotonic()
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    here = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=here).execute()
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
     assert time.monotonic() - began < 60

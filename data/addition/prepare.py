@@ -1,4 +1,7 @@
-"""Write addition.txt beside this file, in the book's format: python data/addition/prepare.py [--draws N] [--seed N]."""
+"""Write addition.txt beside this file, in the book's format.
+
+python data/addition/prepare.py [--draws N] [--seed N]
+"""
 
 import sys
 from collections import Counter
@@ -7,8 +10,9 @@ from pathlib import Path
 import tyro
 
 from seqgen.errors import SeqgenError
+from seqgen.storage.files import sha256
 from seqgen.tasks.addition import Addition
-from seqgen.tasks.dataset import Data, checksum, prepare
+from seqgen.tasks.dataset import Data, prepare
 
 
 def main(draws: int = 50_000, seed: int = 0) -> None:
@@ -17,7 +21,7 @@ def main(draws: int = 50_000, seed: int = 0) -> None:
     data = Data(Addition(), draws=draws, seed=seed)
     pairs = prepare(data, path)
     formats = Counter(data.task.format(question) for question, _ in pairs)
-    print(f"{path.name}: {len(pairs):,} examples, SHA-256 {checksum(path)}")
+    print(f"{path.name}: {len(pairs):,} examples, SHA-256 {sha256(path)}")
     print(", ".join(f"{name}: {count:,}" for name, count in sorted(formats.items())))
 
 

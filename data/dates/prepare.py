@@ -1,4 +1,7 @@
-"""Write dates.txt beside this file, in the book's format: python data/dates/prepare.py [--draws N] [--seed N]."""
+"""Write dates.txt beside this file, in the book's format.
+
+python data/dates/prepare.py [--draws N] [--seed N]
+"""
 
 import sys
 from collections import Counter
@@ -7,7 +10,8 @@ from pathlib import Path
 import tyro
 
 from seqgen.errors import SeqgenError
-from seqgen.tasks.dataset import Data, checksum, prepare
+from seqgen.storage.files import sha256
+from seqgen.tasks.dataset import Data, prepare
 from seqgen.tasks.dates import Dates
 
 
@@ -17,7 +21,7 @@ def main(draws: int = 50_000, seed: int = 0) -> None:
     data = Data(Dates(), draws=draws, seed=seed)
     pairs = prepare(data, path)
     formats = Counter(data.task.format(question) for question, _ in pairs)
-    print(f"{path.name}: {len(pairs):,} examples, SHA-256 {checksum(path)}")
+    print(f"{path.name}: {len(pairs):,} examples, SHA-256 {sha256(path)}")
     print(", ".join(f"{name}: {count:,}" for name, count in sorted(formats.items())))
 
 

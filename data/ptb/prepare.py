@@ -1,4 +1,7 @@
-"""Write ptb.zip beside this file: python data/ptb/prepare.py [--source FOLDER_OR_ZIP]; without a source it is downloaded."""
+"""Write ptb.zip beside this file; without a source it is downloaded.
+
+python data/ptb/prepare.py [--source FOLDER_OR_ZIP]
+"""
 
 import sys
 import zipfile
@@ -7,10 +10,10 @@ from pathlib import Path
 
 import tyro
 
-from seqgen import files
+from seqgen.data.download import Published, obtain
 from seqgen.errors import SeqgenError
+from seqgen.storage import files
 from seqgen.tasks.corpus import load
-from seqgen.tasks.fetch import Published, obtain
 from seqgen.tasks.text import Text
 
 ADDRESS = "https://raw.githubusercontent.com/tomsercu/lstm/master/data/"
@@ -26,12 +29,16 @@ def main(source: Path | None = None) -> None:
     path, packed = Path(__file__).with_name("ptb.zip"), BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, sha256 in FILES.items():
-            archive.writestr(zipfile.ZipInfo(name), obtain(Published(name, ADDRESS + name, sha256), source))
+            content = obtain(Published(name, ADDRESS + name, sha256), source)
+            archive.writestr(zipfile.ZipInfo(name), content)
     files.write(path, packed.getvalue())
     corpus = load(Text(str(path), unit="word"))
-    sizes = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in ("train", "validation", "test"))
-    print(f"{path.name}: {len(corpus.symbols):,} words; tokens: {sizes}")
-    print(f"the first ids: {', '.join(f'{i} {word}' for i, word in enumerate(corpus.symbols.table[:5]))}")
+    sizes = ", ".join(
+        f"{split} {len(getattr(corpus, split)):,}" for split in ("train", "validation", "test")
+    )
+    print(f"{path.name}: {len(corpus.tokenizer):,} words; tokens: {sizes}")
+    first = ", ".join(f"{i} {word}" for i, word in enumerate(corpus.tokenizer.table[:5]))
+    print(f"the first ids: {first}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""Write pydocs.txt beside this file, to read what `seqgen train text language-model` learns: python data/pydocs/prepare.py."""
+"""Write pydocs.txt beside this file, to read what `seqgen train text language-model` learns.
+
+python data/pydocs/prepare.py
+"""
 
 import sys
 from pathlib import Path
 
 import tyro
 
-from seqgen import files
 from seqgen.errors import SeqgenError
+from seqgen.storage import files
 from seqgen.tasks.corpus import load
-from seqgen.tasks.text import Text, checksum, files_of
+from seqgen.tasks.text import Text, files_of
 
 
 def main() -> None:
@@ -17,8 +20,10 @@ def main() -> None:
     (topics,) = files_of(None)
     files.write(path, topics.open().read())
     corpus = load(Text(str(path)))
-    sizes = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in ("train", "validation", "test"))
-    print(f"{path.name}: {len(corpus.symbols)} characters; {sizes}; SHA-256 {checksum(str(path))}")
+    sizes = ", ".join(
+        f"{split} {len(getattr(corpus, split)):,}" for split in ("train", "validation", "test")
+    )
+    print(f"{path.name}: {len(corpus.tokenizer)} characters; {sizes}; SHA-256 {files.sha256(path)}")
 
 
 if __name__ == "__main__":

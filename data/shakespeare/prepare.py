@@ -1,14 +1,17 @@
-"""Write tinyshakespeare.txt beside this file: python data/shakespeare/prepare.py [--source PATH]; else it is downloaded."""
+"""Write tinyshakespeare.txt beside this file; without a source it is downloaded.
+
+python data/shakespeare/prepare.py [--source PATH]
+"""
 
 import sys
 from pathlib import Path
 
 import tyro
 
-from seqgen import files
+from seqgen.data.download import Published, obtain
 from seqgen.errors import SeqgenError
+from seqgen.storage import files
 from seqgen.tasks.corpus import load
-from seqgen.tasks.fetch import Published, obtain
 from seqgen.tasks.text import Text
 
 TEXT = Published(
@@ -23,7 +26,8 @@ def main(source: Path | None = None) -> None:
     path = Path(__file__).with_name(TEXT.name)
     files.write(path, obtain(TEXT, source))
     corpus = load(Text(str(path), validation=0.1, test=0.0))
-    print(f"{path.name}: {len(corpus.symbols)} characters; train {len(corpus.train):,}, validation {len(corpus.validation):,}")
+    sizes = f"train {len(corpus.train):,}, validation {len(corpus.validation):,}"
+    print(f"{path.name}: {len(corpus.tokenizer)} characters; {sizes}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The command line. Only the first word is read here, without jax; the command's own module reads the rest with tyro."""
+"""The command line. Only the first word is read here, without jax; the command's own module reads
+the rest with tyro.
+"""
 
 import difflib
 import errno
@@ -8,19 +10,28 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 from seqgen import __version__
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.storage.files import cache_folder
 
 COMMANDS = {
     "train": ("seqgen.cli.train", "train a model on a task: seqgen train dates attention"),
-    "sweep": ("seqgen.cli.sweep", "train all variants and seeds of an experiment: seqgen sweep experiments.addition"),
+    "sweep": (
+        "seqgen.cli.sweep",
+        "train all variants and seeds of an experiment: seqgen sweep experiments.addition",
+    ),
     "resume": ("seqgen.cli.resume", "go on with a run that was stopped"),
-    "evaluate": ("seqgen.cli.evaluate", "exact match, token accuracy and loss of a run; perplexity of a language model"),
+    "evaluate": (
+        "seqgen.cli.evaluate",
+        "exact match, token accuracy and loss of a run; perplexity of a language model",
+    ),
     "predict": ("seqgen.cli.predict", "answer questions, from the arguments or standard input"),
-    "generate": ("seqgen.cli.generate", "let a language model write: seqgen generate RUN --prompt you"),
+    "generate": (
+        "seqgen.cli.generate",
+        "let a language model write: seqgen generate RUN --prompt you",
+    ),
     "score": ("seqgen.cli.score", "how well a language model predicts a text, line by line"),
     "attention": ("seqgen.cli.attention", "draw where a run looks while it answers"),
     "import-book": ("seqgen.cli.import_book", "a run from weights that the book's code saved"),
@@ -32,10 +43,11 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code: 0, 1 (it failed), 2 (bad usage), 130 (Ctrl-C), 141 (nobody reads on).
+    """Run one command; return the exit code: 0, 1 (it failed), 2 (bad usage), 130 (Ctrl-C), 141
+    (nobody reads on).
 
-    A `SeqgenError` becomes one line, and so does what the machine lacks. Any other exception is a bug of ours, and keeps
-    its traceback.
+    A `SeqgenError` becomes one line, and so does what the machine lacks. Any other exception is a
+    bug of ours, and keeps its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     mend_output()
@@ -43,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(words)
         print(end="", flush=True)  # here, where what cannot be written can still be caught
     except SeqgenError as error:
-        say(str(error))
+        say(worded(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -64,6 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def worded(error: SeqgenError) -> str:
+    """An error's message, with flags in the place of the fields that it names."""
+    if not error.fields:
+        return str(error)
+    from seqgen.cli.flags import in_flags  # and tyro with it
+
+    return in_flags(str(error), error.fields)
+
+
 def say(line: str) -> None:
     """One line of refusal."""
     print("seqgen: error:", " ".join(line.splitlines()), file=sys.stderr)
@@ -75,7 +96,9 @@ def silence(descriptor: int) -> None:
 
 
 def mend_output() -> None:
-    """Nowhere to write to (`>&-`) is no error, and rather an escape than an answer lost to a narrow encoding."""
+    """Nowhere to write to (`>&-`) is no error, and rather an escape than an answer lost to a narrow
+    encoding.
+    """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
@@ -85,7 +108,9 @@ def mend_output() -> None:
 def lack(error: Exception) -> str | None:
     """What the machine lacks, and what would do; None for any other error."""
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return f"out of memory: {error or 'no more to be had'}; less data or a smaller model would do"
+        return (
+            f"out of memory: {error or 'no more to be had'}; less data or a smaller model would do"
+        )
     if "Unable to initialize backend" in str(error):
         return f"{error}; `seqgen doctor` tells more"
     return None
@@ -108,7 +133,9 @@ def run(words: list[str]) -> None:
 
 
 def import_command(module: str) -> Any:
-    """Import a command. A Ctrl-C meanwhile just ends the process: libraries make other errors of a KeyboardInterrupt."""
+    """Import a command. A Ctrl-C meanwhile just ends the process: libraries make other errors of a
+    KeyboardInterrupt.
+    """
     handler = signal.getsignal(signal.SIGINT)
     if handler is not signal.default_int_handler:
         return import_module(module)
@@ -122,22 +149,17 @@ def import_command(module: str) -> Any:
 def overview() -> str:
     """What `seqgen --help` prints."""
     lines = "\n".join(f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items())
-    return f"usage: seqgen COMMAND ...\n\n{lines}\n\n`seqgen COMMAND --help` tells more, `seqgen --version` the version."
+    more = "`seqgen COMMAND --help` tells more, `seqgen --version` the version."
+    return f"usage: seqgen COMMAND ...\n\n{lines}\n\n{more}"
 
 
 def use_compilation_cache() -> None:
-    """Let jax find, when it is imported later, what it compiled in earlier runs; go without where that cannot be.
+    """Let jax find, when it is imported later, what it compiled in earlier runs.
 
-    The folder is the user's own, since whoever can write there can run code here. A `JAX_COMPILATION_CACHE_DIR` from
-    outside wins, even an empty one, which turns the cache off.
+    It goes without where there can be no cache. A `JAX_COMPILATION_CACHE_DIR` from outside wins,
+    even an empty one, which turns the cache off.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or (folder := cache_folder()) is None:
         return
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqgen"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a file in its place, a read-only disk; a user without a home
-        return
-    if os.access(folder, os.W_OK):
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

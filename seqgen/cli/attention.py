@@ -1,15 +1,19 @@
-"""seqgen attention: draw where a run looks while it answers."""
+"""seqgen attention: draw or export where a run looks while it answers."""
 
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from seqgen import viz
+from seqgen.cli.flags import Flat
 from seqgen.cli.parse import call
+from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.fit.seq2seq import maps
-from seqgen.runs import open_seq2seq
+from seqgen.families import open_pairs
+from seqgen.interop.attention import export
+
+DATA, FIGURES = (".json", ".npz"), (".png", ".svg")
+"""Endings of a file for programs, and of one to look at."""
 
 
 def command(
@@ -17,22 +21,42 @@ def command(
     text: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
     /,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = Path("attention.png"),
+    generation: Annotated[GenerationConfig, Flat] = GREEDY,
+    hypothesis: int = 0,
+    seed: int = 0,
 ) -> None:
-    """Answer questions and draw the attention maps: source along x in reading order, output down y, 0 black to 1 bright.
+    """Answer questions and draw the attention maps, or write their numbers.
+
+    The source is along x in reading order, the output down y, 0 black to 1 bright.
 
     Args:
         run: a path, or a name under runs/.
         text: questions, one map each.
-        output: the figure, .png or .svg.
+        output: a figure, .png or .svg; or the numbers, .json or .npz.
+        generation: how answers are chosen.
+        hypothesis: which of a beam's answers, 0 the best.
+        seed: what is drawn is drawn from it.
 
     """
     if not text:
         raise UsageError("attention needs a TEXT to answer")
-    drawn = maps(open_seq2seq(run), list(text))
-    if not drawn:
-        raise SeqgenError(f"{run} answers with nothing, so there is nothing to draw; more training would do")
-    viz.save(viz.attention_figure(drawn), output)
-    for line in dict.fromkeys(f"{seen.source} -> {seen.output}" for seen in drawn):  # once, however many heads
+    ending = output.suffix.lower()
+    if ending not in DATA + FIGURES:
+        endings = ", ".join(FIGURES + DATA)
+        raise UsageError(f"cannot write {output}: its name must end in one of {endings}")
+    opened = open_pairs(run)
+    seen = opened.attention(list(text), generation, hypothesis=hypothesis, seed=seed)
+    if ending in DATA:
+        export(seen, output, run=str(opened.path))
+    else:
+        from seqgen import viz
+        from seqgen.families.pairs import maps
+
+        if not (drawn := maps(seen)):
+            empty = f"{run} answers with nothing, so there is nothing to draw"
+            raise SeqgenError(f"{empty}; more training would do")
+        viz.save(viz.attention_figure(drawn), output)
+    for line in dict.fromkeys(f"{each.question} -> {each.answer}" for each in seen):
         print(line)
     print(output)
 

@@ -6,23 +6,27 @@ from typing import Annotated, Literal
 import tyro
 
 from seqgen.cli.parse import call
-from seqgen.errors import SeqgenError, UsageError
-from seqgen.tasks import TASKS, Addition, Dates
+from seqgen.errors import UsageError
+from seqgen.tasks import TASKS
 from seqgen.tasks.audit import Row, audit
-from seqgen.tasks.book import read_book_pairs
+from seqgen.tasks.book import recognise
 from seqgen.tasks.dataset import Data, load
 
 HEADER = ("test rows", "word for word", "ignoring case", "by key")
 
 
 def command(
-    task: Annotated[Literal["addition", "dates"] | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
+    task: Annotated[
+        Literal["addition", "dates"] | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")
+    ] = None,
     /,
     draws: int = 50_000,
     data_seed: int = 0,
     file: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
 ) -> None:
-    """Count the test rows whose question, or key (the day; the unordered pair of operands), stands in the training set.
+    """Count the test rows whose question, or key, stands in the training set.
+
+    The key is the day, or the unordered pair of operands.
 
     Args:
         task: addition or dates, as we make and split them.
@@ -43,23 +47,12 @@ def command(
     print(table(audit(data.task, splits.train, splits.test)))
 
 
-def recognise(path: Path) -> Addition | Dates:
-    """The task of a file, by its first line. Raises `SeqgenError` if it is none that we know."""
-    question, answer = read_book_pairs(path).pairs[0]
-    for task in (make() for make in TASKS.values()):
-        try:
-            task.key(question, answer)
-        except ValueError:
-            continue
-        return task
-    raise SeqgenError(f"{path}, line 1: {question!r} -> {answer!r} is of none of the tasks {', '.join(TASKS)}")
-
-
 def table(rows: list[Row]) -> str:
     """The counts in aligned columns, with their share of the test rows."""
     cells = [("format", *HEADER)]
     for name, total, *counts in rows:
-        cells.append((name, f"{total:,}", *(f"{count:,} ({100 * count / total:.1f} %)" for count in counts)))
+        shares = (f"{count:,} ({100 * count / total:.1f} %)" for count in counts)
+        cells.append((name, f"{total:,}", *shares))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
     return "\n".join("  ".join([name.strip().ljust(widths[0]), *counts]) for name, *counts in lines)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tyro
 
 from seqgen import __version__
-from seqgen.versions import PACKAGES, cores, version
+from seqgen.storage.versions import PACKAGES, cores, version
 
 
 class Accelerator(NamedTuple):
@@ -71,11 +71,15 @@ def report() -> None:
     print(f"{'cache':<18}{describe_cache()}")
     for variable, consequence in VARIABLES.items():
         if variable in os.environ:
-            print(f"! {variable}={os.environ[variable]} is set: {consequence}.", flush=True)  # before jax may abort
+            print(
+                f"! {variable}={os.environ[variable]} is set: {consequence}.", flush=True
+            )  # before jax may abort
     platforms, devices = see_devices()
     print(f"{'devices':<18}{devices}")
     for accelerator in unseen(platforms):
-        print(f"! There is {accelerator.name} here, but jax does not see it: {remedy(accelerator)}.")
+        print(
+            f"! There is {accelerator.name} here, but jax does not see it: {remedy(accelerator)}."
+        )
 
 
 def see_devices() -> tuple[set[str], str]:
@@ -84,14 +88,22 @@ def see_devices() -> tuple[set[str], str]:
         import jax
 
         devices = jax.devices()
-    except Exception as error:  # whatever it is (jax has even an `assert` here): a doctor survives it
+    except (
+        Exception
+    ) as error:  # whatever it is (jax has even an `assert` here): a doctor survives it
         return set(), f"none ({type(error).__name__}: {error})"
     return {device.platform for device in devices}, ", ".join(str(device) for device in devices)
 
 
 def unseen(platforms: Collection[str], root: Path = Path("/")) -> list[Accelerator]:
-    """The accelerators that left a trace under `root`, and are not among the platforms that jax sees."""
-    return [it for it in ACCELERATORS if it.platform not in platforms and any((root / trace).exists() for trace in it.traces)]
+    """The accelerators that left a trace under `root`, and are not among the platforms that jax
+    sees.
+    """
+    return [
+        it
+        for it in ACCELERATORS
+        if it.platform not in platforms and any((root / trace).exists() for trace in it.traces)
+    ]
 
 
 def remedy(accelerator: Accelerator) -> str:
@@ -100,7 +112,8 @@ def remedy(accelerator: Accelerator) -> str:
         return "JAX_PLATFORMS hides it, so unset that"
     if any(version(plugin) for plugin in accelerator.plugins):
         return f"its plugin is installed, but does not start ({accelerator.trouble})"
-    return f'`make train EXTRA={accelerator.extra}` in a clone, or `pip install "seqgen[{accelerator.extra}]"`'
+    extra = accelerator.extra
+    return f'`make train EXTRA={extra}` in a clone, or `pip install "seqgen[{extra}]"`'
 
 
 def describe_cache() -> str:
@@ -109,4 +122,6 @@ def describe_cache() -> str:
     if not folder:
         return "off, so every start compiles anew"
     sizes = [file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()]
-    return f"{folder}: {len(sizes)} programs, {sum(sizes) / 1e6:.1f} MB (may be deleted at any time)"
+    return (
+        f"{folder}: {len(sizes)} programs, {sum(sizes) / 1e6:.1f} MB (may be deleted at any time)"
+    )

@@ -6,9 +6,9 @@ from typing import Annotated
 import tyro
 
 from seqgen.cli.parse import call
+from seqgen.families import open_run
 from seqgen.interop.book import from_params
 from seqgen.interop.pickles import write_pickle
-from seqgen.runs import open_run
 
 
 def command(
@@ -16,7 +16,9 @@ def command(
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT.pkl")],
     /,
 ) -> None:
-    """Write a run's parameters as a pickle that the book's load_params reads: a list of float16 arrays.
+    """Write a run's parameters as a pickle that the book's load_params reads.
+
+    It is a list of float16 arrays.
 
     Args:
         run: a path, or a name under runs/.

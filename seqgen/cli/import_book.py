@@ -8,14 +8,13 @@ from typing import Annotated
 import tyro
 
 from seqgen import presets
-from seqgen.cli.audit import recognise
 from seqgen.cli.parse import call
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError
-from seqgen.fit import adopt
+from seqgen.families import adopt, complete, create
 from seqgen.interop.book import ModelName, names, to_params
 from seqgen.interop.pickles import read_pickle
-from seqgen.runs import complete, create
+from seqgen.tasks.book import recognise
 from seqgen.tasks.text import Text
 
 
@@ -34,15 +33,17 @@ def command(
         model: whose parameters they are.
         data: what it was trained on: the book's file, or Penn Treebank as a folder or zip.
         run: the new run's name under runs/, or a path.
-        reverse: whether its questions were reversed, as the book does for attention and improves the others.
+        reverse: whether its questions were reversed, as the book does for attention and improves
+            the others.
 
     """
-    cfg, params = to_params(model, read_pickle(pickle, names(model)))
-    config = language(model, data) if model in presets.LANGUAGE_MODELS else questions(model, data, reverse)
-    config, _ = complete(replace(config, model=cfg))
-    if config.model.vocabulary != cfg.vocabulary:
-        there = f"{data} has {config.model.vocabulary:,} symbols"
-        raise SeqgenError(f"{pickle} was trained on {cfg.vocabulary:,} symbols, and {there}: it is not its data")
+    cfg, params, vocabulary = to_params(model, read_pickle(pickle, names(model)))
+    texts = model in presets.LANGUAGE_MODELS
+    config = language(model, data) if texts else questions(model, data, reverse)
+    config, dataset = complete(replace(config, model=cfg))
+    if (there := dataset.sizes.target) != vocabulary:
+        other = f"{data} has {there:,} symbols: it is not its data"
+        raise SeqgenError(f"{pickle} was trained on {vocabulary:,} symbols, and {other}")
     made = create(config, run)
     try:
         adopt(made, params)
@@ -62,7 +63,8 @@ def language(model: str, data: Path) -> RunConfig:
 def questions(model: str, data: Path, reverse: bool | None) -> RunConfig:
     """The book's recipe for a model that answers."""
     task = recognise(data)
-    return presets.book(task.name, model, str(data), reverse=model == "attention" if reverse is None else reverse)
+    reverse = model == "attention" if reverse is None else reverse
+    return presets.book(task.name, model, str(data), reverse=reverse)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,7 +1,8 @@
 """tyro, with our error for what a configuration refuses; and what several commands read alike."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any
 
@@ -10,16 +11,35 @@ import tyro
 from seqgen.errors import UsageError
 
 
-def parse(target: Callable, prog: str, arguments: list[str], **options: Any) -> Any:
-    """Read a command's arguments. Raises `UsageError` with what the dataclass said; tyro's own complaints exit with 2."""
+@contextmanager
+def refusing() -> Generator[None]:
+    """What a configuration refuses is bad usage. Raises `UsageError` with what it said."""
     try:
-        return tyro.cli(target, prog=prog, args=arguments, **options)
+        yield
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
+def parse(target: Any, prog: str, arguments: list[str], *, default: Any = None) -> Any:
+    """Read a command's arguments.
+
+    Args:
+        target: what is asked for.
+        prog: the command.
+        arguments: its words.
+        default: values of what is not said; None: the target's own.
+
+    Raises:
+        UsageError: with what a configuration said; tyro's own complaints exit with 2.
+
+    """
+    options = {} if default is None else {"default": default}
+    with refusing():
+        return tyro.cli(target, prog=prog, args=arguments, **options)
+
+
 def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
-    """Read a command's arguments, and only then run it: a `ValueError` of its own is a bug, not bad usage."""
+    """Read a command's arguments, and only then run it: a `ValueError` of its own is a bug."""
 
     @wraps(command)
     def bind(*args: Any, **options: Any) -> Callable[[], None]:
@@ -29,7 +49,12 @@ def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
 
 
 def split_symbols(words: str) -> list[str]:
-    """Symbols with commas between them, or a JSON list. Raises `UsageError` for a list of anything else, or nothing."""
+    """Symbols with commas between them, or a JSON list.
+
+    Raises:
+        UsageError: for a list of anything else, or nothing.
+
+    """
     if words.startswith("[") and words.endswith("]") and len(words) > 1:
         try:
             found = json.loads(words)

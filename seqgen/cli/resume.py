@@ -6,7 +6,7 @@ import tyro
 
 from seqgen.cli.parse import call
 from seqgen.cli.terminal import run_to_end
-from seqgen.runs import open_run
+from seqgen.families import open_run
 
 
 def command(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /) -> None:

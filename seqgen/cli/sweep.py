@@ -1,4 +1,6 @@
-"""seqgen sweep: every variant of an experiment with every seed, as few compiled programs as can be."""
+"""seqgen sweep: every variant of an experiment with every seed, as few compiled programs as
+can be.
+"""
 
 import importlib
 import json
@@ -6,7 +8,7 @@ import operator
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,17 +16,16 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from seqgen import fleet, groups, jobs, turns
+from seqgen import sweeps
 from seqgen.cli.parse import call
-from seqgen.cli.terminal import SweepTerminal, Terminal, prepare_devices, train_to_end
+from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, train_to_end
 from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.models import seq2seq
-from seqgen.runs import locate
-from seqgen.sweep import Changes, override, product
-from seqgen.training import grid
-from seqgen.training.loop import stoppable
-from seqgen.versions import cores
+from seqgen.families import family_of, locate
+from seqgen.storage.versions import cores
+from seqgen.sweeps.spec import Changes, override, product
+from seqgen.training.sharding import MemberAxis
+from seqgen.training.signals import stoppable
 
 Repeated = tyro.conf.UseAppendAction
 
@@ -39,28 +40,33 @@ def command(
     data: Path | None = None,
     name: str | None = None,
     runs: Path = Path("runs"),
-    layout: grid.LayoutName | None = None,
-    chunk: int | None = None,
+    member_axis: MemberAxis | None = None,
+    members_per_batch: int | None = None,
     dry_run: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
 ) -> None:
-    """Train every variant of an experiment with every seed; the same command again goes on where it was stopped.
+    """Train every variant of an experiment with every seed.
+
+    The same command again goes on where it was stopped.
 
     Args:
-        module: what has `base()` and `variants()`, like experiments.addition; the current folder is looked in, too.
+        module: what has `base()` and `variants()`, like experiments.addition; the current folder is
+            looked in, too.
         only: some variants, by their names.
         seeds: like 0:10 (without the 10) or 0,3,7; by default the module's own SEEDS, or 0:5.
         set_: a field of every variant, like steps=200 or lr=0.002; once for each field.
-        split: leak-free (by key) or book (its permutation); by default the module's own, or the book's for --data.
+        split: leak-free (by key) or book (its permutation); by default the module's own, or the
+            book's for --data.
         data: a file in the book's format.
         name: the sweep's name under --runs, or a path; by default the module's last word.
         runs: the folder of runs.
-        layout: members of a device take turns (map) or go abreast (vmap); by default turns on a CPU.
-        chunk: members trained at a time; by default as many as fit in memory.
+        member_axis: members of a device train one after another (map) or as one more axis of every
+            operation (vmap); by default map on a CPU.
+        members_per_batch: members that train at a time; by default as many as fit in memory.
         dry_run: say what would be trained, and train nothing.
 
     """
-    if chunk is not None and chunk < 1:
-        raise UsageError(f"--chunk must be 1 or more, not {chunk}")
+    if members_per_batch is not None and members_per_batch < 1:
+        raise UsageError(f"--members-per-batch must be 1 or more, not {members_per_batch}")
     if () in only:
         raise UsageError("--only needs the name of a variant, or several")
     if split == "book" and data is None:
@@ -68,26 +74,33 @@ def command(
     experiment = imported(module)
     changes = assigned([*set_, *places(split, data)])
     chosen = selected(experiment, [word for words in only for word in words], changes)
-    grids = any(isinstance(config.model, seq2seq.Config) for config in chosen.values())
-    prepare_devices(cores() if grids else max(config.training.devices for config in chosen.values()))
-    wanted = numbers(seeds) if seeds is not None else checked(getattr(experiment, "SEEDS", range(5)), f"{module}.SEEDS")
+    prepare_devices(devices_of(chosen.values()))
+    own = getattr(experiment, "SEEDS", range(5))
+    wanted = checked(own, f"{module}.SEEDS") if seeds is None else numbers(seeds)
     folder = locate(name or module.rpartition(".")[2], runs)
-    planned = groups.plan(chosen, wanted, folder)
-    together = [member for member in planned if isinstance(member.config.model, seq2seq.Config)]
-    in_turn = [member for member in planned if member not in together]
-    how = layout or grid.default_layout()
-    if together:
-        with (terminal := SweepTerminal()), stoppable(again()):
-            if dry_run:
-                print("\n".join(jobs.summary(jobs.still_to_do(together, folder, how, chunk), len(together))))
-            else:
-                fleet.sweep(together, folder, how, chunk, terminal, again())
-    if in_turn and dry_run:
-        print("\n".join(turns.summary(in_turn)))
-    elif in_turn:
-        turns.train(in_turn, folder, partial(train_to_end, again=again()), again(), Terminal("tokens").note)
-    if not dry_run:
-        print(folder)
+    planned = sweeps.plan(chosen, wanted, folder)
+    options = {"axis": member_axis, "at_once": members_per_batch}
+    if dry_run:
+        print("\n".join(sweeps.summary(planned, folder, **options)))
+        return
+    with stoppable(again()):
+        sweeps.sweep(
+            planned,
+            folder,
+            fit=partial(train_to_end, again=again()),
+            note=note,
+            reporting=SweepTerminal,
+            again=again(),
+            **options,
+        )
+    print(folder)
+
+
+def devices_of(configs: Collection[RunConfig]) -> int:
+    """One device a core for members that train together, else what a run asks for."""
+    if any(family_of(config).stacking is not None for config in configs):
+        return cores()
+    return max(config.training.devices for config in configs)
 
 
 def main(arguments: list[str]) -> None:
@@ -104,10 +117,14 @@ def imported(name: str) -> ModuleType:
     """The experiment's module. Raises `UsageError` where there is none, or it is no experiment."""
     sys.path.append(str(Path.cwd()))  # at the end: no file of the user's takes a library's place
     hint = f"; without the .py, {name.removesuffix('.py')} would do" if name.endswith(".py") else ""
-    module = attempt(lambda: importlib.import_module(name), f"cannot import {name!r} from {Path.cwd()}", hint)
+    module = attempt(
+        lambda: importlib.import_module(name), f"cannot import {name!r} from {Path.cwd()}", hint
+    )
     for function in ("base", "variants"):
         if not callable(getattr(module, function, None)):
-            raise UsageError(f"{name} has no {function}(): it is not an experiment that can be swept")
+            raise UsageError(
+                f"{name} has no {function}(): it is not an experiment that can be swept"
+            )
     return module
 
 
@@ -124,18 +141,33 @@ def attempt(work: Callable[[], Any], what: str, hint: str = "") -> Any:
 def selected(experiment: ModuleType, only: Sequence[str], changes: Changes) -> dict[str, RunConfig]:
     """The variants asked for. Raises `UsageError` for a name that the experiment does not have."""
     name = experiment.__name__
-    base, variants = attempt(experiment.base, f"{name}.base()"), attempt(experiment.variants, f"{name}.variants()")
+    base, variants = (
+        attempt(experiment.base, f"{name}.base()"),
+        attempt(experiment.variants, f"{name}.variants()"),
+    )
     if not isinstance(base, RunConfig):
         raise UsageError(f"{name}.base() must give a RunConfig, not {base!r}")
-    if not isinstance(variants, dict) or not variants or not all(map(well_formed, variants.items())):
-        raise UsageError(f"{name}.variants() must give a dictionary of names and changes, not {variants!r}")
+    if (
+        not isinstance(variants, dict)
+        or not variants
+        or not all(map(well_formed, variants.items()))
+    ):
+        raise UsageError(
+            f"{name}.variants() must give a dictionary of names and changes, not {variants!r}"
+        )
     for word in only:
         if word not in variants:
             raise UsageError(f"no variant {word!r}; there are {', '.join(variants)}")
-    whole = {variant: config for variant, config in variants.items() if isinstance(config, RunConfig)}
-    changed = product({"": changes}, {variant: sets for variant, sets in variants.items() if variant not in whole})
+    whole = {
+        variant: config for variant, config in variants.items() if isinstance(config, RunConfig)
+    }
+    changed = product(
+        {"": changes}, {variant: sets for variant, sets in variants.items() if variant not in whole}
+    )
     return {
-        variant: override(whole[variant], changes) if variant in whole else override(base, changed[variant])
+        variant: override(whole[variant], changes)
+        if variant in whole
+        else override(base, changed[variant])
         for variant in only or variants
     }
 
@@ -145,18 +177,26 @@ def well_formed(variant: tuple[Any, Any]) -> bool:
     name, changes = variant
     if isinstance(changes, RunConfig):
         return isinstance(name, str)
-    return isinstance(name, str) and isinstance(changes, dict) and all(isinstance(field, str) for field in changes)
+    return (
+        isinstance(name, str)
+        and isinstance(changes, dict)
+        and all(isinstance(field, str) for field in changes)
+    )
 
 
 def places(split: str | None, data: Path | None) -> list[str]:
-    """--split and --data as assignments; a file of the book's format is split as the book does, unless told otherwise."""
+    """--split and --data as assignments; a file of the book's format is split as the book does,
+    unless told otherwise.
+    """
     chosen = split or ("book" if data else None)
     words = [f"data.split={json.dumps(chosen)}"] if chosen else []
     return [*words, f"data.file={json.dumps(str(data.absolute()))}"] if data else words
 
 
 def assigned(words: Iterable[str]) -> Changes:
-    """steps=200 as {"steps": 200}: values are JSON, or else text. Raises `UsageError` for a field that comes twice."""
+    """steps=200 as {"steps": 200}: values are JSON, or else text. Raises `UsageError` for a field
+    that comes twice.
+    """
     changes: Changes = {}
     for word in words:
         field, equals, value = word.partition("=")
@@ -188,5 +228,7 @@ def checked(seeds: Any, what: str, said: str | None = None) -> list[int]:
     """Seeds as a list. Raises `UsageError` unless they are distinct ones of `SEEDS`."""
     found = attempt(lambda: [operator.index(seed) for seed in seeds], what)
     if not 0 < len(found) == len(set(found)) <= MOST or not all(seed in SEEDS for seed in found):
-        raise UsageError(f"{what} must be like 0:10 or 0,3,7, not {seeds if said is None else said!r}")
+        raise UsageError(
+            f"{what} must be like 0:10 or 0,3,7, not {seeds if said is None else said!r}"
+        )
     return found

@@ -1,8 +1,11 @@
-"""What a training run tells the terminal: a live bar, or a plain line every so often where nobody watches."""
+"""What a training run tells the terminal: a live bar, or a plain line every so often where nobody
+watches.
+"""
 
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -11,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seqgen.cli import silence
-from seqgen.fit import fit
-from seqgen.runs import Run, Seq2seqRun
-from seqgen.training.chunk import Totals
-from seqgen.training.log import Event
-from seqgen.training.loop import resuming, stoppable
+from seqgen.families import Run, fit
+from seqgen.storage.log import Event
+from seqgen.training.signals import stoppable
+from seqgen.training.solo import resuming
+from seqgen.training.steps import Program, Totals
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""
@@ -24,13 +27,28 @@ SHOWN = 4
 """Decoded samples shown at an epoch; the last evaluation shows all."""
 
 
+def note(line: str) -> None:
+    """One line on standard error. Training goes on where nobody reads it."""
+    try:
+        print(line, file=sys.stderr)
+    except OSError:
+        silence(2)
+
+
 class Bar:
-    """A progress bar, used as a context. Everything goes to standard error; standard output is for results."""
+    """A progress bar, used as a context. Everything goes to standard error; standard output is for
+    results.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self.steps, self.live, self.said = 1, sys.stderr.isatty(), time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=self.console, disable=not self.live)
         self.bar = self.progress.add_task("compiling", total=None)
 
@@ -38,7 +56,12 @@ class Bar:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.progress.stop()
 
     def total(self, steps: int) -> None:
@@ -54,44 +77,49 @@ class Bar:
             self.said = time.monotonic()
 
     def note(self, line: str) -> None:
-        """One line, above the bar. Training goes on where nobody reads it."""
+        """One line, above the bar."""
         if self.live:
             self.console.print(line, markup=False)
-            return
-        try:
-            print(line, file=sys.stderr)
-        except OSError:
-            silence(2)
+        else:
+            note(line)
 
 
 class Terminal(Bar):
-    """A `loop.Report`."""
+    """A `solo.Report`.
 
-    epoch_steps = batch = 1
+    Args:
+        words: of an evaluation's event, the headline and all of it.
+
+    """
+
+    program: Program
     headline = "not evaluated yet"
 
-    def __init__(self, unit: str = "examples") -> None:
+    def __init__(self, words: Callable[[Event], tuple[str, str]]) -> None:
         super().__init__()
-        self.unit = unit
+        self.words = words
 
-    def begin(self, steps: int, epoch_steps: int, batch: int) -> None:
-        """How many steps there are."""
-        self.epoch_steps, self.batch = epoch_steps, batch
-        self.total(steps)
+    def begin(self, program: Program) -> None:
+        """How many steps there are, and of what."""
+        self.program = program
+        self.total(program.steps)
 
-    def chunk(self, step: int, totals: Totals, rate: float) -> None:
-        """A chunk ended: the sums since the last line of the log, and examples a second."""
+    def advance(self, step: int, totals: Totals, rate: float) -> None:
+        """Steps were taken: the sums since the last line of the log, and the rate a second."""
         loss = float(totals.sums["loss"]) / float(totals.sums["tokens"])
-        line = f"loss {loss:.4f} · {self.headline} · {rate:,.0f} {self.unit}/s"
-        left = f" · {(self.steps - step) * self.batch / rate:.0f} s left" if rate else ""
+        line = f"loss {loss:.4f} · {self.headline} · {rate:,.0f} {self.program.unit}/s"
+        seconds = (self.steps - step) * self.program.size / rate if rate else 0
+        left = f" · {seconds:.0f} s left" if rate else ""
         self.show(step, line, f"step {step} of {self.steps} · {line}{left}")
 
     def evaluated(self, event: Event, samples: str) -> None:
         """An evaluation ended: its scores, and samples beside the truth."""
-        self.headline, more = words(event)
+        self.headline, more = self.words(event)
         final = bool(event.get("final"))
-        epoch, epochs = round(event["epoch"], 2), round(self.steps / self.epoch_steps, 2)
-        head = event["split"] if final else f"epoch {epoch:g} of {epochs:g} · {event['split']}"
+        epochs = self.steps / self.program.batches.steps
+        head = event["split"]
+        if not final:
+            head = f"epoch {round(event['epoch'], 2):g} of {round(epochs, 2):g} · {head}"
         lines = samples.splitlines()
         shown = lines if final or event["step"] == self.steps else lines[: 1 + SHOWN]
         self.note(f"{head} · {more}")
@@ -99,21 +127,8 @@ class Terminal(Bar):
             self.note(f"    {line}")
 
 
-def words(event: Event) -> tuple[str, str]:
-    """An evaluation's headline, and all of it."""
-    loss = f"loss {event['loss']:.4f} nats/token"
-    if "perplexity" in event:
-        headline = f"perplexity {event['perplexity']:.2f}"
-        if event.get("low") is not None:
-            headline += f" ({event['low']:.2f} to {event['high']:.2f})"
-        estimate = f", estimated on {event['lanes']} lanes" if event["lanes"] > 1 else ""
-        return headline, f"{event['tokens']:,} tokens · {headline}{estimate} · {loss}"
-    headline = f"exact match {event['exact_match']:.2%}"
-    return headline, f"{event['examples']:,} examples · {headline} · token accuracy {event['token_accuracy']:.2%} · {loss}"
-
-
 class SweepTerminal(Bar):
-    """A `fleet.Report`: one bar over all members of all groups."""
+    """A `stacked.Report`: one bar over all members of all compiled programs."""
 
     def begin(self, steps: int) -> None:
         """How many model-steps there are."""
@@ -124,8 +139,8 @@ class SweepTerminal(Bar):
         """So many more are done."""
         self.done += steps
         left = (time.monotonic() - self.began) / self.done * (self.steps - self.done)
-        plain = f"{self.done:,} of {self.steps:,} model-steps · {line} · {left / 60:.0f} min left"
-        self.show(self.done, line, plain)
+        of = f"{self.done:,} of {self.steps:,} model-steps"
+        self.show(self.done, line, f"{of} · {line} · {left / 60:.0f} min left")
 
 
 def prepare_devices(count: int) -> None:
@@ -144,10 +159,12 @@ def run_to_end(run: Run) -> None:
 def train_to_end(run: Run, again: str) -> None:
     """Train a run while telling how it goes; `again` is the command that goes on."""
     prepare_devices(run.config.training.devices)
-    terminal = Terminal("examples" if isinstance(run, Seq2seqRun) else "tokens")
+    terminal = Terminal(run.family.words)
     with terminal, stoppable(again):
         terminal.note(f"{run.path}: {run.config.data.name}, seed {run.config.seed}")
         if changes := run.changes():
-            terminal.note(f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit")
+            bits = "the result need not be the same to the bit"
+            terminal.note(f"made elsewhere ({'; '.join(changes)}): {bits}")
         event = fit(run, terminal)
-        terminal.note(f"{event['split']} {words(event)[0]} · figures in {run.path / 'figures'}")
+        headline, _ = run.family.words(event)
+        terminal.note(f"{event['split']} {headline} · figures in {run.path / 'figures'}")

@@ -1,1 +1,1 @@
-"""Other people's files: weights as somebody else wrote them, in and out."""
+"""Files of other programs: the book's weights, in and out; attention maps for pages and NumPy."""

@@ -1,4 +1,6 @@
-"""The models of "Deep Learning from Scratch 2" as its pickles have them (its common/base_model.py): plain lists of arrays."""
+"""The models of "Deep Learning from Scratch 2" as its pickles have them (its common/base_model.py):
+plain lists of arrays.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +14,8 @@ from jaxtyping import Array
 
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.interop.pickles import finite, half, label, single
-from seqgen.models import decoders, encoders, language_model, seq2seq
-from seqgen.nn.attention import ReaderName
+from seqgen.models import rnn_decoder, rnn_encoder, rnn_language_model, rnn_seq2seq
+from seqgen.nn.attention import MechanismName
 from seqgen.nn.cells import CellParams
 from seqgen.nn.layers import Linear
 from seqgen.types import Config, Params
@@ -45,29 +47,46 @@ def _seq2seq(inputs: str, features: str) -> Shapes:
 
 
 class _Seq2seq(NamedTuple):
-    """One of the book's models with an encoder: its readers, at their two places."""
+    """One of the book's models with an encoder: its attention mechanisms, at two places."""
 
     shapes: Shapes
-    inputs: tuple[ReaderName, ...] = ()
-    outputs: tuple[ReaderName, ...] = ()
+    inputs: tuple[MechanismName, ...] = ()
+    outputs: tuple[MechanismName, ...] = ()
 
-    def config(self, V: int, D: int, H: int) -> seq2seq.Config:
-        decoder = decoders.Config(D, H, inputs=self.inputs, outputs=self.outputs)
-        return seq2seq.Config(encoders.Config(D, H), decoder, vocabulary=V)
+    def config(self, D: int, H: int) -> rnn_seq2seq.Config:
+        decoder = rnn_decoder.Config(D, H, inputs=self.inputs, outputs=self.outputs)
+        return rnn_seq2seq.Config(rnn_encoder.Config(D, H), decoder)
 
-    def params(self, arrays: list[Array]) -> seq2seq.Params:
+    def params(self, arrays: list[Array]) -> rnn_seq2seq.Params:
         embedding, *cell, embedding_out, wx, wh, b, w, bias = arrays
         inputs, outputs = (None,) * len(self.inputs), (None,) * len(self.outputs)
-        decoder = decoders.Params(embedding_out, inputs, _join(wx, wh, b), outputs, Linear(w, bias))
-        return seq2seq.Params(encoders.Params(embedding, _join(*cell)), encoders.Bridge(None, None), decoder)
+        decoder = rnn_decoder.Params(
+            embedding_out, inputs, _join(wx, wh, b), outputs, Linear(w, bias)
+        )
+        return rnn_seq2seq.Params(
+            rnn_encoder.Params(embedding, _join(*cell)),
+            rnn_encoder.StateProjection(None, None),
+            decoder,
+        )
 
-    def arrays(self, params: seq2seq.Params) -> list[Array]:
+    def arrays(self, params: rnn_seq2seq.Params) -> list[Array]:
         encoder, _, decoder = params
-        return [encoder.embedding, *_split(encoder.cell), decoder.embedding, *_split(decoder.cell), *decoder.affine]
+        return [
+            encoder.embedding,
+            *_split(encoder.cell),
+            decoder.embedding,
+            *_split(decoder.cell),
+            *decoder.affine,
+        ]
 
 
 def _language_model(embedding: str, *lstms: Shapes) -> Shapes:
-    return ("embedding", embedding), *(array for lstm in lstms for array in lstm), ("affine W", "H V"), ("affine b", "V")
+    return (
+        ("embedding", embedding),
+        *(array for lstm in lstms for array in lstm),
+        ("affine W", "H V"),
+        ("affine b", "V"),
+    )
 
 
 class _LanguageModel(NamedTuple):
@@ -77,49 +96,71 @@ class _LanguageModel(NamedTuple):
     layers: int
     tied: bool
 
-    def config(self, V: int, D: int, H: int) -> language_model.Config:
-        return language_model.Config(H if self.tied else D, H, self.layers, tied=self.tied, vocabulary=V)
+    def config(self, D: int, H: int) -> rnn_language_model.Config:
+        return rnn_language_model.Config(H if self.tied else D, H, self.layers, tied=self.tied)
 
-    def params(self, arrays: list[Array]) -> language_model.Params:
+    def params(self, arrays: list[Array]) -> rnn_language_model.Params:
         embedding, *cells, w, b = arrays
         if self.tied and not jnp.array_equal(embedding.T.astype("float16"), w.astype("float16")):
-            raise SeqgenError(f"array {len(arrays) - 2} (affine W) is not array 0 (embedding) transposed, to which it is tied")
+            number = f"array {len(arrays) - 2} (affine W)"
+            raise SeqgenError(
+                f"{number} is not array 0 (embedding) transposed, to which it is tied"
+            )
         joined = tuple(_join(*cells[i : i + 3]) for i in range(0, len(cells), 3))
-        return language_model.Params(embedding, joined, None if self.tied else w, b)
+        return rnn_language_model.Params(embedding, joined, None if self.tied else w, b)
 
-    def arrays(self, params: language_model.Params) -> list[Array]:
+    def arrays(self, params: rnn_language_model.Params) -> list[Array]:
         w = params.embedding.T if params.w is None else params.w
-        return [params.embedding, *(array for cell in params.cells for array in _split(cell)), w, params.b]
+        return [
+            params.embedding,
+            *(array for cell in params.cells for array in _split(cell)),
+            w,
+            params.b,
+        ]
 
 
 BOOK: dict[str, _Seq2seq | _LanguageModel] = {
     "rnnlm": _LanguageModel(_language_model("V D", _lstm("LSTM", "D")), layers=1, tied=False),
     "better-rnnlm": _LanguageModel(
-        _language_model("V H", _lstm("first LSTM", "H"), _lstm("second LSTM", "H")), layers=2, tied=True
+        _language_model("V H", _lstm("first LSTM", "H"), _lstm("second LSTM", "H")),
+        layers=2,
+        tied=True,
     ),
     "baseline": _Seq2seq(_seq2seq("D", "H")),
-    "peeky": _Seq2seq(_seq2seq("H+D", "2H"), inputs=("summary",), outputs=("summary",)),
+    "peeky": _Seq2seq(_seq2seq("H+D", "2H"), inputs=("context",), outputs=("context",)),
     "attention": _Seq2seq(_seq2seq("D", "2H"), outputs=("dot",)),
 }
 
-FREE = ("delimiter", "dtype", "init", "mask")
+FREE = ("dtype", "init", "variational_dropout")
 """Fields of a configuration that its weights do not know."""
 
 
-def to_params(model: str, arrays: Sequence[np.ndarray]) -> tuple[Config, Params]:
-    """Our configuration and weights from the book's list; the delimiter comes from the data.
+class Imported(NamedTuple):
+    """A configuration and weights, over so many tokens."""
 
-    Raises `SeqgenError`, with the array's number and name, for a list that is not this model's.
+    cfg: Config
+    params: Params
+    vocabulary: int
+
+
+def to_params(model: str, arrays: Sequence[np.ndarray]) -> Imported:
+    """Our configuration and weights from the book's list.
+
+    Raises:
+        SeqgenError: with the array's number and name, for a list that is not this model's.
+
     """
     arrays, form = [single(array) for array in arrays], _form(model)
-    cfg = form.config(*_sizes(model, arrays))
-    return cfg, form.params([jnp.asarray(array) for array in arrays])
+    vocabulary, *widths = _sizes(model, arrays)
+    params = form.params([jnp.asarray(array) for array in arrays])
+    return Imported(form.config(*widths), params, vocabulary)
 
 
 def from_params(cfg: Config, params: Params) -> list[np.ndarray]:
     """The book's list, float16, of a model that the book has.
 
-    Raises `UsageError`, with what differs, for another, and `SeqgenError` for weights that float16 does not have.
+    Raises `UsageError`, with what differs, for another, and `SeqgenError` for weights that float16
+    does not have.
     """
     model = _book_model(cfg)
     arrays = [np.asarray(array) for array in BOOK[model].arrays(params)]
@@ -134,38 +175,52 @@ def _form(model: str) -> _Seq2seq | _LanguageModel:
 
 
 def _book_model(cfg: Config) -> str:
-    if not isinstance(cfg, (seq2seq.Config, language_model.Config)):
+    if not isinstance(cfg, (rnn_seq2seq.Config, rnn_language_model.Config)):
         raise UsageError(f"the book has no {type(cfg).__module__}")
-    ours, side = _fields(cfg), cfg if isinstance(cfg, language_model.Config) else cfg.encoder
+    ours, side = _fields(cfg), cfg if isinstance(cfg, rnn_language_model.Config) else cfg.encoder
     differences = {}
     for model, form in BOOK.items():
-        theirs = form.config(cfg.vocabulary, side.embedding, side.hidden)
+        theirs = form.config(side.embedding, side.hidden)
         if type(theirs) is type(cfg):
-            unlike = [(name, value) for name, value in _fields(theirs).items() if value != ours[name]]
+            unlike = [
+                (name, value) for name, value in _fields(theirs).items() if value != ours[name]
+            ]
             differences[model] = [f"{name} {value!r}, not {ours[name]!r}" for name, value in unlike]
     nearest = min(differences, key=lambda model: len(differences[model]))
     if differences[nearest]:
-        raise UsageError(f"the book has no such model: its {nearest} has {'; '.join(differences[nearest])}")
+        raise UsageError(
+            f"the book has no such model: its {nearest} has {'; '.join(differences[nearest])}"
+        )
     return nearest
 
 
 def _fields(cfg: Config) -> dict[str, Any]:
     """The fields that weights belong to, by their dotted names."""
-    leaves = jax.tree.leaves_with_path(asdict(cfg), is_leaf=lambda value: not isinstance(value, dict))
-    named = {jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves}
+    leaves = jax.tree.leaves_with_path(
+        asdict(cfg), is_leaf=lambda value: not isinstance(value, dict)
+    )
+    named = {
+        jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves
+    }
     return {name: value for name, value in named.items() if name not in FREE}
 
 
 def names(model: str) -> tuple[str, ...]:
-    """What the arrays of one of the book's models are. Raises `UsageError` for a model that it does not have."""
+    """What the arrays of one of the book's models are. Raises `UsageError` for a model that it does
+    not have.
+    """
     return tuple(name for name, _ in _form(model).shapes)
 
 
 def _sizes(model: str, arrays: Sequence[np.ndarray]) -> tuple[int, int, int]:
-    """V, D and H as most of the arrays say. Raises `SeqgenError` for the first array that does not fit, or is not finite."""
+    """V, D and H as most of the arrays say. Raises `SeqgenError` for the first array that does not
+    fit, or is not finite.
+    """
     shapes = [shape.split() for _, shape in BOOK[model].shapes]
     if len(arrays) != len(shapes):
-        raise SeqgenError(f"the book's {model} has {len(shapes)} arrays, and here are {len(arrays)}")
+        raise SeqgenError(
+            f"the book's {model} has {len(shapes)} arrays, and here are {len(arrays)}"
+        )
     votes = {letter: Counter({0: 0}) for letter in "VDH"}
     for terms, array in zip(shapes, arrays, strict=True):
         for term, size in zip(terms, array.shape, strict=False):
@@ -174,10 +229,16 @@ def _sizes(model: str, arrays: Sequence[np.ndarray]) -> tuple[int, int, int]:
                 votes[letter][size // factor] += 1
     sizes = {letter: count.most_common(1)[0][0] for letter, count in votes.items()}
     for number, (terms, array) in enumerate(zip(shapes, arrays, strict=True)):
-        expected = tuple(sum(int(part[:-1] or 1) * sizes[part[-1]] for part in term.split("+")) for term in terms)
+        expected = tuple(
+            sum(int(part[:-1] or 1) * sizes[part[-1]] for part in term.split("+")) for term in terms
+        )
         if array.shape != expected:
-            known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items() if letter in "".join(terms))
+            known = ", ".join(
+                f"{letter} = {size}" for letter, size in sizes.items() if letter in "".join(terms)
+            )
             meant = f"{expected}: {' × '.join(terms)}, and the others have {known}"
-            raise SeqgenError(f"{label(number, names(model))} has the shape {array.shape} instead of {meant}")
+            raise SeqgenError(
+                f"{label(number, names(model))} has the shape {array.shape} instead of {meant}"
+            )
         finite(label(number, names(model)), array)
     return sizes["V"], sizes["D"], sizes["H"]

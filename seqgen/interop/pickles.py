@@ -1,7 +1,7 @@
 """Pickled lists of arrays, float16 as the book writes them, from files that need not be trusted.
 
-A pickle is a program, and whoever wrote the file chose what it does. The reader knows the few instructions and names that
-arrays need; what else a file asks for is refused before it happens.
+A pickle is a program, and whoever wrote the file chose what it does. The reader knows the few
+instructions and names that arrays need; what else a file asks for is refused before it happens.
 """
 
 import io
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from seqgen import files
 from seqgen.errors import SeqgenError
-from seqgen.tasks.book import read_bytes
+from seqgen.storage import files
 
-# What a pickle gets for the names in it. None of it does anything: all is checked when the file has been read
+# What a pickle gets for the names in it. None of it does anything: all is checked once the file
+# has been read
 
 
 class _Type:
@@ -37,7 +37,9 @@ class _Array:
     __slots__ = ("data", "dtype", "order", "shape")
     order: Any
 
-    def __init__(self, data: Any = None, dtype: Any = None, shape: Any = None, order: Any = "C") -> None:
+    def __init__(
+        self, data: Any = None, dtype: Any = None, shape: Any = None, order: Any = "C"
+    ) -> None:
         self.data, self.dtype, self.shape, self.order = data, dtype, shape, order
 
     def __setstate__(self, state: Any) -> None:
@@ -53,7 +55,10 @@ def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
 
 
 def _encode(text: Any, encoding: Any) -> str:
-    """For `_codecs.encode`: below protocol 3 bytes are written as text, and here stay so until an array is made of them."""
+    """For `_codecs.encode`: below protocol 3 bytes are written as text.
+
+    Here they stay text until an array is made of them.
+    """
     if type(text) is not str or encoding != "latin1":
         raise pickle.UnpicklingError("it has bytes that are not written as latin1")
     return text
@@ -79,18 +84,23 @@ OPCODES = [
 
 class _Instructions(dict):
     def __missing__(self, code: int) -> Callable:
-        raise pickle.UnpicklingError(f"it has the instruction 0x{code:02x}, which no list of arrays needs")
+        instruction = f"the instruction 0x{code:02x}"
+        raise pickle.UnpicklingError(f"it has {instruction}, which no list of arrays needs")
 
 
 class _Reader(pickle._Unpickler):
-    """The machine of `pickle` that is written in Python, with `OPCODES` and `NAMES` only.
+    """The unpickler of `pickle` that is written in Python, with `OPCODES` and `NAMES` only.
 
-    The one in C does not ask `find_class` for what copyreg's EXT instructions find in a cache, and allocates what five bytes
-    claim (LONG_BINPUT).
+    The one in C does not ask `find_class` for what copyreg's EXT instructions find in a cache, and
+    allocates as much as five bytes claim (LONG_BINPUT).
     """
 
-    dispatch = _Instructions((code, pickle._Unpickler.dispatch[code]) for code in (getattr(pickle, n)[0] for n in OPCODES))
-    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]  # its own allocates what is claimed
+    dispatch = _Instructions(
+        (code, pickle._Unpickler.dispatch[code])
+        for code in (getattr(pickle, name)[0] for name in OPCODES)
+    )
+    # The function of its own would allocate what the file claims
+    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
 
     def find_class(self, module: str, name: str) -> Callable:
         if (module, name) not in NAMES:
@@ -104,9 +114,12 @@ class _Reader(pickle._Unpickler):
 def read_pickle(path: str | Path, names: Sequence[str] = ()) -> list[np.ndarray]:
     """The arrays of a file, as float32; `names` are what errors call them.
 
-    Raises `SeqgenError` for all that is not a list of float16, float32 or float64 arrays, finite and not empty.
+    Raises:
+        SeqgenError: it cannot be read, or is anything but a list of float16, float32 or float64
+            arrays that are finite and not empty.
+
     """
-    content = read_bytes(path)
+    content = files.read_bytes(path)
     try:
         items = _Reader(io.BytesIO(content), encoding="latin1").load()
         if type(items) is not list:
@@ -115,15 +128,16 @@ def read_pickle(path: str | Path, names: Sequence[str] = ()) -> list[np.ndarray]
         reason = str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged"
         if isinstance(error, EOFError):
             reason = "it ends too early" if content else "it is empty"
-        raise SeqgenError(f"{path} is not a list of NumPy arrays as the book pickles one: {reason}") from error
+        expected = "a list of NumPy arrays as the book pickles one"
+        raise SeqgenError(f"{path} is not {expected}: {reason}") from error
     made: dict[_Array, np.ndarray] = {}  # an array that is listed twice is one
     room = len(content)
     for number, item in enumerate(items):
-        called = f"{path}: {label(number, names)}"
+        place = f"{path}: {label(number, names)}"
         if type(item) is not _Array:
-            raise SeqgenError(f"{called} is not an array but of type {_kind(item)}")
+            raise SeqgenError(f"{place} is not an array but of type {_kind(item)}")
         if item not in made:
-            made[item] = finite(called, _numbers(called, item, room))
+            made[item] = finite(place, _numbers(place, item, room))
             room -= made[item].size
     return [made[item] for item in items]
 
@@ -132,15 +146,15 @@ def _kind(item: object) -> str:
     return type(item).__name__.lstrip("_")
 
 
-def _numbers(called: str, array: _Array, room: int) -> np.ndarray:
-    """The array that a file describes; arrays may share their bytes, but not have more than `room`."""
+def _numbers(place: str, array: _Array, room: int) -> np.ndarray:
+    """The array that a file describes: arrays may share bytes, but have no more than `room`."""
     try:
         code, data = array.dtype.code, array.data
         if code not in ("f2", "f4", "f8"):
             known = code[:20] if isinstance(code, str) else _kind(code)
-            raise SeqgenError(f"{called} is of type {known!r}; float16, float32 or float64 would do")
+            raise SeqgenError(f"{place} is of type {known!r}; use float16, float32 or float64")
         if len(data) > room:
-            raise SeqgenError(f"{called} has more numbers than the file has room for")
+            raise SeqgenError(f"{place} has more numbers than the file has room for")
         data = data.encode("latin1") if isinstance(data, str) else data
         flat = np.frombuffer(data, np.dtype(code).newbyteorder(array.dtype.order))
         numbers = np.array(np.reshape(single(flat), array.shape, array.order), order="C")
@@ -150,16 +164,23 @@ def _numbers(called: str, array: _Array, room: int) -> np.ndarray:
     except SeqgenError:
         raise
     except Exception as error:  # every part is a stranger's
-        raise SeqgenError(f"{called} is damaged: its numbers, type and shape do not go together") from error
+        reason = "its numbers, type and shape do not go together"
+        raise SeqgenError(f"{place} is damaged: {reason}") from error
 
 
 def write_pickle(path: str | Path, arrays: Sequence[np.ndarray]) -> None:
-    """Write arrays as float16, as the book does: the whole file or nothing. Every Python 3, with any NumPy, reads it.
+    """Write arrays as float16, as the book does: the whole file or nothing.
 
-    Raises `SeqgenError` for numbers that float16 does not have.
+    Every Python 3, with any NumPy, reads it.
+
+    Raises:
+        SeqgenError: float16 does not have the numbers, or the file cannot be written.
+
     """
-    content = pickle.dumps([half(label(number), array) for number, array in enumerate(arrays)], protocol=3)
-    files.write(Path(path), content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
+    narrow = [half(label(number), array) for number, array in enumerate(arrays)]
+    content = pickle.dumps(narrow, protocol=3)
+    old = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1)
+    files.write(Path(path), old)
 
 
 def label(number: int, names: Sequence[str] = ()) -> str:
@@ -168,25 +189,36 @@ def label(number: int, names: Sequence[str] = ()) -> str:
 
 
 def single(array: Any) -> np.ndarray:
-    """As float32; what that has no number for is infinite."""
+    """As float32; what is too large for it becomes infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(array).astype(np.float32)
 
 
-def half(called: str, array: Any) -> np.ndarray:
-    """As float16. Raises `SeqgenError` for numbers that it does not have."""
+def half(place: str, array: Any) -> np.ndarray:
+    """As float16; `place` is what errors call it.
+
+    Raises:
+        SeqgenError: float16 does not have its numbers, or they are not finite.
+
+    """
     with np.errstate(over="ignore"):
-        narrow = finite(called, np.asarray(array)).astype(np.float16)
+        narrow = finite(place, np.asarray(array)).astype(np.float16)
     if not np.isfinite(narrow).all():
-        raise SeqgenError(f"{called} holds {np.abs(array).max():g}; the book's float16 ends at 65504")
+        largest = f"{np.abs(array).max():g}"
+        raise SeqgenError(f"{place} holds {largest}; the book's float16 ends at 65504")
     return narrow
 
 
-def finite(called: str, array: np.ndarray) -> np.ndarray:
-    """The array itself. Raises `SeqgenError` where it is empty or has numbers that are not finite."""
+def finite(place: str, array: np.ndarray) -> np.ndarray:
+    """The array itself; `place` is what errors call it.
+
+    Raises:
+        SeqgenError: it is empty, or has numbers that are not finite.
+
+    """
     if not array.size:
-        raise SeqgenError(f"{called} is empty")
+        raise SeqgenError(f"{place} is empty")
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
-        raise SeqgenError(f"{called} holds numbers that are not finite: {bad:,} of {array.size:,}")
+        raise SeqgenError(f"{place} holds numbers that are not finite: {bad:,} of {array.size:,}")
     return array

@@ -1,12 +1,38 @@
-"""One file, one architecture: a module with `Config`, `init`, `apply`, `start` and `step`. `MODELS` finds it by its Config."""
+"""One file, one architecture: a `Config`, a `build(cfg, sizes)` of five functions, a `label`."""
 
-from types import ModuleType
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
 
-from seqgen.models import language_model, seq2seq
+from seqgen.models import rnn_language_model, rnn_seq2seq
+from seqgen.types import Config, Model, Sizes
 
-MODELS: dict[type, ModuleType] = {seq2seq.Config: seq2seq, language_model.Config: language_model}
+
+class Architecture(NamedTuple):
+    """`name` stands in config.json, `label(cfg)` in the names of runs; `family` is whom it fits."""
+
+    name: str
+    family: str
+    build: Callable[[Config, Sizes], Model]
+    label: Callable[[Config], str]
 
 
-def model_of(cfg: object) -> ModuleType:
-    """The module whose `Config` this is."""
-    return MODELS[type(cfg)]
+ARCHITECTURES: dict[type, Architecture] = {
+    module.Config: Architecture(name, family, module.build, module.label)
+    for name, family, module in (
+        ("seq2seq", "pairs", rnn_seq2seq),
+        ("language_model", "text", rnn_language_model),
+    )
+}
+"""The type of a configuration -> its architecture. A new one is a file and a line here."""
+
+
+@cache
+def build(cfg: Config, sizes: Sizes) -> Model:
+    """A model's functions; the same settings give the same functions, so nothing compiles twice."""
+    return ARCHITECTURES[type(cfg)].build(cfg, sizes)
+
+
+def label(cfg: Config) -> str:
+    """What a model is called in the names of runs: attention, lstm, ..."""
+    return ARCHITECTURES[type(cfg)].label(cfg)

@@ -1,1 +1,1 @@
-"""Building blocks: pure functions over plain pytrees that know no task."""
+"""Building blocks: pure functions over plain pytrees that know no data."""

@@ -1,7 +1,9 @@
-"""Readers: what a decoder looks up in its memory. Each is `(params, memory, query) -> (context, aux)`, and tells with
-`init` which parameters it needs and with `width` how wide a context it gives.
+"""Attention mechanisms: what a decoder looks up in its memory.
 
-A query may have any axes between B and H; the scores of a whole target [B, T] are one batched product.
+Each one is `(params, memory, query) -> (context, aux)`; `MECHANISMS` has it beside the function
+that makes its parameters. A query may have any axes between B and H: the scores of a whole target
+[B, T] are one batched product. Under `jax.vmap` over hypotheses the memory need not be mapped: it
+then keeps its B rows.
 """
 
 from collections.abc import Callable
@@ -16,55 +18,73 @@ from seqgen.nn.init import Scheme
 from seqgen.nn.layers import Dtype, product
 from seqgen.types import Memory, Params
 
-ReaderName = Literal["summary", "dot", "general", "additive"]
-Read = tuple[Float[Array, "B *T E"], dict[str, Array]]
+MechanismName = Literal["context", "dot", "general", "additive"]
+
+Attended = tuple[Float[Array, "B *T E"], dict[str, Array]]
+"""The context, and aux: its "attention", where a mechanism has weights, is [B, *T, K=1, S]."""
 
 
-def masked_softmax(scores: Float[Array, "B *T S"], mask: Bool[Array, "B S"] | None) -> Float[Array, "B *T S"]:
+def masked_softmax(
+    scores: Float[Array, "B *T S"], mask: Bool[Array, "B S"] | None
+) -> Float[Array, "B *T S"]:
     """softmax over S with exactly zero weight on padding; mask=None: every position counts."""
     if mask is None:
         return jax.nn.softmax(scores)
-    return jax.nn.softmax(scores, where=jnp.broadcast_to(every_time(mask, scores.ndim), scores.shape))
+    where = jnp.broadcast_to(at_every_time(mask, scores.ndim), scores.shape)
+    return jax.nn.softmax(scores, where=where)
 
 
-def every_time(x: Shaped[Array, "B *N"], ndim: int) -> Shaped[Array, "B ..."]:
+def at_every_time(x: Shaped[Array, "B *N"], ndim: int) -> Shaped[Array, "B ..."]:
     """x with axes of length 1 after B, to stand beside an array of `ndim` axes."""
     return x.reshape(x.shape[:1] + (1,) * (ndim - x.ndim) + x.shape[1:])
 
 
-def weighted_sum(memory: Memory, scores: Float[Array, "B *T S"]) -> Read:
-    """context = Σ_s a_s · values_s with a = softmax(scores); aux["attention"] is a, [B, *T, K=1, S]."""
+def weighted_sum(memory: Memory, scores: Float[Array, "B *T S"]) -> Attended:
+    """context = Σ_s a_s · values_s with a = softmax(scores), which is aux["attention"]."""
     weights = masked_softmax(scores, memory.mask)
-    return jnp.einsum("b...s,bse->b...e", weights, memory.values), {"attention": weights[..., None, :]}
+    context = jnp.einsum("b...s,bse->b...e", weights, memory.values)
+    return context, {"attention": weights[..., None, :]}
 
 
-def summary(params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
-    """The encoder's final h, at every step: peeky (Cho et al. 2014; the book's §7.4.2)."""
-    return jnp.broadcast_to(every_time(memory.summary, query.ndim), query.shape[:-1] + memory.summary.shape[-1:]), {}
+def context_vector(
+    params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32"
+) -> Attended:
+    """The encoder's final h, at every step: peeky (Cho et al. 2014; the book's §7.4.2).
+
+    Args:
+        params: it has none.
+        memory: its summary is the context.
+        query: its axes alone count.
+        dtype: it has no product.
+
+    """
+    shape = query.shape[:-1] + memory.summary.shape[-1:]
+    return jnp.broadcast_to(at_every_time(memory.summary, query.ndim), shape), {}
 
 
 @jax.custom_vjp
-def attend(
+def dot_attention(
     query: Float[Array, "B T E"], values: Float[Array, "B S E"], mask: Bool[Array, "B S"] | None
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B T S"]]:
-    """Contexts and weights of `dot`; the backward pass is written out: autodiff's is slower on a CPU.
+    """Contexts and weights of `dot`.
 
-    A decoder, which asks once a step, does not transpose the memory first: it would do so at every step.
+    The backward pass is hand-written: autodiff's is slower on a CPU. Without a backward pass the
+    memory is not transposed first: a decoder, with one query a step, would do so at every step.
     """
     weights = masked_softmax(jnp.einsum("bte,bse->bts", query, values), mask)
     return weights @ values, weights
 
 
-def _attend_forward(query, values, mask):
-    """The barrier keeps XLA from taking products of a memory that is still to be transposed: both passes need it so."""
+def _dot_forward(query, values, mask):
+    """Both passes need the transposed memory: the barrier has XLA transpose it once, beforehand."""
     columns = lax.optimization_barrier(values.swapaxes(1, 2))
     weights = masked_softmax(query @ columns, mask)
     return (weights @ values, weights), (query, values, columns, weights)
 
 
-def _attend_backward(kept, cotangents):
-    """∂s = a ⊙ (∂a - Σ ∂a ⊙ a); what a memory hears as keys and as values is one product."""
-    query, values, columns, weights = kept
+def _dot_backward(residuals, cotangents):
+    """∂s = a ⊙ (∂a - Σ ∂a ⊙ a); the memory's gradient as keys and as values is one product."""
+    query, values, columns, weights = residuals
     dcontext, dweights = cotangents
     dweights = dweights + dcontext @ columns
     dscores = weights * (dweights - jnp.sum(dweights * weights, axis=-1, keepdims=True))
@@ -72,13 +92,24 @@ def _attend_backward(kept, cotangents):
     return dscores @ values, jnp.einsum("bts,bte->bse", *both), None
 
 
-attend.defvjp(_attend_forward, _attend_backward)
+dot_attention.defvjp(_dot_forward, _dot_backward)
 
 
-def dot(params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
-    """score_s = values_s · query (Luong et al. 2015, §3.1, eq. 8 "dot"; the book's §8.1)."""
+def dot(
+    params: None, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32"
+) -> Attended:
+    """score_s = values_s · query (Luong et al. 2015, §3.1, eq. 8 "dot"; the book's §8.1).
+
+    Args:
+        params: it has none.
+        memory: what is attended to; its width E must be the query's H.
+        query: the decoder's h.
+        dtype: not used: scores are products without weights, which stay float32.
+
+    """
     rows, *times, width = query.shape
-    context, weights = attend(query.reshape(rows, -1, width), memory.values, memory.mask)
+    queries = query.reshape(rows, -1, width)
+    context, weights = dot_attention(queries, memory.values, memory.mask)
     return context.reshape(query.shape), {"attention": weights.reshape(rows, *times, 1, -1)}
 
 
@@ -88,34 +119,55 @@ class General(NamedTuple):
     w: Float[Array, "H E"]
 
 
-def general(params: General, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
-    """score_s = values_s · (query W) (Luong et al. 2015, §3.1, eq. 8 "general")."""
+def general(
+    params: General, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32"
+) -> Attended:
+    """score_s = values_s · (query W) (Luong et al. 2015, §3.1, eq. 8 "general").
+
+    Args:
+        params: W.
+        memory: what is attended to.
+        query: the decoder's h.
+        dtype: of the product query W.
+
+    """
     return dot(None, memory, product(query, w=params.w, dtype=dtype))
 
 
 class Additive(NamedTuple):
-    """The one-layer network of `additive`."""
+    """The one-layer network of `additive`; A is the width of its layer."""
 
     wq: Float[Array, "H A"]
     wm: Float[Array, "E A"]
     v: Float[Array, "A 1"]
 
 
-def additive(params: Additive, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32") -> Read:
-    """score_s = v · tanh(query Wq + values_s Wm) (Bahdanau et al. 2015, §A.1.2)."""
-    asked = product(query, w=params.wq, dtype=dtype)[..., None, :]
-    held = product(memory.values, w=params.wm, dtype=dtype)
-    joined = jnp.tanh(asked + every_time(held, asked.ndim))
-    return weighted_sum(memory, (joined @ params.v)[..., 0])
+def additive(
+    params: Additive, memory: Memory, query: Float[Array, "B *T H"], *, dtype: Dtype = "float32"
+) -> Attended:
+    """score_s = v · tanh(query Wq + values_s Wm) (Bahdanau et al. 2015, §A.1.2).
+
+    Args:
+        params: Wq, Wm and v.
+        memory: what is attended to.
+        query: the decoder's h.
+        dtype: of the products with Wq and Wm.
+
+    """
+    queries = product(query, w=params.wq, dtype=dtype)[..., None, :]
+    keys = product(memory.values, w=params.wm, dtype=dtype)
+    layer = jnp.tanh(queries + at_every_time(keys, queries.ndim))
+    return weighted_sum(memory, (layer @ params.v)[..., 0])
 
 
-class Reader(NamedTuple):
-    """`init(scheme, key, hidden, width)`: hidden is the query's width, width the memory's.
+class Mechanism(NamedTuple):
+    """`attend` is the function; `init(scheme, key, hidden, width)` makes its parameters.
 
-    A `constant` reader gives the memory's summary, whatever the query.
+    `hidden` is the query's width, `width` the memory's, which is the context's too. A `constant`
+    mechanism gives the memory's summary, whatever the query.
     """
 
-    read: Callable[..., Read]
+    attend: Callable[..., Attended]
     init: Callable[[Scheme, Key[Array, ""], int, int], Params]
     constant: bool = False
 
@@ -130,12 +182,16 @@ def _init_general(scheme: Scheme, key: Key[Array, ""], hidden: int, width: int) 
 
 def _init_additive(scheme: Scheme, key: Key[Array, ""], hidden: int, width: int) -> Additive:
     k_q, k_m, k_v = jax.random.split(key, 3)
-    return Additive(scheme.matrix(k_q, (hidden, hidden)), scheme.matrix(k_m, (width, hidden)), scheme.matrix(k_v, (hidden, 1)))
+    return Additive(
+        scheme.matrix(k_q, (hidden, hidden)),
+        scheme.matrix(k_m, (width, hidden)),
+        scheme.matrix(k_v, (hidden, 1)),
+    )
 
 
-READERS: dict[ReaderName, Reader] = {
-    "summary": Reader(summary, _no_parameters, constant=True),
-    "dot": Reader(dot, _no_parameters),
-    "general": Reader(general, _init_general),
-    "additive": Reader(additive, _init_additive),
+MECHANISMS: dict[MechanismName, Mechanism] = {
+    "context": Mechanism(context_vector, _no_parameters, constant=True),
+    "dot": Mechanism(dot, _no_parameters),
+    "general": Mechanism(general, _init_general),
+    "additive": Mechanism(additive, _init_additive),
 }

@@ -5,8 +5,8 @@
 | book   | N(0, 0.01²)| N(0, 1/fan_in)    | N(0, 1/fan_in)         | 0    | 0                |
 | modern | N(0, 1/D)  | Glorot uniform    | orthogonal, gate by gate | 0  | 1                |
 
-Sources: Deep Learning from Scratch 2, §6.5 and §7.3; Glorot & Bengio 2010, eq. 16; Saxe et al. 2014; forget-gate bias 1:
-Jozefowicz et al. 2015, §2.2.
+Sources: Deep Learning from Scratch 2, §6.5 and §7.3; Glorot & Bengio 2010, eq. 16; Saxe et al.
+2014; forget-gate bias 1: Jozefowicz et al. 2015, §2.2.
 """
 
 from typing import Literal, NamedTuple
@@ -30,12 +30,24 @@ class Scheme(NamedTuple):
 _fan_in = variance_scaling(1.0, "fan_in", "normal")
 SCHEMES: dict[SchemeName, Scheme] = {
     "book": Scheme(normal(0.01), _fan_in, _fan_in, 0.0),
-    "modern": Scheme(variance_scaling(1.0, "fan_out", "normal"), glorot_uniform(), orthogonal(), 1.0),
+    "modern": Scheme(
+        variance_scaling(1.0, "fan_out", "normal"), glorot_uniform(), orthogonal(), 1.0
+    ),
 }
 
 
-def gates(initializer: Initializer, key: Key[Array, ""], shape: tuple[int, int], count: int) -> Float[Array, "D G"]:
-    """`count` matrices of `shape`, each drawn on its own, side by side."""
+def gates(
+    initializer: Initializer, key: Key[Array, ""], shape: tuple[int, int], count: int
+) -> Float[Array, "D G"]:
+    """`count` matrices of `shape`, each drawn by itself, side by side.
+
+    Args:
+        initializer: the distribution.
+        key: split into one for each matrix.
+        shape: of one matrix; its fans are those of one gate.
+        count: how many.
+
+    """
     keys = jax.random.split(key, count)
     return jax.numpy.concatenate([initializer(k, shape) for k in keys], axis=1)
 

@@ -4,4 +4,7 @@ from seqgen.tasks.addition import Addition
 from seqgen.tasks.dates import Dates
 
 TASKS: dict[str, type] = {"addition": Addition, "dates": Dates}
-"""The name under which a run's config.json has a task -> its class. A task of your own needs a line here, too."""
+"""The name under which a run's config.json has a task -> its class.
+
+A task of your own needs a line here, too.
+"""

@@ -6,14 +6,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from seqgen.tasks.task import Gold, Pair
+from seqgen.data.pairs import Gold, Pair
 
 QUESTION = re.compile(r"([0-9]+)\+([0-9]+)")
 
 
 @dataclass(frozen=True)
 class Addition:
-    """Operands are random digit strings of 1 to `digits` digits, leading zeros dropped; no pair is drawn twice."""
+    """Operands are random digit strings of 1 to `digits` digits, leading zeros dropped.
+
+    No pair of operands is drawn twice.
+
+    Raises:
+        ValueError: for digits that are not 1 to 9.
+
+    """
 
     digits: int = 3
     name: ClassVar[str] = "addition"
@@ -32,11 +39,17 @@ class Addition:
         return self.digits + 1
 
     def sample(self, generator: np.random.Generator, n: int) -> list[Pair]:
-        """`n` pairs, distinct even when their operands are swapped. Raises `ValueError` if there are not as many."""
+        """`n` pairs, distinct even when their operands are swapped.
+
+        Raises:
+            ValueError: if there are not as many.
+
+        """
         numbers = 10**self.digits
         exist = numbers * (numbers + 1) // 2
         if n > exist:
-            raise ValueError(f"there are {exist:,} distinct additions of up to {self.digits} digits, and {n:,} were asked for")
+            there = f"there are {exist:,} distinct additions of up to {self.digits} digits"
+            raise ValueError(f"{there}, and {n:,} were asked for")
         operands = np.empty((0, 2), np.int64)
         while len(operands) < n:
             lengths = generator.integers(1, self.digits + 1, (2 * n, 2))
@@ -56,7 +69,10 @@ class Addition:
         return "+".join(map(str, sorted(map(len, self._operands(question).groups()))))
 
     def gold(self, question: str, answer: str) -> Gold:
-        """Each digit's `column`, and the `carry` into it: from the place that generates it up to, without, the column."""
+        """Each digit's `column`, and the `carry` into it.
+
+        A carry is read from the place that generates it up to, without, the column.
+        """
         operands = self._operands(question)
         gold: Gold = []
         carry: frozenset[int] = frozenset()

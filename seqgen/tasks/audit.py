@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from seqgen.tasks.task import Pair, Task
+from seqgen.data.pairs import Pair, Task
 
 Hits = tuple[int, int, int]
 
 
 class Row(NamedTuple):
-    """Of `rows` test rows of one format, how many stand in training: word for word, ignoring case, by the task's key."""
+    """Of `rows` test rows of one format, how many stand in training.
+
+    Word for word, ignoring case, and by the task's key.
+    """
 
     format: str
     rows: int
@@ -28,8 +31,12 @@ def audit(task: Task, train: Sequence[Pair], test: Sequence[Pair]) -> list[Row]:
         hits = question in questions, question.lower() in folded, task.key(question, answer) in keys
         found["all"].append(hits)
         found.setdefault(task.format(question), []).append(hits)
-    return [Row(name, len(found[name]), *_counts(found[name])) for name in ("all", *sorted(found.keys() - {"all"}))]
+    return [
+        Row(name, len(found[name]), *_counts(found[name]))
+        for name in ("all", *sorted(found.keys() - {"all"}))
+    ]
 
 
 def _counts(found: list[Hits]) -> Hits:
-    return sum(hits[0] for hits in found), sum(hits[1] for hits in found), sum(hits[2] for hits in found)
+    verbatim, ignoring_case, by_key = zip(*found, strict=True) if found else ((), (), ())
+    return sum(verbatim), sum(ignoring_case), sum(by_key)

@@ -1,91 +1,147 @@
-"""The file format and the split of "Deep Learning from Scratch 2" (its dataset/sequence.py), to the bit.
+"""The file format and split of "Deep Learning from Scratch 2" (dataset/sequence.py), to the bit.
 
-A line is the question filled up with blanks to a fixed width, then `_` and the answer, filled up to another.
+A line is the question filled up with blanks to a fixed width, then `_` and the answer, filled up to
+another.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int32, Int64
 
-from seqgen import files
+from seqgen.data.padding import filled, pair_vocabulary, text_ids
+from seqgen.data.pairs import Pair, Task
+from seqgen.data.tokenizer import BLANK, DELIMITER, Vocabulary
 from seqgen.errors import SeqgenError
-from seqgen.tasks.task import Pair, text_ids
-from seqgen.tasks.vocabulary import BLANK, DELIMITER, Vocabulary
+from seqgen.storage import files
+from seqgen.tasks import TASKS
+
+SEED = 1984
+"""What the book shuffles its rows with."""
 
 
 class BookData(NamedTuple):
-    """Ids, int32: questions [N, S] and answers [N, T + 1] with their `_`."""
+    """Ids: questions, and answers with their `_`."""
 
-    x_train: np.ndarray
-    t_train: np.ndarray
-    x_test: np.ndarray
-    t_test: np.ndarray
+    x_train: Int32[np.ndarray, "N S"]
+    t_train: Int32[np.ndarray, "N T+1"]
+    x_test: Int32[np.ndarray, "M S"]
+    t_test: Int32[np.ndarray, "M T+1"]
     vocabulary: Vocabulary
 
 
 class BookPairs(NamedTuple):
-    """A file's content; the vocabulary is ordered by first appearance, the answers' width is without the `_`."""
+    """A file's content.
+
+    The characters are ordered by first appearance, the answers' width is without the `_`.
+    """
 
     pairs: list[Pair]
     question_width: int
     answer_width: int
-    vocabulary: Vocabulary
+    characters: str
 
 
-def book_split(n: int, seed: int = 1984) -> tuple[np.ndarray, np.ndarray]:
-    """The book's row numbers for training and, the last tenth, for test: the legacy generator's shuffle."""
+def book_split(n: int) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " M"]]:
+    """The book's row numbers for training and, the last tenth, for test.
+
+    They are shuffled by the legacy generator.
+    """
     rows = np.arange(n)
-    np.random.RandomState(seed).shuffle(rows)
+    np.random.RandomState(SEED).shuffle(rows)
     cut = n - n // 10
     return rows[:cut], rows[cut:]
 
 
-def load_book_file(path: str | Path, seed: int = 1984) -> BookData:
-    """What the book's `load_data` returns. Raises `SeqgenError`, with the line number, for a malformed file."""
-    pairs, question_width, answer_width, vocabulary = read_book_pairs(path)
-    x = text_ids([question for question, _ in pairs], question_width, BLANK, vocabulary)
-    t = text_ids([DELIMITER + answer for _, answer in pairs], answer_width + 1, BLANK, vocabulary)
-    train, test = book_split(len(pairs), seed)
+def load_book_file(path: str | Path) -> BookData:
+    """What the book's `load_data` returns.
+
+    Raises:
+        SeqgenError: with the line number, for a malformed file.
+
+    """
+    pairs, question_width, answer_width, characters = read_book_pairs(path)
+    vocabulary = pair_vocabulary(characters, "book")
+    blank = characters.find(BLANK)
+    questions = text_ids([question for question, _ in pairs], vocabulary)
+    answers = text_ids([DELIMITER + answer for _, answer in pairs], vocabulary)
+    x, t = filled(questions, question_width, blank), filled(answers, answer_width + 1, blank)
+    train, test = book_split(len(pairs))
     return BookData(x[train], t[train], x[test], t[test], vocabulary)
 
 
 def read_book_pairs(path: str | Path) -> BookPairs:
-    """The pairs of a file in the order of its lines, LF or CRLF. Raises `SeqgenError`, with the line number, if malformed."""
+    """The pairs of a file in the order of its lines, whose ends are LF or CRLF.
+
+    Raises:
+        SeqgenError: with the line number, for a malformed file.
+
+    """
     lines = _lines(Path(path))
-    question_width, answer_width = lines[0].find(DELIMITER), len(lines[0].partition(DELIMITER)[2])
-    pairs = _pairs(lines, question_width, answer_width, path)
-    return BookPairs(pairs, question_width, answer_width, Vocabulary("".join(dict.fromkeys("".join(lines)))))
+    question_width = lines[0].find(DELIMITER)
+    answer_width = len(lines[0].partition(DELIMITER)[2])
+    pairs = _pairs(lines, question_width, answer_width, path=path)
+    return BookPairs(pairs, question_width, answer_width, "".join(dict.fromkeys("".join(lines))))
 
 
-def write_book_file(path: str | Path, pairs: list[Pair], question_width: int, answer_width: int) -> None:
-    """Write pairs in the book's format: the whole file or nothing. Raises `SeqgenError` for what it cannot hold."""
-    lines = [f"{question:<{question_width}}{DELIMITER}{answer:<{answer_width}}" for question, answer in pairs]
-    _pairs(lines, question_width, answer_width, path)
+def write_book_file(
+    path: str | Path, pairs: list[Pair], question_width: int, answer_width: int
+) -> None:
+    """Write pairs in the book's format: the whole file or nothing.
+
+    Args:
+        path: the file.
+        pairs: without padding.
+        question_width: characters of a question's field.
+        answer_width: characters of an answer's field, without its `_`.
+
+    Raises:
+        SeqgenError: for what the format cannot hold, and where the disk refuses.
+
+    """
+    lines = [
+        f"{question:<{question_width}}{DELIMITER}{answer:<{answer_width}}"
+        for question, answer in pairs
+    ]
+    _pairs(lines, question_width, answer_width, path=path)
     files.write(Path(path), "".join(line + "\n" for line in lines))
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """A file's content. Raises `SeqgenError` where it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # a name that no file can have
-        raise SeqgenError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+def recognise(path: str | Path) -> Task:
+    """The task of a file in the book's format, by its first line.
+
+    Raises:
+        SeqgenError: if it is of none that we know, or malformed.
+
+    """
+    question, answer = read_book_pairs(path).pairs[0]
+    for task in (make() for make in TASKS.values()):
+        try:
+            task.key(question, answer)
+        except ValueError:
+            continue
+        return task
+    known = f"is of none of the tasks {', '.join(TASKS)}"
+    raise SeqgenError(f"{path}, line 1: {question!r} -> {answer!r} {known}")
 
 
 def _lines(path: Path) -> list[str]:
-    content = read_bytes(path)
+    content = files.read_bytes(path)
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise SeqgenError(f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x})") from error
+        byte = f"byte 0x{content[error.start]:02x}"
+        raise SeqgenError(f"{path}, line {line}: not UTF-8 ({byte})") from error
     if not text:
         raise SeqgenError(f"{path}, line 1: the file is empty")
     return text.removesuffix("\n").split("\n")
 
 
-def _pairs(lines: list[str], question_width: int, answer_width: int, path: str | Path) -> list[Pair]:
+def _pairs(
+    lines: list[str], question_width: int, answer_width: int, *, path: str | Path
+) -> list[Pair]:
     """Lines taken apart, without padding. Raises `SeqgenError` for the first malformed one."""
     pairs = []
     for number, line in enumerate(lines, start=1):

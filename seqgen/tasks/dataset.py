@@ -1,36 +1,53 @@
-"""The configuration of a data set, and its loading."""
+"""The configuration of a data set of pairs, and its loading."""
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from seqgen.data.padding import Padding, Scheme, pair_vocabulary
+from seqgen.data.pairs import Pair, Splits, Task, drop_duplicates, split_by_key
+from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.tasks.book import book_split, read_book_pairs, read_bytes, write_book_file
-from seqgen.tasks.task import Layout, Pair, Splits, Task, drop_duplicates, split_by_key
-from seqgen.tasks.vocabulary import Vocabulary
+from seqgen.storage.files import sha256
+from seqgen.tasks.book import book_split, read_book_pairs, write_book_file
+from seqgen.types import Sizes
 
 
 @dataclass(frozen=True)
 class Data:
-    """`draws` and `seed` make the data; a `file` (absolute path, book's format) stands in their place.
+    """`draws` and `seed` make the data; a `file` in the book's format stands in their place.
 
-    `validation` rows are cut from the end of the book split's training rows, which has none of its own. Formats named in
-    `held_out` are left out of training and validation: only the test set has them.
+    Args:
+        task: where questions and answers come from.
+        draws: examples, before duplicates are dropped.
+        seed: what they are drawn with, and what splits draws and files.
+        padding: how text becomes rows of ids.
+        reverse: questions are read backwards.
+        file: a file in the book's format.
+        sha256: what it was when the run was made.
+        split: by key, so that no question, in any format, stands in two splits; or as the book
+            does, by row.
+        validation: rows, cut from the end of the book split's training rows: it has none of its
+            own.
+        test_only_formats: left out of training and validation; only the test split has them.
+
+    Raises:
+        UsageError: for settings without sense.
+
     """
 
     task: Task
     draws: int = 50_000
     seed: int = 0
-    layout: Literal["book", "masked"] = "masked"
+    padding: Scheme = "masked"
     reverse: bool = False
     file: str | None = None
     sha256: str | None = None
     split: Literal["leak-free", "book"] = "leak-free"
     validation: int = 0
-    held_out: tuple[str, ...] = ()
+    test_only_formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -38,67 +55,92 @@ class Data:
         if self.seed < 0:
             raise UsageError(f"the data's seed must be 0 or more, not {self.seed}")
         if self.validation < 0 or (self.validation and self.split != "book"):
-            raise UsageError(
-                f"validation rows, 0 or more, are cut from the book's split alone: {self.validation}, {self.split}"
-            )
+            rule = "validation rows, 0 or more, are cut from the book's split alone"
+            raise UsageError(f"{rule}: {self.validation}, {self.split}")
 
     @property
     def name(self) -> str:
         return self.task.name
 
+    def pinned(self) -> "Data":
+        """With the file's absolute path and checksum. Raises `SeqgenError` if it is unreadable."""
+        if self.file is None:
+            return self
+        path = Path(self.file).absolute()
+        return replace(self, file=str(path), sha256=sha256(path))
+
 
 class Dataset(NamedTuple):
+    """Pairs, and how they become rows of ids."""
+
     task: Task
-    vocabulary: Vocabulary
-    layout: Layout
+    tokenizer: Vocabulary
+    padding: Padding
     splits: Splits
 
-
-def checksum(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(read_bytes(path)).hexdigest()
+    @property
+    def sizes(self) -> Sizes:
+        """What a model is told of it: both sides have one vocabulary."""
+        return Sizes(len(self.tokenizer), len(self.tokenizer), self.tokenizer.special)
 
 
 def load(data: Data) -> Dataset:
-    """Make or read the data and split it. Raises `SeqgenError` for a file that is malformed, foreign or changed."""
+    """Make or read the data and split it.
+
+    Raises:
+        SeqgenError: for a file that is malformed, foreign or changed, and data too few to split.
+
+    """
     generator = np.random.default_rng(data.seed)
     (splitter,) = generator.spawn(1)  # its own stream: a file of the same draws is split alike
     if data.file is None:
-        pairs, vocabulary = _draw(data, generator), Vocabulary(data.task.alphabet)
+        pairs, characters = _draw(data, generator), data.task.alphabet
         widths = data.task.question_width, data.task.answer_width
     else:
-        pairs, *widths, vocabulary = _read(data.task, data.file, data.sha256)
+        pairs, *widths, characters = _read(data.task, data.file, data.sha256)
     if data.split == "book":
         train, test = ([pairs[row] for row in rows] for rows in book_split(len(pairs)))
         cut = max(len(train) - data.validation, 0)
         splits = Splits(train[:cut], train[cut:], test)
     else:
         splits = split_by_key(data.task, drop_duplicates(pairs), splitter)
-    if data.held_out:
-        splits = without(data.task, splits, data.held_out)
-    if not splits.test or not splits.train or (data.split == "leak-free" and not splits.validation):
-        raise UsageError(f"{data.file or 'draws'}: {len(pairs)} rows are too few to split for training and testing")
-    return Dataset(data.task, vocabulary, Layout(data.layout, data.reverse, *widths), splits)
+    if data.test_only_formats:
+        splits = without(data.task, splits, data.test_only_formats)
+    empty = not splits.test or not splits.train
+    if empty or (data.split == "leak-free" and not splits.validation):
+        few = f"{len(pairs)} rows are too few to split for training and testing"
+        raise UsageError(f"{data.file or 'draws'}: {few}")
+    padding = Padding(data.padding, data.reverse, *widths)
+    return Dataset(data.task, pair_vocabulary(characters, data.padding), padding, splits)
 
 
 def without(task: Task, splits: Splits, formats: tuple[str, ...]) -> Splits:
-    """Splits whose training and validation rows are in other formats. Raises `UsageError` for a format that no row has."""
+    """Splits whose training and validation rows are in other formats.
+
+    Raises:
+        UsageError: for a format that no row has, and where nothing is left to train on.
+
+    """
     names = {task.format(question) for split in splits for question, _ in split}
+    there = f"there are {', '.join(sorted(names))}"
     for name in formats:
         if name not in names:
-            raise UsageError(f"no question is in the format {name!r}; there are {', '.join(sorted(names))}")
+            raise UsageError(f"no question is in the format {name!r}; {there}")
 
     def kept(pairs: list[Pair]) -> list[Pair]:
         return [pair for pair in pairs if task.format(pair[0]) not in formats]
 
     found = Splits(kept(splits.train), kept(splits.validation), splits.test)
     if not found.train:
-        raise UsageError(f"held_out leaves nothing to train on: there are {', '.join(sorted(names))}")
+        raise UsageError(f"test_only_formats leaves nothing to train on: {there}")
     return found
 
 
 def prepare(data: Data, path: str | Path) -> list[Pair]:
-    """Write the draws to a file in the book's format, duplicates dropped: with the same seed, `load` splits both alike."""
+    """Write the draws to a file in the book's format, duplicates dropped.
+
+    With the same seed, `load` splits both alike.
+    """
     pairs = drop_duplicates(_draw(data, np.random.default_rng(data.seed)))
     write_book_file(path, pairs, data.task.question_width, data.task.answer_width)
     return pairs
@@ -111,10 +153,11 @@ def _draw(data: Data, generator: np.random.Generator) -> list[Pair]:
         raise UsageError(f"{data.draws} draws: {error}") from error
 
 
-def _read(task: Task, path: str, sha256: str | None) -> tuple[list[Pair], int, int, Vocabulary]:
-    """A file's pairs, widths and vocabulary, all of the task; unchanged since `sha256` was taken."""
-    if sha256 is not None and checksum(path) != sha256:
-        raise SeqgenError(f"{path} has changed since the run was made: its SHA-256 is no longer {sha256}")
+def _read(task: Task, path: str, expected: str | None) -> tuple[list[Pair], int, int, str]:
+    """A file's pairs, widths and characters, all of the task; unchanged since its SHA-256."""
+    if expected is not None and sha256(Path(path)) != expected:
+        changed = f"{path} has changed since the run was made"
+        raise SeqgenError(f"{changed}: its SHA-256 is no longer {expected}")
     content = read_book_pairs(path)
     for number, pair in enumerate(content.pairs, start=1):
         try:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from seqgen.tasks.task import Gold, Pair
+from seqgen.data.pairs import Gold, Pair
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -32,7 +32,10 @@ FIELDS = {
     "yy": "(?P<year>[0-9]{2})",
     "yyyy": "(?P<year>[0-9]{4})",
 }
-PATTERNS = {name: re.compile(form.format(**FIELDS), re.IGNORECASE | re.ASCII) for name, form in FORMATS.items()}
+PATTERNS = {
+    name: re.compile(form.format(**FIELDS), re.IGNORECASE | re.ASCII)
+    for name, form in FORMATS.items()
+}
 ISO = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -47,7 +50,19 @@ def write(day: date, name: str) -> str:
 
 @dataclass(frozen=True)
 class Dates:
-    """Days are uniform over the years, formats uniform over `formats`; half are as written, a quarter each lower and upper."""
+    """Days are uniform over the years, formats over `formats`.
+
+    Half are as written, a quarter each in lower and in upper case.
+
+    Args:
+        first_year: the first one whose days are drawn.
+        last_year: the last one.
+        formats: names of some of `FORMATS`.
+
+    Raises:
+        ValueError: for settings without sense.
+
+    """
 
     first_year: int = 1970
     last_year: int = 2017
@@ -57,12 +72,15 @@ class Dates:
 
     def __post_init__(self) -> None:
         if not 1000 <= self.first_year <= self.last_year <= 9999:
-            raise ValueError(f"years must run upward within 1000 to 9999, not from {self.first_year} to {self.last_year}")
+            found = f"from {self.first_year} to {self.last_year}"
+            raise ValueError(f"years must run upward within 1000 to 9999, not {found}")
         unknown = [name for name in self.formats if name not in FORMATS]
         if unknown or not self.formats or len(set(self.formats)) < len(self.formats):
-            raise ValueError(f"formats must be some of {', '.join(FORMATS)}, each at most once, not {self.formats!r}")
+            there = f"formats must be some of {', '.join(FORMATS)}, each at most once"
+            raise ValueError(f"{there}, not {self.formats!r}")
         if "short" in self.formats and self.last_year - self.first_year >= 100:
-            raise ValueError("a year of two digits is ambiguous over more than 100 years: leave out the short format")
+            ambiguous = "a year of two digits is ambiguous over more than 100 years"
+            raise ValueError(f"{ambiguous}: leave out the short format")
 
     @cached_property
     def _questions(self) -> list[str]:
@@ -81,7 +99,8 @@ class Dates:
 
     def sample(self, generator: np.random.Generator, n: int) -> list[Pair]:
         """`n` draws with replacement: the same question may come again."""
-        first, end = date(self.first_year, 1, 1).toordinal(), date(self.last_year, 12, 31).toordinal() + 1
+        first = date(self.first_year, 1, 1).toordinal()
+        end = date(self.last_year, 12, 31).toordinal() + 1
         days = map(date.fromordinal, generator.integers(first, end, n).tolist())
         formats = generator.integers(len(self.formats), size=n).tolist()
         cases = generator.integers(len(CASES), size=n).tolist()
@@ -91,7 +110,12 @@ class Dates:
         ]
 
     def key(self, question: str, answer: str) -> str:
-        """The day, which is the answer. Raises `ValueError` if it is not one, or the question is in none of the formats."""
+        """The day, which is the answer.
+
+        Raises:
+            ValueError: if it is not one, or the question is in none of the formats.
+
+        """
         self._read(question)
         if not ISO.fullmatch(answer):
             raise ValueError(f"{answer!r} is not a date like 1984-09-25")
@@ -101,11 +125,17 @@ class Dates:
             raise ValueError(f"{answer!r} is no day: {error}") from error
 
     def format(self, question: str) -> str:
-        """The first of the formats that the question is in ("May 1, 1984" is both medium and long)."""
+        """The first of the formats that the question is in.
+
+        "May 1, 1984" is both medium and long.
+        """
         return self._read(question)[0]
 
     def gold(self, question: str, answer: str) -> Gold:
-        """`year`, `month`, `day`: the digit of the same place, or the month's word; and what must be inferred."""
+        """`year`, `month`, `day`: the digit of the same place, or the month's word.
+
+        The other classes are what must be inferred.
+        """
         match = self._read(question)[1]
         separator: Gold = [{"separator": frozenset()}]
         year = _digits(match, "year")
@@ -123,7 +153,10 @@ class Dates:
 
 
 def _digits(match: re.Match[str], group: str) -> Gold:
-    """Each digit from itself; before a lone one the `implied-zero`, from that digit and the character before it."""
+    """Each digit from itself; before a lone one the `implied-zero`.
+
+    That is read from the digit and the character before it.
+    """
     start, end = match.span(group)
     gold: Gold = [{group: frozenset({position})} for position in range(start, end)]
     implied: Gold = [{"implied-zero": frozenset({max(start - 1, 0), start})}]

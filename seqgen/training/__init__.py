@@ -1,1 +1,1 @@
-"""From losses to a new `TrainState`: these modules know functions, not models."""
+"""From losses to a trained state: batches, steps, the loop over epochs. It knows functions only."""

@@ -1,14 +1,13 @@
-"""Losses as masked sums and counts, so that batches, chunks and devices add up without weights."""
+"""Losses as masked sums and counts, so that batches, spans and devices add up without weights."""
 
 from collections.abc import Callable
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from seqgen.types import Batch, Carry, Config, Noise, Params
+from seqgen.types import Batch, Carry, DropoutState, Model, Params
 
 
 def cross_entropy(
@@ -19,39 +18,48 @@ def cross_entropy(
     return jnp.sum(losses, where=mask), jnp.sum(mask, dtype=jnp.float32)
 
 
-Loss = Callable[[Params, Carry, Batch, Noise | None], tuple[Float[Array, ""], tuple[Carry, dict[str, Array]]]]
+Metrics = dict[str, Array]
+Loss = Callable[
+    [Params, Carry, Batch, DropoutState | None], tuple[Float[Array, ""], tuple[Carry, Metrics]]
+]
 
 
-def teacher_forced(model: ModuleType, cfg: Config) -> Loss:
-    """The training loss of a model: nats a token; the metrics are the sums that it is made of."""
+def teacher_forced(model: Model) -> Loss:
+    """The training loss of a model in nats per token; the metrics are the sums it is made of."""
 
     def loss(
-        params: Params, carry: Carry, batch: Batch, noise: Noise | None
-    ) -> tuple[Float[Array, ""], tuple[Carry, dict[str, Array]]]:
-        carry, out = model.apply(cfg, params, batch, carry, noise)
+        params: Params, carry: Carry, batch: Batch, dropout_state: DropoutState | None
+    ) -> tuple[Float[Array, ""], tuple[Carry, Metrics]]:
+        carry, out = model.apply(params, batch, carry, dropout_state)
         total, tokens = cross_entropy(out.logits, batch.targets, batch.mask)
         return total / tokens, (carry, {"loss": total, "tokens": tokens})
 
     return loss
 
 
-def rematerialised(loss: Loss, span: int) -> Loss:
-    """The same loss over windows of T = n · span tokens in the memory of one span (Chen et al. 2016; Gruslys et al. 2016).
+def own_dropout(dropout_state: DropoutState | None, number: Array) -> DropoutState | None:
+    """The dropout of one part of a batch."""
+    if dropout_state is None:
+        return None
+    return DropoutState(jax.random.fold_in(dropout_state.key, number), dropout_state.rate)
 
-    A span's activations, logits with them, are computed again in the backward pass; the spans' carries are kept. Each span
-    draws its own dropout.
+
+def rematerialised(loss: Loss, span: int) -> Loss:
+    """The same loss over windows of T = n · span tokens in the memory of one span.
+
+    A span's activations, logits with them, are recomputed in the backward pass; the spans' carries
+    are kept (Chen et al. 2016; Gruslys et al. 2016). Each span draws its own dropout.
     """
 
     def whole(
-        params: Params, carry: Carry, batch: Batch, noise: Noise | None
-    ) -> tuple[Float[Array, ""], tuple[Carry, dict[str, Array]]]:
+        params: Params, carry: Carry, batch: Batch, dropout_state: DropoutState | None
+    ) -> tuple[Float[Array, ""], tuple[Carry, Metrics]]:
         spans = jax.tree.map(lambda leaf: leaf.reshape(len(leaf), -1, span).swapaxes(0, 1), batch)
 
         @jax.checkpoint
-        def one(carry: Carry, item: tuple[Array, Batch]) -> tuple[Carry, dict[str, Array]]:
+        def one(carry: Carry, item: tuple[Array, Batch]) -> tuple[Carry, Metrics]:
             number, part = item
-            own = None if noise is None else Noise(jax.random.fold_in(noise.key, number), noise.rate)
-            return loss(params, carry, part, own)[1]
+            return loss(params, carry, part, own_dropout(dropout_state, number))[1]
 
         carry, sums = jax.lax.scan(one, carry, (jnp.arange(len(spans.inputs)), spans))
         sums = jax.tree.map(jnp.sum, sums)
@@ -61,24 +69,26 @@ def rematerialised(loss: Loss, span: int) -> Loss:
 
 
 def value_and_gradients(loss: Loss, parts: int) -> Callable:
-    """`jax.value_and_grad` of a loss, the rows of a batch in `parts` turns: the gradient of all in the memory of one."""
+    """`jax.value_and_grad` of a loss, of a batch's rows part by part, in the memory of one part."""
     gradient = jax.value_and_grad(loss, has_aux=True)
     if parts == 1:
         return gradient
 
-    def accumulated(params: Params, carry: Carry, batch: Batch, noise: Noise | None):
+    def accumulated(params: Params, carry: Carry, batch: Batch, dropout_state: DropoutState | None):
         rows = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), (carry, batch))
         tokens = jnp.sum(batch.mask, dtype=jnp.float32)
 
-        def turn(total: Params, item: tuple[Array, tuple[Carry, Batch]]) -> tuple[Params, tuple[Carry, dict[str, Array]]]:
+        def add(
+            total: Params, item: tuple[Array, tuple[Carry, Batch]]
+        ) -> tuple[Params, tuple[Carry, Metrics]]:
             number, (carry, part) = item
-            own = None if noise is None else Noise(jax.random.fold_in(noise.key, number), noise.rate)
+            own = own_dropout(dropout_state, number)
             (_, (carry, sums)), grads = gradient(params, carry, part, own)
             share = sums["tokens"] / tokens
             return jax.tree.map(lambda t, g: t + share * g, total, grads), (carry, sums)
 
         zero = jax.tree.map(jnp.zeros_like, params)
-        grads, (carries, sums) = jax.lax.scan(turn, zero, (jnp.arange(parts), rows))
+        grads, (carries, sums) = jax.lax.scan(add, zero, (jnp.arange(parts), rows))
         carry = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), carries)
         sums = jax.tree.map(jnp.sum, sums)
         return (sums["loss"] / sums["tokens"], (carry, sums)), grads

@@ -17,7 +17,8 @@ from seqgen.viz.figure import STYLE, use_fonts
 Event = Mapping[str, Any]
 
 SIZE = (9.0, 3.4)  # inches
-GREY, BLUE, ORANGE, BLACK = "0.6", "#0072b2", "#d55e00", "0.15"  # Okabe and Ito 2008: told apart by colour-blind readers
+# Okabe and Ito 2008: told apart by colour-blind readers
+GREY, BLUE, ORANGE, BLACK = "0.6", "#0072b2", "#d55e00", "0.15"
 SPLITS = {"validation": ("o", True), "test": ("D", False)}  # marker, filled
 
 
@@ -31,19 +32,34 @@ def learning_curve(
     marker: str = "",
     filled: bool = True,
 ) -> Line2D:
-    """Draws one measure against epochs: a line, or a mark where it has one value; None and non-finite values are gaps."""
+    """Draws one measure against epochs: a line, or a mark where it has only one value.
+
+    Args:
+        ax: where it is drawn.
+        epochs: of the values.
+        values: None and what is not finite are gaps.
+        label: the measure's name in the legend.
+        color: of the line.
+        marker: matplotlib's name of a mark at each value; empty: none.
+        filled: whether the mark is.
+
+    """
     points = np.array(list(values), dtype=float)
     points[~np.isfinite(points)] = np.nan
-    (line,) = ax.plot(list(epochs), points, label=label, color=color, clip_on=False, zorder=3 if marker else 2)
+    (line,) = ax.plot(
+        list(epochs), points, label=label, color=color, clip_on=False, zorder=3 if marker else 2
+    )
     alone = np.isfinite(points).sum() == 1
-    line.set(linewidth=1.5, linestyle="none" if alone else "-", marker=marker or ("o" if alone else ""))
+    line.set(
+        linewidth=1.5, linestyle="none" if alone else "-", marker=marker or ("o" if alone else "")
+    )
     line.set(markersize=6.5 if alone and not filled else 3.5, markeredgewidth=1.3)
     line.set_markerfacecolor(color if filled else "white")
     return line
 
 
 def learning_figure(events: Iterable[Event]) -> Figure:
-    """Two panels against epochs: loss (nats a token), and exact match with token accuracy (%)."""
+    """Two panels against epochs: loss (nats per token), and exact match with token accuracy (%)."""
     events = list(events)
     with matplotlib.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.04)
@@ -59,32 +75,39 @@ def learning_figure(events: Iterable[Event]) -> Figure:
     return figure
 
 
-def perplexity_figure(events: Iterable[Event], *, floor: float | None = None) -> Figure:
-    """Loss (nats a token) against epochs, the perplexity on a scale of its own, and a `floor` that no model can pass."""
+def perplexity_figure(events: Iterable[Event], *, entropy_bound: float | None = None) -> Figure:
+    """Loss (nats per token) against epochs, with a second scale for the perplexity.
+
+    `entropy_bound` (nats per token), a lower bound of the language's entropy rate, is drawn as a
+    line: no model's expected loss is below it.
+    """
     events = list(events)
     with matplotlib.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
         figure = Figure(figsize=(SIZE[0] * 0.6, SIZE[1]), layout=layout, facecolor="white")
         ax = figure.subplots()
         _loss(ax, [event for event in events if not event.get("final")])
-        if floor is not None:
-            ax.axhline(floor, color=BLUE, linewidth=1.2, linestyle="--", label="the language's own entropy")
+        if entropy_bound is not None:
+            line = ax.axhline(entropy_bound, label="the language's own entropy")
+            line.set(color=BLUE, linewidth=1.2, linestyle="--")
         _headline(ax, events, "perplexity", "{:.4g}".format)
         _finish(ax)
-        scale = ax.secondary_yaxis("right", functions=(np.exp, lambda y: np.log(np.maximum(y, 1e-9))))
-        scale.set_ylabel("perplexity")
+        both_ways = (np.exp, lambda y: np.log(np.maximum(y, 1e-9)))
+        ax.secondary_yaxis("right", functions=both_ways).set_ylabel("perplexity")
         use_fonts(figure)
     return figure
 
 
 def _loss(ax: Axes, events: Sequence[Event]) -> None:
-    """Training loss as a line, evaluated losses as points; a log scale once the loss has fallen far."""
+    """Training loss as a line, evaluated losses as points; a log scale after a long fall."""
     train = [e for e in events if e.get("event") == "train"]
     if train:
         learning_curve(ax, *_series(train, "loss"), label="training", color=GREY)
     for split, evaluated in _evaluations(events):
         marker, filled = SPLITS[split]
-        learning_curve(ax, *_series(evaluated, "loss"), label=split, color=BLACK, marker=marker, filled=filled)
+        learning_curve(
+            ax, *_series(evaluated, "loss"), label=split, color=BLACK, marker=marker, filled=filled
+        )
     ax.set_ylabel("loss (nats / token)")
     drawn = np.concatenate([line.get_ydata() for line in ax.lines] or [[]])
     drawn = drawn[np.isfinite(drawn)]
@@ -103,17 +126,20 @@ def _matches(ax: Axes, events: Sequence[Event]) -> None:
             epochs, values = _series(evaluated, name)
             percent = [None if v is None else 100 * v for v in values]
             label = f"{name.replace('_', ' ')}, {split}"
-            learning_curve(ax, epochs, percent, label=label, color=color, marker=marker, filled=filled)
+            learning_curve(
+                ax, epochs, percent, label=label, color=color, marker=marker, filled=filled
+            )
     ax.set(ylim=(0, 100), ylabel="correct (%)")
 
 
 def _headline(ax: Axes, events: Sequence[Event], name: str, show: Callable[[float], str]) -> None:
-    """The panel's title: the last evaluation's value in figures, since curves end where nobody can read them."""
+    """The panel's title: the last evaluation's value as a number, which no curve lets one read."""
     last = [e for e in events if e.get("event") == "evaluate" and e.get("split") in SPLITS][-1:]
     for event in last:
         value = event.get(name)
         if value is not None and math.isfinite(value):
-            ax.set_title(f"{name.replace('_', ' ')} {show(value)} ({event['split']})", loc="left", fontsize=10)
+            title = f"{name.replace('_', ' ')} {show(value)} ({event['split']})"
+            ax.set_title(title, loc="left", fontsize=10)
 
 
 def _percent(share: float) -> str:
@@ -134,7 +160,7 @@ def _series(events: Sequence[Event], name: str) -> tuple[list, list]:
 
 
 def _finish(ax: Axes) -> None:
-    """What both panels share: epochs from 0, a faint grid, a legend where there is something to name."""
+    """What all panels share: epochs from 0, a faint grid, a legend if there is anything to name."""
     ax.set_xlabel("epoch")
     ax.set_xlim(left=0)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

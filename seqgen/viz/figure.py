@@ -1,4 +1,4 @@
-"""What every figure shares: its style, fonts that have its characters, and saving that leaves no half file."""
+"""What all figures share: their style, fonts that have their characters, and saving them whole."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, f
 from matplotlib.text import Text
 
 from seqgen.errors import UsageError
-from seqgen.files import write
+from seqgen.storage.files import write
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": "0.35",
@@ -32,7 +32,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": "0.25",
     "ytick.color": "0.25",
 }
-"""For `matplotlib.rc_context`, while a figure of ours is being made: nothing global is changed."""
+"""For `matplotlib.rc_context`, while a figure is being made: nothing global is changed."""
 
 HANGUL_FAMILIES = (
     "Noto Sans CJK KR",
@@ -50,13 +50,17 @@ HANGUL_FAMILIES = (
     "Noto Sans CJK TC",
     "UnDotum",
 )
-SHIPPED = (("pylopdf_fonts_ko", "NotoSansKR-Regular.otf"), ("koreanize_matplotlib", "fonts/NanumGothic.ttf"))
-"""Packages that carry a Hangul font: found, never imported (koreanize_matplotlib would change the global style)."""
+SHIPPED = (
+    ("pylopdf_fonts_ko", "NotoSansKR-Regular.otf"),
+    ("koreanize_matplotlib", "fonts/NanumGothic.ttf"),
+)
+"""Packages with a Hangul font, and its file; not imported, since one changes the global style."""
 
 NOT_FOR_TEXT = ("Last Resort", "LastResort", "STIXSize", "STIXNonUnicode", "cm")
 """Beginnings of families that claim characters which they draw as boxes or as something else."""
 
 DPI = 200
+"""Dots an inch of a PNG."""
 
 
 class MissingGlyphWarning(UserWarning):
@@ -64,9 +68,14 @@ class MissingGlyphWarning(UserWarning):
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a PNG (200 dots an inch) or an SVG, by suffix, whole or not at all; the same figure gives the same bytes.
+    """Writes a PNG (200 dots an inch) or an SVG, by suffix, whole or not at all.
 
-    Raises UsageError for any other suffix, SeqgenError where the disk refuses; warns of characters without a glyph.
+    The same figure gives the same bytes. Warns with `MissingGlyphWarning` of what no font can draw.
+
+    Raises:
+        UsageError: another suffix.
+        SeqgenError: the file cannot be written.
+
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -77,8 +86,19 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     write(path, _render(figure, kind))
 
 
+def save_both(stem: str | os.PathLike[str], figure: Figure) -> None:
+    """The figure as `stem`.png and `stem`.svg; the folder is made where it is missing.
+
+    Raises:
+        SeqgenError: a file cannot be written.
+
+    """
+    for kind in ("png", "svg"):
+        save(figure, f"{os.fspath(stem)}.{kind}")
+
+
 def use_fonts(artist: Artist) -> str:
-    """Gives each text in `artist` the further fonts that its characters need; returns the characters that none has."""
+    """Gives each text in `artist` the fonts that it needs; returns the characters that none has."""
     missing: set[str] = set()
     for text in artist.findobj(Text):
         extra, lost = fallbacks(text.get_text(), text.get_fontfamily())
@@ -89,7 +109,7 @@ def use_fonts(artist: Artist) -> str:
 
 
 def fallbacks(text: str, families: Sequence[str]) -> tuple[list[str], str]:
-    """The further font families that `text` needs after `families`, and the characters that no font has."""
+    """The font families that `text` needs after `families`, and the characters in no font."""
     missing = {c for c in text if unicodedata.category(c)[0] not in "CZ"}
     for family in families:
         missing -= _drawn_by(missing, _path(family))
@@ -126,7 +146,7 @@ def _codepoints(path: str) -> frozenset[int]:
 
 
 def _candidates() -> Iterator[tuple[str, str]]:
-    """Font families to fall back on, each with a file, the likeliest first: what stands late costs time to look at."""
+    """Font families to fall back on, each with a file; the likeliest first: reading takes time."""
     listed = {entry.name: str(entry.fname) for entry in fontManager.ttflist}
     yield from ((family, listed[family]) for family in HANGUL_FAMILIES if family in listed)
     for path in _shipped():
@@ -135,8 +155,13 @@ def _candidates() -> Iterator[tuple[str, str]]:
     for path in findSystemFonts():  # one installed after matplotlib wrote its list
         if os.path.realpath(path) not in files:
             yield from _register(path)
-    usual = (entry for entry in fontManager.ttflist if entry.weight == 400 and entry.stretch == "normal")
-    yield from sorted({e.name: str(e.fname) for e in usual if not e.name.startswith(NOT_FOR_TEXT)}.items())
+    usual = {
+        entry.name: str(entry.fname)
+        for entry in fontManager.ttflist
+        if (entry.weight, entry.stretch) == (400, "normal")
+        and not entry.name.startswith(NOT_FOR_TEXT)
+    }
+    yield from sorted(usual.items())
 
 
 def _shipped() -> Iterator[str]:
@@ -144,12 +169,14 @@ def _shipped() -> Iterator[str]:
     for module, file in SHIPPED:
         spec = find_spec(module)
         folders = spec.submodule_search_locations if spec else None
-        yield from (str(path) for path in (Path(folder, file) for folder in folders or ()) if path.is_file())
+        for folder in folders or ():
+            if Path(folder, file).is_file():
+                yield str(Path(folder, file))
 
 
 @cache
 def _register(path: str) -> tuple[tuple[str, str], ...]:
-    """Adds a font file to matplotlib's list, for this process; returns its families, none where it cannot be read."""
+    """Adds a font file to matplotlib's list, in this process; returns its families, if any."""
     before = len(fontManager.ttflist)
     try:
         fontManager.addfont(path)
@@ -164,8 +191,9 @@ def _no_glyph(characters: str) -> str:
     names = [f"{c!r} (U+{ord(c):04X} {unicodedata.name(c, 'unnamed')})" for c in characters[:5]]
     more = f" and {len(characters) - 5} more" if len(characters) > 5 else ""
     return (
-        f"no font on this machine can draw {', '.join(names)}{more}: the figure shows boxes there. Install a font that can "
-        "(for Korean: pip install pylopdf-fonts-ko, or apt-get install fonts-nanum) and draw it again"
+        f"no font on this machine can draw {', '.join(names)}{more}: the figure shows boxes there. "
+        "Install a font that can (for Korean: pip install pylopdf-fonts-ko, or apt-get install "
+        "fonts-nanum) and draw it again"
     )
 
 
@@ -173,7 +201,9 @@ def _render(figure: Figure, kind: str) -> bytes:
     """The file's content, without a date, a version or a random identifier."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.hashsalt": "seqgen", "svg.fonttype": "path"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")  # said once, by `save`
+    style: dict[Any, Any] = {"svg.hashsalt": "seqgen", "svg.fonttype": "path"}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # `save` has said it once
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()

@@ -1,0 +1,72 @@
+"""How fields of a configuration are called on the command line."""
+
+import dataclasses
+import re
+from collections.abc import Collection
+from typing import Annotated, Any, get_type_hints
+
+import tyro
+
+Flat = tyro.conf.arg(name="")
+"""Fields of what is marked so have flags without its name before them."""
+
+RENAMED = {"data.file": "data", "data.path": "data", "data.seed": "data-seed"}
+"""A field's path -> its flag, where that is not the field's own name."""
+
+HIDDEN = {"data.sha256"}
+"""Fields that are not asked for: they come from the data."""
+
+FLAT = ("data", "training", "hyper", "generation")
+"""Parts of a configuration whose fields' flags do not have its name before them."""
+
+
+def flag(field: str) -> str:
+    """The flag of a field: training.batch is --batch, model.hidden is --model.hidden."""
+    part, _, rest = field.partition(".")
+    name = RENAMED.get(field) or (rest if part in FLAT else field)
+    return "--" + name.replace("_", "-")
+
+
+def in_flags(message: str, fields: Collection[str]) -> str:
+    """A message about fields, with their flags in the place of their names, or after it."""
+    unsaid = []
+    for field in fields:
+        leaf, shown = field.rpartition(".")[2], flag(field)
+        word = rf"(?<![\w./'\"-]){re.escape(leaf)}(?![\w/'\"-])"
+        quoted = "`[^`]*`"  # a command, in which a path may hold the word
+        found = re.finditer(f"{quoted}|{word}", message)
+        if places := [place for place in found if place[0] == leaf]:
+            start, end = places[-1].span()
+            message = f"{message[:start]}{shown}{message[end:]}"
+        else:
+            unsaid.append(shown)
+    return f"{message} ({', '.join(unsaid)})" if unsaid else message
+
+
+def asked(value: Any, part: str, *, concrete: Collection[Any] = ()) -> Any:
+    """A dataclass with the fields of `value`, annotated with their flags, for tyro to ask for.
+
+    Args:
+        value: its fields are the defaults.
+        part: its name in a configuration.
+        concrete: annotations in whose place the type of the default is asked for.
+
+    """
+    hints = get_type_hints(type(value), include_extras=True)
+    fields = []
+    for field in dataclasses.fields(value):
+        path, default = f"{part}.{field.name}", getattr(value, field.name)
+        kind: Any = type(default) if hints[field.name] in concrete else hints[field.name]
+        if path in HIDDEN:
+            kind = tyro.conf.Suppress[kind]
+        elif path in RENAMED:
+            kind = Annotated[kind, tyro.conf.arg(name=RENAMED[path])]
+        fields.append((field.name, kind, dataclasses.field(default=default)))
+    made = dataclasses.make_dataclass(type(value).__name__, fields, frozen=True)
+    made.__doc__ = type(value).__doc__
+    return made
+
+
+def answered(value: Any, kind: Any) -> Any:
+    """What tyro read, as the dataclass `kind` itself."""
+    return kind(**{field.name: getattr(value, field.name) for field in dataclasses.fields(kind)})

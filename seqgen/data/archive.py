@@ -1,0 +1,95 @@
+"""The files of a folder or a zip, or a file alone, read as streams of bytes."""
+
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from seqgen.errors import SeqgenError
+from seqgen.storage.files import reason_of
+
+TIGHTEST = 200
+"""No text is packed tighter than this; English prose shrinks to a third."""
+
+LEFT_OUT = {"__MACOSX", "__pycache__"}
+"""Folders that no one means."""
+
+
+class File(NamedTuple):
+    """One file, wherever it stands."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+def files_in(path: str | Path) -> list[File]:
+    """The files of a file, folder or zip in the order of their names; hidden ones are left out.
+
+    Raises:
+        SeqgenError: where there are none, they cannot be read, or a zip would fill the disk.
+
+    """
+    root = Path(path)
+    if not os.path.exists(path):  # pathlib's own raises for a name that is too long
+        script = root.parent / "prepare.py"
+        hint = f"; `python {script}` would get it" if script.exists() else ""
+        raise SeqgenError(f"there is no {path}{hint}")
+    try:
+        if root.is_dir():
+            found = [
+                File(file.relative_to(root).as_posix(), partial(file.open, "rb"))
+                for file in root.rglob("*")
+                if file.is_file()
+            ]
+        elif root.suffix.lower() == ".zip" or zipfile.is_zipfile(root):
+            found = _members(root)
+        else:
+            found = [File(root.name.lstrip("._"), partial(root.open, "rb"))]
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        raise SeqgenError(f"cannot read {path}: {reason_of(error)}") from error
+    shown = [file for file in found if not _hidden(file.name)]
+    if not shown:
+        raise SeqgenError(f"cannot read {path}: no text in it")
+    return sorted(shown, key=lambda file: file.name)
+
+
+@contextmanager
+def reading(path: str | Path | None, file: File) -> Generator[IO[bytes]]:
+    """The bytes of a file of `path`.
+
+    Raises:
+        SeqgenError: for what cannot be opened, read or unpacked.
+
+    """
+    broken = zipfile.BadZipFile, zlib.error, lzma.LZMAError
+    try:
+        with file.open() as stream:
+            yield stream
+    except (OSError, EOFError, ValueError, RuntimeError, *broken) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise
+        where = "" if path is None or Path(path).name == file.name else f"{file.name}: "
+        raise SeqgenError(f"cannot read {path}: {where}{reason_of(error)}") from error
+
+
+def _members(path: Path) -> list[File]:
+    """The files of a zip. Raises `SeqgenError` for one that is packed too tightly."""
+    archive = zipfile.ZipFile(path)
+    for member in archive.infolist():
+        if member.file_size > TIGHTEST * max(member.compress_size, 1024):
+            size = f"{member.filename} would unpack to {member.file_size:,} bytes"
+            raise SeqgenError(f"{path}: {size}: that is no text")
+    return [
+        File(member.filename, partial(archive.open, member))
+        for member in archive.infolist()
+        if not member.is_dir()
+    ]
+
+
+def _hidden(name: str) -> bool:
+    return any(part[0] == "." or part in LEFT_OUT for part in Path(name).parts)

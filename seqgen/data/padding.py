@@ -1,0 +1,221 @@
+"""How questions and answers become rows of ids, and come back: a padding scheme."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int32
+from numpy.typing import ArrayLike
+
+from seqgen.data.pairs import Gold, Pair
+from seqgen.data.tokenizer import BLANK, DELIMITER, Tokenizer, UnknownSymbol, Vocabulary
+from seqgen.errors import UsageError
+from seqgen.types import Batch, Special
+
+Scheme = Literal["book", "masked"]
+"""The book's rows have a fixed width, blanks are tokens; masked rows have a length and an end."""
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How text becomes rows of ids.
+
+    Args:
+        kind: "book" (fixed width, blanks are tokens) or "masked" (rows have lengths and an end).
+        reverse: questions are read backwards: the book's whole field, or the masked row's tokens.
+        question_width: tokens of a question; a longer one fits a masked row only.
+        answer_width: most tokens of an answer.
+
+    """
+
+    kind: Scheme
+    reverse: bool
+    question_width: int
+    answer_width: int
+
+    def __post_init__(self) -> None:
+        widths = self.question_width, self.answer_width
+        if min(widths) < 1:
+            raise ValueError(f"widths must be 1 or more, not {widths[0]} and {widths[1]}")
+
+    def end(self, special: Special) -> int | None:
+        """The id at which an answer ends; None in the book's scheme, whose answers fill a field."""
+        return special.eos if self.kind == "masked" else None
+
+
+def pair_vocabulary(characters: str, kind: Scheme) -> Vocabulary:
+    """The characters of questions and answers in the order of their ids.
+
+    `_` opens every answer, and closes it in the masked scheme. What fills rows up is the blank in
+    the book's scheme, and id 0 in the masked one.
+    """
+    table = tuple(characters)
+    bos = table.index(DELIMITER) if DELIMITER in table else None
+    blank = table.index(BLANK) if BLANK in table else None
+    return Vocabulary("character", table, Special(blank if kind == "book" else 0, bos, bos))
+
+
+class Ragged(NamedTuple):
+    """Rows of different lengths, their ids one after another."""
+
+    ids: Int32[np.ndarray, " _"]
+    lengths: Int[np.ndarray, " N"]
+
+
+def text_ids(texts: Sequence[str], tokenizer: Tokenizer, width: int | None = None) -> Ragged:
+    """The ids of each text.
+
+    Raises:
+        UsageError: for a text of more than `width` tokens, and (`UnknownSymbol`) for one that the
+            tokenizer cannot encode.
+
+    """
+    rows = _characters(texts, tokenizer)
+    if rows is None:
+        each = [_encoded(text, tokenizer) for text in texts]
+        lengths = np.array([len(row) for row in each], int)
+        rows = Ragged(np.fromiter(chain.from_iterable(each), np.int32), lengths)
+    for row in np.flatnonzero(rows.lengths > width)[:1] if width is not None else ():
+        unit = tokenizer.unit if isinstance(tokenizer, Vocabulary) else "token"
+        long = f"{texts[row]!r} has {rows.lengths[row]} {unit}s"
+        raise UsageError(f"{long}, and there is room for {width}")
+    return rows
+
+
+def _encoded(text: str, tokenizer: Tokenizer) -> list[int]:
+    try:
+        return tokenizer.encode(text)
+    except UnknownSymbol as error:
+        raise error.shown_in(text) from None
+
+
+def _characters(texts: Sequence[str], tokenizer: Tokenizer) -> Ragged | None:
+    """Characters all at once, many times as fast; None for other tokens, and unknown ones."""
+    if not isinstance(tokenizer, Vocabulary) or tokenizer.unit != "character":
+        return None
+    lookup = np.full(0x110000, -1, np.int32)
+    lookup[[ord(character) for character in tokenizer.table]] = np.arange(len(tokenizer))
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    ids = lookup[codes]
+    if (ids < 0).any():
+        return None
+    return Ragged(ids, np.array([len(text) for text in texts], int))
+
+
+def filled(rows: Ragged, width: int, pad: int) -> Int32[np.ndarray, "N {width}"]:
+    """Rows of ids as one array, filled up on the right."""
+    array = np.full((len(rows.lengths), width), pad, np.int32)
+    array[np.arange(width) < rows.lengths[:, None]] = rows.ids
+    return array
+
+
+def reading_order(weights: ArrayLike, length: ArrayLike | None, padding: Padding) -> np.ndarray:
+    """Undo (or do) the reversal along the last axis S.
+
+    Args:
+        weights: [B, ..., S] with lengths [B], or one [..., S] with a number.
+        length: how many positions are no padding; None where all are read.
+        padding: says whether there is a reversal.
+
+    """
+    weights = np.asarray(weights)
+    if not padding.reverse:
+        return weights
+    if length is None:
+        return weights[..., ::-1]
+    length = np.asarray(length)
+    length = length.reshape(length.shape + (1,) * (weights.ndim - length.ndim))
+    position = np.arange(weights.shape[-1])
+    order = np.where(position < length, length - 1 - position, position)
+    return np.take_along_axis(weights, order, axis=-1)
+
+
+def encode_questions(
+    questions: Sequence[str], tokenizer: Tokenizer, padding: Padding
+) -> tuple[Int32[np.ndarray, "N S"], Int32[np.ndarray, " N"] | None]:
+    """Questions to source and length; a length of None says that every row is full.
+
+    Raises:
+        UsageError: for an empty question, and what the padding or the tokenizer cannot hold.
+
+    """
+    for number, question in enumerate(questions, start=1):
+        if not question.strip():
+            raise UsageError(f"question {number} is empty")
+    width = padding.question_width
+    if padding.kind == "book":
+        source = filled(*_fields(questions, tokenizer, width))
+        length = None
+    else:
+        rows = text_ids(questions, tokenizer)
+        length = rows.lengths.astype(np.int32)
+        source = filled(rows, int(length.max(initial=width)), _needed(tokenizer, "pad"))
+    return np.ascontiguousarray(reading_order(source, length, padding)), length
+
+
+def encode(pairs: Sequence[Pair], tokenizer: Tokenizer, padding: Padding) -> Batch:
+    """Pairs to a batch for teacher forcing.
+
+    The bos opens the inputs; in the masked scheme, the eos closes the targets.
+
+    Raises:
+        UsageError: as `encode_questions`.
+
+    """
+    source, length = encode_questions([question for question, _ in pairs], tokenizer, padding)
+    answers, width = [answer for _, answer in pairs], padding.answer_width
+    bos = _needed(tokenizer, "bos")
+    if padding.kind == "book":
+        targets = filled(*_fields(answers, tokenizer, width))
+        inputs = np.insert(targets, 0, bos, axis=1)[:, :-1]
+        return Batch(source, length, inputs, targets, np.ones(targets.shape, bool))
+    rows = text_ids(answers, tokenizer, width)
+    targets = filled(rows, width + 1, _needed(tokenizer, "pad"))
+    inputs = np.insert(targets, 0, bos, axis=1)[:, :-1]
+    targets[np.arange(len(targets)), rows.lengths] = _needed(tokenizer, "eos")
+    mask = np.arange(width + 1) <= rows.lengths[:, None]
+    return Batch(source, length, inputs, targets, mask)
+
+
+def answer_ids(tokens: ArrayLike, tokenizer: Tokenizer, padding: Padding) -> np.ndarray:
+    """The ids of one generated answer without what ends it or fills its field up."""
+    tokens = np.asarray(tokens)
+    if (end := padding.end(tokenizer.special)) is not None:
+        return tokens[: np.append(tokens == end, True).argmax()]
+    text = np.flatnonzero(tokens != tokenizer.special.pad)
+    return tokens[: text.max(initial=-1) + 1]
+
+
+def render(tokens: ArrayLike, tokenizer: Tokenizer, padding: Padding) -> str:
+    """The ids of one generated answer back to text."""
+    return tokenizer.decode(answer_ids(tokens, tokenizer, padding))
+
+
+def gold_targets(gold: Gold, padding: Padding) -> Gold:
+    """An answer's gold over all its valid targets.
+
+    An `end` closes it in the masked scheme, `blank`s fill its field in the book's.
+    """
+    if padding.kind == "masked":
+        return [*gold, {"end": frozenset()}]
+    return gold + [{"blank": frozenset()}] * (padding.answer_width - len(gold))
+
+
+def _fields(texts: Sequence[str], tokenizer: Tokenizer, width: int) -> tuple[Ragged, int, int]:
+    """The book's fields, as `filled` takes them. Raises `UnknownSymbol` where no blank fills."""
+    rows, pad = text_ids(texts, tokenizer, width), tokenizer.special.pad
+    for row in np.flatnonzero(rows.lengths < width)[:1] if pad is None else ():
+        missing = width - int(rows.lengths[row])
+        error = UnknownSymbol("character", BLANK, width - missing + 1)
+        raise error.shown_in(texts[row] + BLANK * missing)
+    return rows, width, 0 if pad is None else pad
+
+
+def _needed(tokenizer: Tokenizer, name: Literal["pad", "bos", "eos"]) -> int:
+    """A special token's id. Raises `UsageError` where the tokenizer has none."""
+    found = getattr(tokenizer.special, name)
+    if found is None:
+        raise UsageError(f"questions and answers need a token as {name}, and there is none")
+    return found

@@ -1,0 +1,156 @@
+"""How good a model is: exact match, token accuracy (both free running) and teacher-forced loss."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+
+from seqgen.data.padding import Padding
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.decoding.generate import generate
+from seqgen.training.objective import cross_entropy
+from seqgen.types import Batch, Model, Params
+
+BLOCK_TOKENS = 8192
+"""Source tokens decoded at a time: wide enough for the products, small enough that a memory stays
+in the cache.
+"""
+
+
+def block_rows(width: int) -> int:
+    """At most so many questions of `width` tokens are decoded at a time: a power of two."""
+    return 1 << max(BLOCK_TOKENS // width, 1).bit_length() - 1
+
+
+def blocking(rows: int, width: int) -> tuple[int, int]:
+    """How many blocks, and of how many questions of `width` tokens, hold `rows`: all alike, so
+    that few are filled up.
+    """
+    count = -(-rows // block_rows(width))
+    return count, -(-rows // count)
+
+
+class Scores(NamedTuple):
+    """Exact match and token accuracy are fractions of 1; `loss` is in nats per token."""
+
+    exact_match: float
+    token_accuracy: float
+    loss: float
+    examples: int
+
+
+def exact_match(
+    tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T"], mask: Bool[np.ndarray, "N T"]
+) -> Bool[np.ndarray, " N"]:
+    """Rows whose every valid target is met, the end symbol (masked padding) or the blanks (book
+    padding) with them.
+    """
+    return np.all((tokens == targets) | ~mask, axis=1)
+
+
+def scored_positions(
+    batch: Batch, vocabulary: Tokenizer, padding: Padding
+) -> Bool[np.ndarray, "N T"]:
+    """The true answer's positions and the one that ends it: the end symbol, or the first blank
+    where the field has one.
+    """
+    if padding.kind == "masked":
+        return np.asarray(batch.mask)
+    blank = -1 if vocabulary.special.pad is None else vocabulary.special.pad
+    answer = np.sum(np.asarray(batch.targets) != blank, axis=1, keepdims=True)
+    return np.arange(batch.targets.shape[1]) <= answer
+
+
+def token_accuracy(
+    tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T"], scored: Bool[np.ndarray, "N T"]
+) -> float:
+    """The fraction of scored positions at which the free-running guess is right; a missing
+    position is wrong.
+    """
+    return float(np.sum((tokens == targets) & scored) / np.sum(scored))
+
+
+def blocks(batch: Batch, count: int, block: int) -> Batch:
+    """Rows [N, ...] as [count, block, ...], filled up with copies of row 0 that no target
+    counts.
+    """
+    rows = len(batch.source)
+    index = np.where(np.arange(count * block) < rows, np.arange(count * block), 0)
+    filled: Batch = jax.tree.map(lambda leaf: np.asarray(leaf)[index], batch)
+    filled = filled._replace(mask=filled.mask & (np.arange(count * block) < rows)[:, None])
+    return jax.tree.map(lambda leaf: leaf.reshape(count, block, *leaf.shape[1:]), filled)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def decode_blocks(model: Model, end: int | None, params: Params, batches: Batch):
+    """Greedy tokens [count, block, T] and the teacher-forced loss's sum and count, block by block.
+
+    Args:
+        model: what answers.
+        end: the token that ends an answer.
+        params: its weights.
+        batches: what `blocks` gives.
+
+    """
+
+    def one(batch: Batch):
+        limit = batch.targets.shape[1]
+        start = model.start(params, batch.source, batch.length, capacity=limit)
+        made = generate(partial(model.step, params), start, limit=limit, end=end)
+        _, out = model.apply(params, batch, model.initial_state(params, len(batch.inputs)), None)
+        return made.tokens, cross_entropy(out.logits, batch.targets, batch.mask)
+
+    return jax.lax.map(one, batches)
+
+
+def evaluate(
+    model: Model,
+    params: Params,
+    batch: Batch,
+    *,
+    vocabulary: Tokenizer,
+    padding: Padding,
+) -> Scores:
+    """Scores over all rows.
+
+    Args:
+        model: what answers.
+        params: its weights.
+        batch: questions and true answers.
+        vocabulary: what the answers' ids stand for.
+        padding: how they are padded.
+
+    """
+    shape = blocking(len(batch.source), batch.source.shape[1])
+    end = padding.end(vocabulary.special)
+    made, sums = decode_blocks(model, end, params, blocks(batch, *shape))
+    return score(made, sums, batch, vocabulary=vocabulary, padding=padding)[0]
+
+
+def score(
+    made: Int[Any, "count block T"],
+    sums: tuple[Any, Any],
+    batch: Batch,
+    *,
+    vocabulary: Tokenizer,
+    padding: Padding,
+) -> tuple[Scores, Int[np.ndarray, "N T"]]:
+    """Scores of what `decode_blocks` made of a batch, and the tokens row by row.
+
+    Args:
+        made: the tokens.
+        sums: of the loss, and the number of targets.
+        batch: questions and true answers.
+        vocabulary: what the answers' ids stand for.
+        padding: how they are padded.
+
+    """
+    rows = len(batch.source)
+    tokens = np.asarray(made).reshape(-1, batch.targets.shape[1])[:rows]
+    targets, scored = np.asarray(batch.targets), scored_positions(batch, vocabulary, padding)
+    total, valid = (np.asarray(each, np.float64).sum() for each in sums)
+    right = float(np.mean(exact_match(tokens, targets, np.asarray(batch.mask))))
+    accuracy = token_accuracy(tokens, targets, scored)
+    return Scores(right, accuracy, float(total / valid), rows), tokens

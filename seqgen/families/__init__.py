@@ -1,0 +1,48 @@
+"""Where data meets a model: a kind of data is one record, its runs are directories."""
+
+from seqgen.families.directory import (
+    check_path,
+    complete,
+    create,
+    is_run,
+    locate,
+    open_at,
+    open_pairs,
+    open_run,
+    open_text,
+    write_metadata,
+)
+from seqgen.families.family import Family
+from seqgen.families.fit import WATCHED, adopt, finished, fit, tested
+from seqgen.families.pairs_run import PairsRun
+from seqgen.families.registry import FAMILIES, family_of
+from seqgen.families.run import Run, parameters
+from seqgen.families.schema import config_of, flat
+from seqgen.families.text_run import TextRun
+
+__all__ = [
+    "FAMILIES",
+    "WATCHED",
+    "Family",
+    "PairsRun",
+    "Run",
+    "TextRun",
+    "adopt",
+    "check_path",
+    "complete",
+    "config_of",
+    "create",
+    "family_of",
+    "finished",
+    "fit",
+    "flat",
+    "is_run",
+    "locate",
+    "open_at",
+    "open_pairs",
+    "open_run",
+    "open_text",
+    "parameters",
+    "tested",
+    "write_metadata",
+]

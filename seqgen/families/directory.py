@@ -1,0 +1,166 @@
+"""Run directories: allocated, written, opened."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seqgen.config import RunConfig
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.families.pairs_run import PairsRun
+from seqgen.families.registry import family_of
+from seqgen.families.run import Run, parameters
+from seqgen.families.schema import config_of, to_json
+from seqgen.families.text_run import TextRun
+from seqgen.models import label
+from seqgen.storage.files import write
+from seqgen.storage.versions import versions
+from seqgen.training.solo import resuming
+from seqgen.types import Config, Sizes
+
+
+def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> Run:
+    """Make the directory of a new run.
+
+    Raises:
+        UsageError: if `name` exists, or the configuration cannot be trained.
+        SeqgenError: if it cannot be written.
+
+    """
+    config, dataset = complete(config)
+    path = allocate_directory(folder, name, default_name(config))
+    try:
+        return write_metadata(path, config, dataset)
+    except BaseException:  # Ctrl-C, too
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def default_name(config: RunConfig) -> str:
+    """dates-attention, ptb-lstm and the like."""
+    return f"{config.data.name}-{label(config.model)}"
+
+
+def complete(config: RunConfig, dataset: Any = None) -> tuple[RunConfig, Any]:
+    """A configuration whose files are pinned by their checksums, and its data, loaded unless given.
+
+    Raises:
+        UsageError: where it cannot be trained.
+
+    """
+    family = family_of(config)
+    config = replace(config, data=config.data.pinned())
+    dataset = family.load(config.data) if dataset is None else dataset
+    family.check(config, dataset)
+    check_size(config.model, dataset.sizes)
+    return config, dataset
+
+
+def write_metadata(path: Path, config: RunConfig, dataset: Any) -> Run:
+    """Write a run's first files. config.json comes last: a folder that has it is a run."""
+    family = family_of(config)
+    run = family.run(path, config, family)
+    run.dataset = dataset
+    contents = {
+        "vocabulary": run.described(),
+        "versions": versions(),
+        "config": to_json(config),
+    }
+    for stem, content in contents.items():
+        write(path / f"{stem}.json", json.dumps(content, indent=1) + "\n")
+    return run
+
+
+def open_at(path: Path) -> Run:
+    """Open the run in a directory. Raises `SeqgenError` where its config.json is not whole."""
+    config = config_of(path)
+    family = family_of(config)
+    return family.run(path, config, family)
+
+
+def open_run(name: str | os.PathLike[str]) -> Run:
+    """Open a run by its path, or by a name under `runs/`. Raises `UsageError` where there is
+    none.
+    """
+    for path in (locate(name), Path(name)):
+        if is_run(path):
+            return open_at(path)
+    here = locate(name)
+    sweep = (here / "sweep.json").is_file()
+    hint = "; it is a sweep, and its members are runs" if sweep else ""
+    raise UsageError(f"no run at {here}: it has no config.json{hint}")
+
+
+def open_pairs(name: str | os.PathLike[str]) -> PairsRun:
+    """Open a run that answers questions. Raises `UsageError` for another one."""
+    run = open_run(name)
+    if not isinstance(run, PairsRun):
+        hint = "`seqgen generate` lets it write"
+        raise UsageError(f"{run.path} is a language model, and has no answers; {hint}")
+    return run
+
+
+def open_text(name: str | os.PathLike[str]) -> TextRun:
+    """Open a language model's run. Raises `UsageError` for another one."""
+    run = open_run(name)
+    if not isinstance(run, TextRun):
+        raise UsageError(f"{run.path} is no language model; `seqgen predict` lets it answer")
+    return run
+
+
+def check_size(cfg: Config, sizes: Sizes) -> None:
+    """Raises `UsageError` for a model whose training cannot fit: XLA may hang on one."""
+    count = parameters(cfg, sizes)
+    needed = 4 * 4 * count  # float32: weights, gradients and Adam's two moments
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        there = f"{needed / 1e9:,.0f} GB to train, and this machine has {memory / 1e9:,.0f} GB"
+        large = f"a model of {count:,} parameters takes {there}"
+        raise UsageError(f"{large}; a smaller model would do")
+
+
+def allocate_directory(folder: Path, name: str | None, stem: str) -> Path:
+    """A new, empty directory: of that name, which may be a path, or the first free stem-2,
+    -3, ...
+    """
+    names = [stem, *(f"{stem}-{i}" for i in range(2, 10_000))] if name is None else [name]
+    for candidate in names:
+        path = locate(candidate, folder)
+        check_path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError as error:
+            if not path.parent.is_dir():
+                wrong = f"{path.parent} is not a folder"
+                raise SeqgenError(f"cannot make {path}: {wrong}") from error
+            continue
+        except OSError as error:
+            raise SeqgenError(f"cannot make {path}: {error.strerror}") from error
+        return path
+    path = locate(names[-1], folder)
+    resume = f", or `{resuming(path)}` to go on" if is_run(path) else ""
+    raise UsageError(f"{path} exists; another name would do{resume}", fields=("name",))
+
+
+def check_path(path: Path) -> None:
+    """Raises `UsageError` for a path that Orbax cannot write to."""
+    try:
+        if b"\0" not in str(path.absolute()).encode():
+            return
+    except ValueError:
+        pass
+    raise UsageError(f"cannot make {str(path)!r}: a run's path is UTF-8, without NUL")
+
+
+def locate(name: str | os.PathLike[str], folder: Path = Path("runs")) -> Path:
+    """A path as it is; a bare name under the folder of runs."""
+    bare = isinstance(name, str) and os.sep not in name and name not in (".", "..")
+    return folder / name if bare else Path(name)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run was made there."""
+    return os.path.isfile(path / "config.json")  # pathlib's own raises for a name that is too long

@@ -1,0 +1,75 @@
+"""What a kind of data is to the rest of the package: one record."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from seqgen.errors import SeqgenError
+from seqgen.storage.log import Event
+from seqgen.types import Batch, Params, Tree
+
+
+class Metric(NamedTuple):
+    """What an evaluation goes by: a field of its event, which way is better, and in what unit."""
+
+    name: str
+    maximise: bool
+    unit: str
+
+    def best(self, events: list[Event]) -> int:
+        """The step of the best evaluation; of equal ones, of the one with the lower loss.
+
+        Raises `SeqgenError` for an evaluation without the metric.
+        """
+        for event in events:
+            if self.name not in event:
+                raise SeqgenError(f"the evaluation of step {event['step']} has no {self.name}")
+        sign = 1 if self.maximise else -1
+        best = max(events, key=lambda event: (sign * event[self.name], -event["loss"]))
+        return best["step"]
+
+
+class Stacking(NamedTuple):
+    """How members of a compiled program are scored together by the `evaluate` of their program.
+
+    signature(dataset) -> all about the data that changes the program, hashable
+    blocks(dataset, split) -> what `evaluate` is given
+    scored(run, split, made) -> a member's scores and samples, from what it made
+    """
+
+    signature: Callable[[Any], Any]
+    blocks: Callable[[Any, Any], Batch]
+    scored: Callable[[Any, Any, Tree], tuple[Event, str]]
+
+
+class Family(NamedTuple):
+    """A kind of data. `seqgen.families.registry` lists them; models state which they fit.
+
+    load(data) -> the data set, with `sizes`
+    check(config, dataset): raises `UsageError` where the model cannot be trained on it
+    program(config, dataset) -> Program
+    evaluate(run, split) -> scores, a NamedTuple
+    watch, test(run, split, params, step) -> scores and samples: during training, at its end
+    words(event) -> an evaluation's headline, and all of it
+    table(scores by name) -> rows for the terminal
+    draw(run): figures in the run's directory
+    """
+
+    name: str
+    data: dict[str, type]
+    """The data configurations that select the family, by their names in config.json."""
+    unions: dict[type, dict[str, type]]
+    """Protocols among their fields, with the classes that may stand there, by name."""
+    run: Callable[..., Any]
+    """What `seqgen.load` gives."""
+    load: Callable[[Any], Any]
+    check: Callable[[Any, Any], None]
+    program: Callable[[Any, Any], Any]
+    metric: Metric
+    evaluate: Callable[[Any, Any], Any]
+    watch: Callable[[Any, Any, Params, int], tuple[Event, str]]
+    test: Callable[[Any, Any, Params, int], tuple[Event, str]]
+    words: Callable[[Event], tuple[str, str]]
+    table: Callable[[dict[str, Any]], dict[str, str]]
+    draw: Callable[[Any], None]
+    stacking: Stacking | None
+    """None: members of a sweep train one after another."""

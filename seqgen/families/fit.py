@@ -1,0 +1,129 @@
+"""A run from wherever it stands to its end: trained, tested, drawn."""
+
+import jax
+
+from seqgen.data.pairs import Split
+from seqgen.families.run import Run
+from seqgen.storage import checkpoint, log
+from seqgen.storage.files import alone, write
+from seqgen.training import solo
+from seqgen.training.loop import train
+from seqgen.training.sharding import mesh_of
+from seqgen.training.steps import Program
+from seqgen.types import Member, Params
+
+WATCHED = {
+    "validation": "the validation split is evaluated at every epoch",
+    "test": "no validation rows: the test split is evaluated at every epoch, as the book does",
+}
+"""What is said of the split that is evaluated during training."""
+
+
+def fit(run: Run, report: solo.Report) -> log.Event:
+    """Train a run to its end, from wherever it stands; evaluate the test split once; draw.
+
+    Returns the test's event. A run without validation rows is evaluated on the test split at every
+    epoch, like the book's. Raises `SeqgenError` where another process trains the run.
+    """
+    if run.evaluation_split == "test":
+        report.note(WATCHED["test"])
+    with alone(run.path):
+        program, family = run.family.program(run.config, run.dataset), run.family
+        epoch_steps = program.batches.steps
+
+        def evaluate(params: Params, step: int) -> tuple[log.Event, str]:
+            split = run.evaluation_split
+            scores, samples = family.watch(run, split, params, step)
+            return evaluation(split, step, epoch_steps, scores), samples
+
+        session = solo.Solo(
+            run.path,
+            program,
+            member_of(run),
+            mesh=mesh_of(run.config.training.devices),
+            watch=solo.Watch(evaluate, family.metric.best),
+            report=report,
+        )
+        train(session, solo.resuming(run.path))
+        event = test(run, program, report)
+        family.draw(run)
+    return event
+
+
+def member_of(run: Run) -> Member:
+    """The key and the hyper-parameters of a run."""
+    return Member(jax.random.key(run.config.seed), run.config.hyper.traced())
+
+
+def evaluation(split: Split, step: int, epoch_steps: int, scores: log.Event) -> log.Event:
+    """Scores as the log has them.
+
+    Args:
+        split: which split they are of.
+        step: after how many steps.
+        epoch_steps: of how many an epoch is.
+        scores: by name.
+
+    """
+    where = {"split": split, "step": step, "epoch": step / epoch_steps}
+    return {"event": "evaluate", **where, **scores}
+
+
+def test(run: Run, program: Program, report: solo.Report) -> log.Event:
+    """The test split's one evaluation, of the selected epoch; from the log where it stands
+    there.
+    """
+    if (event := tested(run)) is not None:
+        return event
+    step, split = run.selected_step(), run.test_split
+    scores, samples = run.family.test(run, split, run.params, step)
+    event = keep_test(run, program, step, scores, samples)
+    report.evaluated(event, samples)
+    return event
+
+
+def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples: str) -> log.Event:
+    """Write what the test gave. Returns its event.
+
+    Args:
+        run: the run.
+        program: what trained it.
+        step: of the selected epoch.
+        scores: by name.
+        samples: decoded.
+
+    """
+    event = evaluation(run.test_split, step, program.batches.steps, scores)
+    event = {**event, "final": True, "step": program.steps, "selected_step": step}
+    write(run.path / "samples" / "test.txt", samples)
+    log.append(run.path, event)
+    return event
+
+
+def tested(run: Run) -> log.Event | None:
+    """The selected epoch's score on the test split, if the log has it.
+
+    Where an epoch's evaluation is as thorough as the last one, it counts.
+    """
+    step, alike = run.selected_step(), run.family.watch is run.family.test
+    for event in log.read(run.path):
+        if event["event"] != "evaluate":
+            continue
+        counts = event.get("final") or (alike and event["split"] == run.test_split)
+        if counts and event.get("selected_step", event["step"]) == step:
+            return event
+    return None
+
+
+def finished(run: Run, steps: int) -> bool:
+    """Whether a run of so many steps has its last weights and its test, or has broken off
+    for good.
+    """
+    if log.broken(run.path) is not None:
+        return True
+    return checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None
+
+
+def adopt(run: Run, params: Params) -> None:
+    """Give a new run weights that were trained elsewhere: it has then been trained to its end."""
+    solo.adopt(run.path, run.family.program(run.config, run.dataset), member_of(run), params)

@@ -1,0 +1,259 @@
+"""The run of a model that answers questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import jax
+import numpy as np
+
+from seqgen.config import checked_seed, read_json, strict_converter, structured
+from seqgen.data.padding import (
+    Padding,
+    answer_ids,
+    encode,
+    encode_questions,
+    pair_vocabulary,
+    reading_order,
+    render,
+)
+from seqgen.data.pairs import Pair, Split
+from seqgen.data.tokenizer import Vocabulary
+from seqgen.decoding.compiled import answer
+from seqgen.decoding.logits import GREEDY, GenerationConfig
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.evaluation.answers import Scores, block_rows
+from seqgen.families.run import Run
+from seqgen.interop.attention import Attention
+from seqgen.types import Batch, Sizes
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What vocabulary.json holds: the tokens of both sides, and the padding scheme."""
+
+    tokenizer: Vocabulary
+    padding: Padding
+
+
+class PairsRun(Run):
+    """Predicts, shows its attention, and is scored by exact match."""
+
+    def described(self) -> dict[str, Any]:
+        """Tokens and padding."""
+        return strict_converter().unstructure(Tokens(self.dataset.tokenizer, self.dataset.padding))
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What vocabulary.json says. Raises `SeqgenError` where that cannot be."""
+        path = self.path / "vocabulary.json"
+        content = read_json(path)
+        try:
+            if "characters" in content:  # of version 1
+                content = migrated(content)
+            return structured(strict_converter(), content, Tokens)
+        except Exception as error:  # whatever foreign shapes bring about
+            raise SeqgenError(f"{path}: {error}") from error
+
+    @property
+    def tokenizer(self) -> Vocabulary:
+        """What the ids of both sides stand for."""
+        return self.tokens.tokenizer
+
+    @property
+    def padding(self) -> Padding:
+        """How the run turns text into rows of ids."""
+        return self.tokens.padding
+
+    @property
+    def sizes(self) -> Sizes:
+        """What its tokens tell a model."""
+        return Sizes(len(self.tokenizer), len(self.tokenizer), self.tokenizer.special)
+
+    @property
+    def evaluation_split(self) -> Split:
+        """The split that is evaluated during training."""
+        return self.dataset.splits.evaluation_split
+
+    @property
+    def test_split(self) -> Split:
+        """The split that is evaluated at its end."""
+        return "test"
+
+    @cached_property
+    def attends(self) -> bool:
+        """Whether the model has attention to show."""
+        source = np.zeros((1, self.padding.question_width), np.int32)
+        one, every = np.zeros((1, 1), np.int32), np.ones((1, 1), bool)
+        batch = Batch(source, None, one, one, every)
+
+        def applied(key: Any, batch: Batch) -> Any:
+            return self.model.apply(self.model.init(key), batch, (), None)[1]
+
+        return "attention" in jax.eval_shape(applied, jax.random.key(0), batch).aux
+
+    def pairs(self, split: Split) -> list[Pair]:
+        """The questions and answers of a split. Raises `UsageError` where the run has none."""
+        pairs = getattr(self.dataset.splits, split)
+        if not pairs:
+            how = "its data are split as the book does, into train and test"
+            raise UsageError(f"{self.path} has no {split} split: {how}")
+        return pairs
+
+    def batch(self, split: Split) -> Batch:
+        """A split as arrays. Raises as `pairs`."""
+        return encode(self.pairs(split), self.tokenizer, self.padding)
+
+    def decode(
+        self, questions: Sequence[str], generation: GenerationConfig = GREEDY, seed: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Answers [N, W, T], their log p [N, W] in nats, and aux [N, W, T, ...], as one batch.
+
+        It is filled up to a power of two. W is the width of the beam, or 1. Raises `UsageError` for
+        what the run cannot read, and where the processors leave no token.
+        """
+        rows = len(questions)
+        filled = [*questions, *[questions[0]] * ((1 << (rows - 1).bit_length()) - rows)]
+        source, length = encode_questions(filled, self.tokenizer, self.padding)
+        end = self.padding.end(self.tokenizer.special)
+        limit = self.padding.answer_width + (end is not None)
+        key = jax.random.key(checked_seed(seed)) if generation.draws else None
+        made = answer(self.model, generation, limit, end, self.params, source, length, key)
+        tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
+        for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
+            left = "nothing is left to answer, the logits processors take every token"
+            raise UsageError(f"{questions[row]!r}: {left}")
+        return tokens, logprob, aux
+
+    def predict(
+        self, questions: Sequence[str], generation: GenerationConfig = GREEDY, *, seed: int = 0
+    ) -> list[str]:
+        """An answer for each question. Raises `UsageError` for what the run cannot read."""
+        return [answers[0] for answers in self.best(questions, generation, seed=seed)]
+
+    def best(
+        self,
+        questions: Sequence[str],
+        generation: GenerationConfig = GREEDY,
+        *,
+        seed: int = 0,
+        n: int = 1,
+    ) -> list[list[str]]:
+        """The `n` best answers of a beam for each question, or, without one, the only answer.
+
+        Args:
+            questions: a list of texts.
+            generation: how answers are chosen.
+            seed: what is drawn is drawn from it.
+            n: how many answers.
+
+        Raises:
+            UsageError: for what the run cannot read, and for more answers than there are.
+
+        """
+        if isinstance(questions, str):
+            raise UsageError("predict takes a list of questions: [question]")
+        if n > (generation.beam or 1):
+            wanted = f"there is one answer, and {n} were asked for"
+            raise UsageError(f"{wanted}: a beam of {n} would do", fields=("generation.beam",))
+        return [
+            [self.text(row) for row in answers[:n]]
+            for rows in self.blocks(questions)
+            for answers in self.decode(rows, generation, seed)[0]
+        ]
+
+    def blocks(self, questions: Sequence[str]) -> list[Sequence[str]]:
+        """Questions in parts that are decoded together."""
+        block = block_rows(max([self.padding.question_width, *map(len, questions)]))
+        return [questions[i : i + block] for i in range(0, len(questions), block)]
+
+    def text(self, row: np.ndarray) -> str:
+        """The text of an answer's ids."""
+        return render(row[row >= 0], self.tokenizer, self.padding)
+
+    @overload
+    def attention(self, questions: str) -> Attention: ...
+
+    @overload
+    def attention(
+        self,
+        questions: Sequence[str],
+        generation: GenerationConfig = GREEDY,
+        *,
+        hypothesis: int = 0,
+        seed: int = 0,
+    ) -> list[Attention]: ...
+
+    def attention(
+        self,
+        questions: str | Sequence[str],
+        generation: GenerationConfig = GREEDY,
+        *,
+        hypothesis: int = 0,
+        seed: int = 0,
+    ) -> Attention | list[Attention]:
+        """Where each token of each answer looked; for one question alone, its map alone.
+
+        Args:
+            questions: one text, or several.
+            generation: how answers are chosen.
+            hypothesis: which of a beam's answers, 0 the best.
+            seed: what is drawn is drawn from it.
+
+        Raises:
+            UsageError: for a model without attention, for a hypothesis that there is none of, and
+                for what the run cannot read.
+
+        """
+        if not self.attends:
+            raise UsageError(f"{self.path} has no attention to show: its model does not attend")
+        if not 0 <= hypothesis < (generation.beam or 1):
+            there = f"there are {generation.beam or 1}"
+            raise UsageError(f"there is no hypothesis {hypothesis}: {there}, counted from 0")
+        if isinstance(questions, str):
+            return self.attention([questions], generation, hypothesis=hypothesis, seed=seed)[0]
+        return [
+            one
+            for rows in self.blocks(questions)
+            for one in self._attended(rows, generation, hypothesis, seed)
+        ]
+
+    def _attended(
+        self, questions: Sequence[str], generation: GenerationConfig, hypothesis: int, seed: int
+    ) -> list[Attention]:
+        tokens, logprob, aux = self.decode(questions, generation, seed)
+        source, length = encode_questions(questions, self.tokenizer, self.padding)
+        ids = np.asarray(reading_order(source, length, self.padding))
+        if length is None:
+            length = np.full(len(questions), source.shape[1])
+        found = []
+        for row, question in enumerate(questions):
+            made = tokens[row, hypothesis]
+            text = self.text(made)
+            target = self.tokenizer.pieces(
+                answer_ids(made[made >= 0], self.tokenizer, self.padding)
+            )
+            pieces = self.tokenizer.pieces(ids[row, : len(self.tokenizer.encode(question))])
+            weights = reading_order(
+                aux["attention"][row, hypothesis], np.int32(length[row]), self.padding
+            )
+            weights = weights.swapaxes(0, 1)[:, : len(target), : len(pieces)]
+            others = {
+                name: leaf[row, hypothesis] for name, leaf in aux.items() if name != "attention"
+            }
+            score = float(logprob[row, hypothesis])
+            found.append(Attention(question, text, weights, pieces, target, score, others))
+        return found
+
+    def measured(self, scores: Scores) -> dict[str, Any]:
+        """Scores by name."""
+        return scores._asdict()
+
+
+def migrated(content: dict[str, Any]) -> dict[str, Any]:
+    """A vocabulary.json of version 1, which had characters and a layout."""
+    layout = content["layout"]
+    vocabulary = pair_vocabulary(content["characters"], layout["kind"])
+    tokenizer = strict_converter().unstructure(vocabulary)
+    return {"tokenizer": tokenizer, "padding": layout}

@@ -1,0 +1,135 @@
+"""A run is a directory: its configuration, tokens, log, checkpoints, samples and figures.
+
+config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  checkpoints/
+figures/
+"""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from seqgen.config import RunConfig, read_json
+from seqgen.data.pairs import Split
+from seqgen.errors import SeqgenError
+from seqgen.families.family import Family
+from seqgen.models import build
+from seqgen.storage import checkpoint, log
+from seqgen.storage.versions import versions
+from seqgen.training.solo import resuming
+from seqgen.types import Config, Model, Params, Sizes
+
+
+class Run(ABC):
+    """An opened run directory. Reads its files when they are asked for, and keeps what it read.
+
+    Args:
+        path: the directory.
+        config: what config.json says.
+        family: the kind of its data.
+
+    """
+
+    def __init__(self, path: Path, config: RunConfig, family: Family) -> None:
+        self.path, self.config, self.family = path, config, family
+
+    def __repr__(self) -> str:
+        return f"seqgen.load({str(self.path)!r})"
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The data, made or read again."""
+        return self.family.load(self.config.data)
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Sizes:
+        """What its tokens tell a model."""
+
+    @property
+    def model(self) -> Model:
+        """The functions of the model."""
+        return build(self.config.model, self.sizes)
+
+    @cached_property
+    def params(self) -> Params:
+        """The parameters of the selected epoch: the last, or the best on the evaluation split."""
+        step = self.selected_step()
+        try:
+            return self.restored(step)
+        except SeqgenError as error:
+            again = f"`{resuming(self.path)}` writes the last epoch's again"
+            raise SeqgenError(f"{error}; {again}") from error
+
+    def restored(self, step: int) -> Params:
+        """The parameters of an epoch. Raises `SeqgenError` where they were not kept."""
+        like = abstract_params(self.config.model, self.sizes)
+        return checkpoint.restore_params(self.path, like, step)[1]
+
+    def at(self, step: int) -> Any:
+        """The same run with the parameters of another epoch. Raises as `restored`."""
+        return self.having(self.restored(step))
+
+    def having(self, params: Params) -> Any:
+        """The same run with other parameters."""
+        other = type(self)(self.path, self.config, self.family)
+        other.dataset, other.params = self.dataset, params
+        return other
+
+    def selected_step(self) -> int:
+        """The step of the selected epoch. Raises `SeqgenError` while there is none."""
+        steps = checkpoint.steps(self.path, "params")
+        if self.config.training.select == "best":
+            epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
+            steps = [self.family.metric.best(epochs)] if epochs else []
+        if steps:
+            return steps[-1]
+        if (step := log.broken(self.path)) is not None:
+            lost = f"at step {step} its loss or weights were not finite"
+            raise SeqgenError(f"{self.path} has no weights: {lost}")
+        member = (self.path.parent / "sweep.json").exists()
+        trains = "its sweep's command" if member else f"`{resuming(self.path)}`"
+        raise SeqgenError(f"{self.path} has no finished epoch yet; {trains} trains it")
+
+    @property
+    @abstractmethod
+    def evaluation_split(self) -> Split:
+        """The split that is evaluated during training."""
+
+    @property
+    @abstractmethod
+    def test_split(self) -> Split:
+        """The split that is evaluated at its end."""
+
+    def evaluate(self, split: Split = "test") -> Any:
+        """Its scores on a split. Raises `UsageError` where it has none."""
+        return self.family.evaluate(self, split)
+
+    @abstractmethod
+    def measured(self, scores: Any) -> dict[str, Any]:
+        """Scores by name."""
+
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """What vocabulary.json has: how the run reads and writes text."""
+
+    def changes(self) -> list[str]:
+        """What is not as it was when the run was made.
+
+        A resumed run ends the same to the bit only where nothing is.
+        """
+        made, now = read_json(self.path / "versions.json"), versions()
+        changed = [name for name in now if made.get(name) != now[name]]
+        return [f"{name} {made.get(name)}, now {now[name]}" for name in changed]
+
+
+def abstract_params(cfg: Config, sizes: Sizes) -> Params:
+    """The parameters' shapes and dtypes, without values."""
+    return jax.eval_shape(build(cfg, sizes).init, jax.random.key(0))
+
+
+def parameters(cfg: Config, sizes: Sizes) -> int:
+    """How many weights a model has."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(cfg, sizes)))

@@ -1,0 +1,158 @@
+"""Text: how language models are trained, scored and drawn."""
+
+from typing import Any
+
+import numpy as np
+
+from seqgen.config import RunConfig
+from seqgen.data.pairs import Split
+from seqgen.data.token_store import Corpus
+from seqgen.decoding.logits import GenerationConfig
+from seqgen.errors import UsageError
+from seqgen.evaluation.perplexity import Perplexity, exponential, perplexity, token_losses
+from seqgen.families.family import Family, Metric
+from seqgen.families.program import build_program
+from seqgen.families.text_run import TextRun
+from seqgen.models import build
+from seqgen.storage import log
+from seqgen.tasks.corpus import load
+from seqgen.tasks.synthetic import LANGUAGES, Language, Synthetic
+from seqgen.tasks.text import Text
+from seqgen.training.batches import Windows
+from seqgen.training.steps import Program
+from seqgen.types import Params, Tree
+
+LANES = 20
+"""Lanes in which a split is read while a model trains: an estimate, each begins in the
+initial state.
+"""
+
+SAMPLES, WORDS, CHARACTERS = 3, 40, 200
+"""Texts that an evaluation shows, and how long they are."""
+
+
+def check(config: RunConfig, corpus: Corpus) -> None:
+    """Raises `UsageError` for less text than a step reads, or none to evaluate on."""
+    training, name = config.training, config.data.name
+    if Windows(corpus.train, training.batch, training.window).steps < 1:
+        wanted = f"{training.batch} lanes of {training.window}"
+        few = f"{name}: {len(corpus.train):,} tokens are too few for {wanted}"
+        fields = ("training.batch", "training.window")
+        raise UsageError(f"{few}; a smaller batch or window would do", fields=fields)
+    if max(len(corpus.validation), len(corpus.test)) < 2:
+        none = f"{name}: no tokens are kept to evaluate the run on"
+        raise UsageError(f"{none}; a larger validation would do", fields=("data.validation",))
+
+
+def program(config: RunConfig, corpus: Corpus) -> Program:
+    """What trains on windows of the training split, which may be larger than memory."""
+    training = config.training
+
+    def evaluate(params: Params, blocks: Tree) -> Tree:
+        raise TypeError("members of a sweep of language models train one after another")
+
+    return build_program(
+        config,
+        build(config.model, corpus.sizes),
+        Windows(corpus.train, training.batch, training.window),
+        evaluate=evaluate,
+        size=training.batch * training.window,
+        unit="tokens",
+    )
+
+
+def watch(run: TextRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:
+    """An estimate of the perplexity, on several lanes, and some texts.
+
+    Args:
+        run: the run.
+        split: which tokens.
+        params: the weights.
+        step: what the texts are drawn from.
+
+    """
+    losses = token_losses(run.model, params, run.tokens(split), lanes=LANES)
+    loss = float(np.mean(losses, dtype=np.float64))
+    scores = {"loss": loss, "perplexity": exponential(loss), "tokens": len(losses)}
+    return {**scores, "lanes": LANES}, samples(run, params, step)
+
+
+def test(run: TextRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:
+    """The perplexity, in one lane, and some texts.
+
+    Args:
+        run: the run.
+        split: which tokens.
+        params: the weights.
+        step: what the texts are drawn from.
+
+    """
+    scores = perplexity(run.model, params, run.tokens(split))
+    return {**scores._asdict(), "lanes": 1}, samples(run, params, step)
+
+
+def samples(run: TextRun, params: Params, step: int) -> str:
+    """Texts as the model writes them now, drawn from its whole distribution."""
+    writer = run.having(params)
+    length = WORDS if run.tokenizer.unit == "word" else CHARACTERS
+    generation = GenerationConfig(temperature=1.0)
+    (texts,) = writer.generate(length=length, generation=generation, seed=step, n=SAMPLES)
+    return "\n".join(each.text.strip("\n") + "\n" for each in texts)
+
+
+def words(event: log.Event) -> tuple[str, str]:
+    """An evaluation's headline, and all of it."""
+    headline = f"perplexity {event['perplexity']:.2f}"
+    if event.get("low") is not None:
+        headline += f" ({event['low']:.2f} to {event['high']:.2f})"
+    estimate = f", estimated on {event['lanes']} lanes" if event["lanes"] > 1 else ""
+    loss = f"loss {event['loss']:.4f} nats/token"
+    return headline, f"{event['tokens']:,} tokens · {headline}{estimate} · {loss}"
+
+
+def table(scores: dict[str, Any]) -> dict[str, str]:
+    """Scores in words; the interval is a bootstrap's of the perplexity."""
+    book, bits = scores["perplexity_book"], scores.get("bits_per_character")
+    ends = f"{scores['low']:.2f} to {scores['high']:.2f}" if scores["low"] is not None else None
+    return {
+        "perplexity": f"{scores['perplexity']:.2f}",
+        "95% interval": ends or "too short",
+        "as the book does": "too short" if book is None else f"{book:.2f}",
+        "loss": f"{scores['loss']:.6f} nats/token",
+        **({} if bits is None else {"bits per character": f"{bits:.4f}"}),
+        "tokens": f"{scores['tokens']:,}",
+    }
+
+
+def scores_of(run: TextRun, split: Split) -> Perplexity:
+    """Perplexity over a whole split in one lane, the carry kept from its first token to its
+    last.
+    """
+    return perplexity(run.model, run.params, run.tokens(split))
+
+
+def draw(run: TextRun) -> None:
+    """figures/: the learning curve."""
+    from seqgen import viz  # matplotlib, when something is drawn
+
+    events = log.read(run.path)
+    viz.save_both(run.path / "figures" / "learning", viz.perplexity_figure(events))
+
+
+FAMILY = Family(
+    name="text",
+    data={"text": Text, "synthetic": Synthetic},
+    unions={Language: LANGUAGES},
+    run=TextRun,
+    load=load,
+    check=check,
+    program=program,
+    metric=Metric("loss", maximise=False, unit="nats per token"),
+    evaluate=scores_of,
+    watch=watch,
+    test=test,
+    words=words,
+    table=table,
+    draw=draw,
+    stacking=None,
+)

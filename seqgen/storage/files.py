@@ -1,0 +1,107 @@
+"""Files that are read and written whole, folders that one process writes, checksums, the cache."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from seqgen.errors import SeqgenError
+
+PIECE = 1 << 20
+"""Bytes that are read at a time."""
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """A file's content. Raises `SeqgenError` where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise SeqgenError(f"cannot read {path}: {reason_of(error)}") from error
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Make or replace a file, and its folder where that is missing.
+
+    Raises:
+        SeqgenError: where the disk refuses; then what stood there still does.
+
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with nothing in it
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):  # its folder is not one
+            partial.unlink(missing_ok=True)
+        no_folder = isinstance(error, FileExistsError)
+        reason = f"{path.parent} is not a folder" if no_folder else error.strerror
+        raise SeqgenError(f"cannot write {path}: {reason}") from error
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """Keep other processes that ask for it out of `folder`, until this one leaves or is killed.
+
+    Raises:
+        SeqgenError: if another is in, or the folder cannot be opened.
+
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise SeqgenError(f"cannot open {folder}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            busy = f"another process is at work in {folder}: wait for it, or stop it"
+            raise SeqgenError(busy) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sha256(source: Path | bytes | memoryview | Iterable[bytes]) -> str:
+    """SHA-256, hexadecimal, of a file (read piece by piece), of bytes, or of bytes in turn.
+
+    Raises:
+        SeqgenError: for a file that cannot be read.
+
+    """
+    if isinstance(source, Path):
+        try:
+            with open(source, "rb") as file:
+                return sha256(iter(lambda: file.read(PIECE), b""))
+        except (OSError, ValueError) as error:
+            raise SeqgenError(f"cannot read {source}: {reason_of(error)}") from error
+    digest = hashlib.sha256()
+    for piece in (source,) if isinstance(source, bytes | memoryview) else source:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def cache_folder(name: str = "") -> Path | None:
+    """The user's own `$XDG_CACHE_HOME/seqgen`, or `name` in it; None where that cannot be written.
+
+    Nobody else may enter it: code that was compiled is read from there, and run.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqgen"
+        for each in (folder, folder / name):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a file in its place, a read-only disk; a user without a home
+        return None
+    return folder / name if os.access(folder / name, os.W_OK) else None
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, without the path that our own messages name."""
+    return str(getattr(error, "strerror", None) or error)

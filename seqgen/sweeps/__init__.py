@@ -1,0 +1,101 @@
+"""Sweeps: every variant of an experiment with every seed, in as few compiled programs as can be."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from seqgen.errors import SeqgenError
+from seqgen.families import Run, open_at
+from seqgen.storage import log
+from seqgen.storage.files import alone
+from seqgen.sweeps import pending, sequential, stacked
+from seqgen.sweeps.plan import Note, Planned, plan
+from seqgen.sweeps.state import STACKED, record
+from seqgen.training.sharding import MemberAxis, default_axis
+from seqgen.training.signals import Stopped, signals
+
+__all__ = ["Planned", "plan", "summary", "sweep"]
+
+
+def sweep(
+    planned: Sequence[Planned],
+    folder: Path,
+    *,
+    fit: Callable[[Run], object],
+    note: Note,
+    reporting: Callable[[], AbstractContextManager[Any]],
+    again: str,
+    axis: MemberAxis | None = None,
+    at_once: int | None = None,
+) -> None:
+    """Train all that is not finished; what was interrupted goes on first. Then draw what is not.
+
+    Args:
+        planned: all members.
+        folder: the sweep's.
+        fit: trains one that has the devices to itself.
+        note: is told of one of those that broke off.
+        reporting: makes a `stacked.Report`: how those go that train together.
+        again: the command that goes on.
+        axis: how the members of a device are mapped; None: as suits the device.
+        at_once: members that train at a time; None: as many as fit.
+
+    Raises:
+        UsageError: where a run of a member's name was made with other settings.
+        SeqgenError: where another process is at work, or members do not fit in memory.
+        Stopped: after a signal.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SeqgenError(f"cannot make {folder}: {error.strerror}") from error
+    together, one_by_one = parted(planned)
+    with alone(folder), signals() as caught:
+        if together:
+            how = {"axis": axis or default_axis(), "at_once": at_once}
+            with reporting() as report:
+                waiting = pending.still_to_do(together, folder, **how)
+                record(folder, planned, again)
+                stacked.train(waiting, folder, len(together), report=report, again=again)
+        if one_by_one:
+            sequential.waiting(one_by_one)  # refuses before anything is written
+            record(folder, planned, again)
+            sequential.train(one_by_one, fit, note)
+        for member in planned:
+            if caught:
+                raise Stopped(caught[0], again)
+            draw(member)
+        shutil.rmtree(folder / STACKED, ignore_errors=True)
+
+
+def parted(planned: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
+    """The members that train as compiled programs, and those that train one after another."""
+    together = [member for member in planned if member.family.stacking is not None]
+    return together, [member for member in planned if member.family.stacking is None]
+
+
+def draw(member: Planned) -> None:
+    """The figures of a finished member, from its directory, where it has none."""
+    if log.broken(member.path) is None and not (member.path / "figures").is_dir():
+        run = open_at(member.path)
+        run.dataset = member.dataset
+        member.family.draw(run)
+
+
+def summary(
+    planned: Sequence[Planned],
+    folder: Path,
+    *,
+    axis: MemberAxis | None = None,
+    at_once: int | None = None,
+) -> list[str]:
+    """What `sweep` would train; nothing is written. Arguments and errors are those of `sweep`."""
+    together, one_by_one = parted(planned)
+    lines = []
+    if together:
+        how = {"axis": axis or default_axis(), "at_once": at_once}
+        lines += pending.summary(pending.still_to_do(together, folder, **how), len(together))
+    return lines + (sequential.summary(one_by_one) if one_by_one else [])

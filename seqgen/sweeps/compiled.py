@@ -1,0 +1,107 @@
+"""A program compiled for many members at a time, as many as fit in memory."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from seqgen.errors import SeqgenError
+from seqgen.sweeps.plan import ProgramPlan
+from seqgen.training import sharding
+from seqgen.training.sharding import MemberAxis, Slot
+from seqgen.training.state import TrainState
+from seqgen.training.steps import Totals, train_steps, zero_totals
+from seqgen.types import Batch, Params, Tree
+
+
+class Compiled(NamedTuple):
+    """A program's compiled functions, for `count` members at a time.
+
+    `like` has the shapes of their state and totals, `bytes` is what XLA says that they take.
+    """
+
+    create: jax.stages.Compiled
+    plan: jax.stages.Compiled
+    steps: jax.stages.Compiled
+    evaluate: jax.stages.Compiled
+    mesh: Mesh
+    count: int
+    like: Tree
+    bytes: int
+
+
+def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
+    """Compile a program's functions for so many members at a time, for any number of steps."""
+    program, mesh = plan.program, sharding.mesh_for(members)
+    count = sharding.filled(members, mesh)
+    rows = len(jax.tree.leaves(program.batches.data)[0])
+
+    def create(shared: tuple[()], slot: Slot) -> TrainState:
+        return program.init(slot.member)
+
+    def order(epoch: Any, slot: Slot) -> Tree:
+        """The member's own data set begins after those before it."""
+        items = program.batches.plan(slot.member, epoch)
+        return jax.tree.map(lambda leaf: leaf + slot.data * rows, items)
+
+    def evaluate(batches: Batch, slot: Slot, params: Params) -> tuple[Any, Any]:
+        batch = jax.tree.map(lambda leaf: leaf[slot.data], batches)
+        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
+        return program.evaluate(params, batch), jnp.stack(finite).all()
+
+    def compiled(
+        function: Callable, *like: Tree, donate: tuple[int, ...] = ()
+    ) -> tuple[jax.stages.Compiled, Tree]:
+        each = sharding.each_on(mesh)
+        lowered = jax.jit(
+            sharding.over_members(function, axis=axis, mesh=mesh),
+            in_shardings=(sharding.shared_on(mesh), *[each] * (len(like) - 1)),
+            out_shardings=each,
+            donate_argnums=donate,
+        ).lower(*like)
+        return lowered.compile(), lowered.out_info
+
+    epoch, span = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((), (2,)))
+    slots = jax.eval_shape(lambda: plan.slots(plan.members[:1], count))
+    totals = fresh_totals(count)
+    steps = sharding.while_finite(partial(train_steps, program))
+    creating, state = compiled(create, (), slots)
+    planning, items = compiled(order, epoch, slots)
+    given = plan.data, span
+    training, _ = compiled(steps, given, slots, items, state, totals, donate=(3, 4))
+    blocks = plan.blocks(plan.evaluation_split)
+    evaluating, _ = compiled(evaluate, blocks, slots, state.params)
+    needed = sharding.predicted_bytes(training, evaluating, mesh)
+    functions = creating, planning, training, evaluating
+    return Compiled(*functions, mesh, count, (state, totals), needed)
+
+
+def fresh_totals(count: int) -> Totals:
+    """Nothing summed yet, for each member, on the host."""
+    return jax.tree.map(lambda leaf: np.full(count, leaf), zero_totals())
+
+
+AT_ONCE = 500
+"""Members at a time, at most: each keeps a file open, its lock."""
+
+
+def compile_fitting(plan: ProgramPlan, axis: MemberAxis, at_once: int | None) -> Compiled:
+    """Compile for as many members at a time as fit, or for `at_once`.
+
+    Raises:
+        SeqgenError: where that does not fit.
+
+    """
+    members, room = len(plan.members), sharding.available_bytes()
+    count = min(at_once or members, members, AT_ONCE)
+    while (compiled := compile_for(plan, count, axis)).bytes > room:
+        if at_once or count == 1:
+            taken = f"{count} at a time take {compiled.bytes / 1e9:,.2f} GB"
+            others = f"{plan.members[0].path} and the {members - 1} others of its program"
+            raise SeqgenError(f"{others} do not fit: {taken}, and {room / 1e9:,.2f} GB are free")
+        count = -(-count // 2)
+    return compiled

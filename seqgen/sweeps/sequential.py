@@ -1,0 +1,36 @@
+"""Members of a sweep that train one after another: each of them fills a device."""
+
+from collections.abc import Callable, Sequence
+
+from seqgen.families import Run, open_at, parameters, write_metadata
+from seqgen.sweeps.plan import Note, Planned
+from seqgen.sweeps.state import break_off, made, over
+from seqgen.training.solo import NotFinite
+
+
+def train(planned: Sequence[Planned], fit: Callable[[Run], object], note: Note) -> None:
+    """`fit` every member that is not finished, from wherever it stands.
+
+    One that is no longer finite is marked as broken, with a `note`, for good. Raises `UsageError`
+    where a run of a member's name was made with other settings, and what else `fit` raises.
+    """
+    for member in waiting(planned):
+        try:
+            fit(open_at(member.path) if made(member) else write_metadata(*member))
+        except NotFinite as error:
+            break_off(member.path, error.step, note)
+
+
+def waiting(planned: Sequence[Planned]) -> list[Planned]:
+    """The members that are neither finished nor broken off."""
+    return [member for member in planned if not over(member)]
+
+
+def summary(planned: Sequence[Planned]) -> list[str]:
+    """What would be trained, one after another."""
+    left = waiting(planned)
+    lines = [f"{len(left)} members to train of {len(planned)}, one after another"]
+    for member in left:
+        count = parameters(member.config.model, member.dataset.sizes)
+        lines.append(f"  {member.path.name}: {count:,} parameters")
+    return lines

@@ -1,0 +1,237 @@
+"""A run that trains alone: on one device, or each of its batches split over several."""
+
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from seqgen.errors import SeqgenError
+from seqgen.storage import checkpoint, log
+from seqgen.storage.files import write
+from seqgen.training import sharding
+from seqgen.training.batches import Page
+from seqgen.training.loop import Session, training_event
+from seqgen.training.state import TrainState
+from seqgen.training.steps import NEVER, Program, Totals, train_steps, zero_totals
+from seqgen.types import Member, Params, Tree
+
+
+@runtime_checkable
+class Report(Protocol):
+    """What the terminal is told of a run."""
+
+    def begin(self, program: Program) -> None: ...
+
+    def advance(self, step: int, totals: Totals, rate: float) -> None: ...
+
+    def evaluated(self, event: log.Event, samples: str) -> None: ...
+
+    def note(self, line: str) -> None: ...
+
+
+class NotFinite(SeqgenError):
+    """A loss, gradient or weight was not finite at `step`; nothing that is not finite is kept."""
+
+    def __init__(self, run: Path, what: str, step: int) -> None:
+        kept = checkpoint.steps(run, "state")
+        at = (
+            f"the checkpoint of step {kept[-1]} is intact" if kept else "there is no checkpoint yet"
+        )
+        fields = ("hyper.lr", "hyper.clip")
+        line = f"{run}: {what} not finite at step {step}; {at}; a lower lr or clip may do"
+        super().__init__(line, fields=fields)
+        self.step = step
+
+
+def resuming(run: Path) -> str:
+    """The command that goes on with a run."""
+    return f"seqgen resume {shlex.quote(str(run))}"
+
+
+class Watch(NamedTuple):
+    """What is done with a run at the end of each epoch.
+
+    evaluate(params, step) -> an event for the log, and decoded samples as text
+    best(events) -> the step of the best epoch
+    """
+
+    evaluate: Callable[[Params, int], tuple[log.Event, str]]
+    best: Callable[[list[log.Event]], int]
+
+
+class Functions(NamedTuple):
+    """A program's compiled functions for one run."""
+
+    init: Callable[[Member], TrainState]
+    carry: Callable[[Params], Tree]
+    plan: Callable[[Member, Any], Tree]
+    steps: Callable[..., tuple[TrainState, Totals]]
+
+
+def compile_solo(program: Program, mesh: Mesh) -> Functions:
+    """The state is on every device, the rows of each batch are split."""
+    whole, rows = sharding.shared_on(mesh), sharding.rows_on(mesh)
+    return Functions(
+        jax.jit(program.init, out_shardings=whole),
+        jax.jit(program.carry, out_shardings=whole),
+        jax.jit(program.batches.plan, out_shardings=rows),
+        jax.jit(
+            partial(train_steps, program),
+            donate_argnames=("state", "totals"),
+            out_shardings=whole,
+        ),
+    )
+
+
+class Solo(Session):
+    """One run, from the newest good checkpoint or from the start.
+
+    Args:
+        run: its directory.
+        program: what trains.
+        member: its key and hyper-parameters.
+        mesh: the devices over which its batches are split.
+        watch: what is done at an epoch's end.
+        report: is told how it goes.
+
+    Raises:
+        SeqgenError: where states are gone, or none is good.
+
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        program: Program,
+        member: Member,
+        *,
+        mesh: Mesh,
+        watch: Watch,
+        report: Report,
+    ) -> None:
+        self.run, self.program, self.watch, self.report = run, program, watch, report
+        self.whole, self.rows = sharding.shared_on(mesh), sharding.rows_on(mesh)
+        self.functions = compile_solo(program, mesh)
+        self.data, self.member = jax.device_put((program.batches.data, member), self.whole)
+        self.hyper = self.member.hyper
+        fresh = self.functions.init(self.member), zero_totals()
+        self.state, self.totals = restore(run, program, fresh, report)
+        self.step = int(self.state.step)
+        report.begin(program)
+
+    def begin_epoch(self) -> None:
+        """An epoch has a new carry, and the hyper-parameters that its past calls for."""
+        epoch, first = divmod(self.step, self.program.batches.steps)
+        hyper = self.program.adjust(self.hyper, log.epochs(self.run))
+        self.member = self.member._replace(hyper=hyper)
+        self.plan = self.functions.plan(self.member, np.int32(epoch))
+        if first == 0 and jax.tree.leaves(self.state.carry):
+            self.state = self.state._replace(carry=self.functions.carry(self.state.params))
+
+    def place(self, page: Page) -> Tree:
+        """The rows of each step are split over the devices."""
+        return jax.device_put(page.items, self.rows)
+
+    def take(self, items: Tree, span: Any) -> None:
+        """Take some steps."""
+        self.state, self.totals = self.functions.steps(
+            self.data,
+            self.member,
+            state=self.state,
+            totals=jax.device_put(self.totals, self.whole),
+            items=items,
+            span=span,
+        )
+
+    def tell(self, steps: int, rate: float) -> None:
+        """Raises `NotFinite` once a loss or gradient was not finite."""
+        if (step := int(self.totals.not_finite)) != NEVER:
+            raise NotFinite(self.run, "loss or gradient", step)
+        self.report.advance(self.step, self.totals, rate)
+
+    def write_line(self, rate: float) -> None:
+        """A line of the log."""
+        log.append(self.run, training_event(self.step, self.program, self.totals, rate))
+        self.totals = zero_totals()
+
+    def check_weights(self) -> None:
+        """Raises `NotFinite`."""
+        leaves = jax.tree.leaves(self.state.params)
+        if not all(np.isfinite(leaf).all() for leaf in leaves):
+            raise NotFinite(self.run, "weights", self.step)
+
+    def end_epoch(self) -> None:
+        """Evaluate; keep the samples, the event and the parameters of an epoch."""
+        event, samples = self.watch.evaluate(self.state.params, self.step)
+        if not np.isfinite(event["loss"]):
+            raise NotFinite(self.run, "the evaluation's loss", self.step)
+        write(self.run / "samples" / f"{self.step}.txt", samples)
+        log.append(self.run, event)
+        self.report.evaluated(event, samples)
+        keep = {self.watch.best(log.epochs(self.run))}
+        checkpoint.save_params(self.run, self.step, self.state.params, keep=keep)
+
+    def save(self) -> None:
+        """Write the state."""
+        checkpoint.save_state(self.run, self.step, (self.state, self.totals))
+
+
+def restore(
+    run: Path, program: Program, fresh: tuple[TrainState, Totals], report: Report
+) -> tuple[TrainState, Totals]:
+    """The newest good checkpoint, or `fresh` where there is none; the log is cut back to its step.
+
+    An epoch's parameters are damaged or gone where its state is whole: they are written again.
+    Raises `SeqgenError` where states are gone, or none is good: to start over would cost what was
+    kept.
+
+    Args:
+        run: its directory.
+        program: what trains.
+        fresh: a new start.
+        report: is told what was skipped.
+
+    """
+    if not checkpoint.numbered(run, "state"):
+        if kept := checkpoint.numbered(run, "params")[1:]:  # the first come just before their state
+            gone = f"checkpoints/state is empty, with parameters of step {kept[-1]} beside it"
+            raise SeqgenError(f"{run}: {gone}: bring it back")
+        log.cut(run, 0)
+        return fresh
+    step, loaded, skipped = checkpoint.restore_state(run, fresh)
+    for line in skipped:
+        report.note(f"skipped a checkpoint: {line}")
+    ended = step == program.steps
+    how = "has been trained to its end" if ended else "goes on"
+    report.note(f"{run}: {how}, step {step} of {program.steps}")
+    log.cut(run, step)
+    params = loaded[0].params
+    if ended or step % program.batches.steps == 0:
+        try:
+            checkpoint.restore_params(run, params, step)
+        except SeqgenError as error:
+            report.note(f"written again from the state of step {step}: {error}")
+            checkpoint.save_params(run, step, params, keep=checkpoint.steps(run, "params"))
+    return loaded
+
+
+def adopt(run: Path, program: Program, member: Member, params: Params) -> None:
+    """Give a new run weights that were trained elsewhere: it has then been trained to its end.
+
+    Args:
+        run: its directory.
+        program: what would have trained it.
+        member: its key and hyper-parameters.
+        params: the weights.
+
+    """
+    state = jax.jit(program.init)(member)
+    state = state._replace(step=jnp.int32(program.steps), params=params)
+    checkpoint.save_params(run, program.steps, params)
+    checkpoint.save_state(run, program.steps, (state, zero_totals()))

@@ -1,0 +1,108 @@
+"""A training run as functions, and many of its steps as one compiled loop, for one member."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from seqgen.training.batches import Batches
+from seqgen.training.objective import Loss, value_and_gradients
+from seqgen.training.optimizer import Optimizer
+from seqgen.training.state import TrainState, streams
+from seqgen.types import Carry, DropoutState, Hyper, Member, Params, Tree
+
+NEVER = jnp.iinfo(jnp.int32).max
+
+SUMS = ("loss", "tokens", "gradient_norm")
+
+
+class Program(NamedTuple):
+    """All that trains a run, alone or as a member of a sweep; it knows functions, not models.
+
+    init(member) -> TrainState
+    carry(params) -> Carry: what an epoch begins with
+    loss, optimizer, batches: see there
+    adjust(hyper, evaluations so far) -> Hyper: the hyper-parameters of the next epoch
+    evaluate(params, blocks) -> Tree: scores members of a compiled program, inside jit
+    """
+
+    init: Callable[[Member], TrainState]
+    carry: Callable[[Params], Carry]
+    loss: Loss
+    optimizer: Optimizer
+    batches: Batches
+    adjust: Callable[[Hyper, list[dict[str, Any]]], Hyper]
+    evaluate: Callable[[Params, Tree], Tree]
+    steps: int
+    """How many there are in all."""
+    accumulate: int
+    """Parts in which a batch's gradient is taken."""
+    size: int
+    """Examples or tokens a step, whichever the `unit` is."""
+    unit: Literal["examples", "tokens"]
+
+
+class Totals(NamedTuple):
+    """Sums since the last line of the log, carried across calls: where calls end changes no bit."""
+
+    steps: Int[Array, ""]
+    sums: dict[str, Array]
+    not_finite: Int[Array, ""]
+    """The first step whose loss or gradient was not finite; `NEVER` while there is none."""
+
+
+def zero_totals(names: tuple[str, ...] = SUMS) -> Totals:
+    """Nothing summed yet."""
+    return Totals(jnp.int32(0), {name: jnp.float32(0) for name in names}, jnp.int32(NEVER))
+
+
+def train_steps(
+    program: Program,
+    data: Tree,
+    member: Member,
+    state: TrainState,
+    totals: Totals,
+    items: Tree,
+    span: Int[Array, "2"],
+) -> tuple[TrainState, Totals]:
+    """The training steps `items[first:last]` with `span` = (first, last).
+
+    The number of steps is traced, so spans of every length are one program: a loop can fit them to
+    the clock.
+
+    Args:
+        program: what trains.
+        data: what stays on the device.
+        member: the key and the hyper-parameters.
+        state: before the steps.
+        totals: the sums so far.
+        items: what `program.batches.read` makes batches of.
+        span: which of them.
+
+    """
+    keys, transform = streams(member.key), program.optimizer(member.hyper)
+    gradients = value_and_gradients(program.loss, program.accumulate)
+
+    def body(i: Int[Array, ""], loop: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
+        state, totals = loop
+        batch = program.batches.read(data, jax.tree.map(lambda leaf: leaf[i], items))
+        rate = member.hyper.dropout
+        key = jax.random.fold_in(keys.train, state.step)
+        dropout_state = None if rate is None else DropoutState(key, rate)
+        (value, (carry, metrics)), grads = gradients(
+            state.params, state.carry, batch, dropout_state
+        )
+        updates, opt_state = transform.update(grads, state.opt_state, state.params)
+        norm = optax.tree.norm(grads)
+        metrics = {**metrics, "gradient_norm": norm}
+        sums = {name: totals.sums[name] + value for name, value in metrics.items()}
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+        first = jnp.where(finite, totals.not_finite, jnp.minimum(totals.not_finite, state.step))
+        params = optax.apply_updates(state.params, updates)
+        state = TrainState(state.step + 1, params, opt_state, carry)
+        return state, Totals(totals.steps + 1, sums, first)
+
+    return jax.lax.fori_loop(span[0], span[1], body, (state, totals))

@@ -1,0 +1,524 @@
+"""`seqgen sweep`: each member is its solo run, few programs serve all, no stop costs a bit."""
+
+import json
+import random
+import re
+import shutil
+import signal
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import jax
+import pytest
+
+from seqgen.cli import main
+from seqgen.cli.sweep import selected
+from seqgen.cli.terminal import run_to_end
+from seqgen.families import create, open_run
+from seqgen.families.program import rate_divisor
+from seqgen.storage import checkpoint, log
+from seqgen.sweeps import compiled, state
+from seqgen.sweeps.plan import ProgramPlan, plan, shared_programs
+from seqgen.training import sharding
+from tests.processes import events, outcome
+
+EXPERIMENT = """
+from seqgen import presets
+from seqgen.config import RunConfig, Training
+from seqgen.sweeps.spec import product, values
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.dataset import Data
+
+SEEDS = range(2)
+
+
+def base():
+    model = presets.model("baseline", embedding=7, hidden=12)
+    training = Training(steps=40, batch=32, schedule="cosine")
+    return RunConfig(Data(Addition(2), draws=600), model, training)
+
+
+def variants():
+    made = product(presets.decoders(), {"": {}, "reverse": {"reverse": True}})
+    some = {name: made[name] for name in ("baseline", "baseline-reverse", "attention")}
+    return {**some, "fast": {"lr": 0.01}}
+"""
+"""Two programs: three variants share one, for they differ in data and rate alone."""
+
+MEMBERS = [
+    f"{name}-{seed}"
+    for name in ("baseline", "baseline-reverse", "attention", "fast")
+    for seed in (0, 1)
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A user's own folder, with an experiment in it."""
+    folder = tmp_path_factory.mktemp("mine")
+    for name, ending in {
+        "my_ablation": "",
+        "broken_ablation": "def (",
+        "empty_ablation": "def variants():\n    return {}\n",
+        "clashing_ablation": (
+            "def variants():\n    return product(values('lr', [1]), {'b': {'lr': 2}})\n"
+        ),
+        "seedless_ablation": "SEEDS = [0, 0]\n",
+    }.items():
+        (folder / f"{name}.py").write_text(EXPERIMENT + ending)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend("")
+
+
+def sweep(*words: object) -> int:
+    """`seqgen sweep my_ablation WORDS`, in this process."""
+    return main(["sweep", "my_ablation", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def compilations() -> Counter:
+    """How often each function has been compiled (or taken from the cache) since the module
+    began.
+    """
+    seen: Counter = Counter()
+
+    def listen(name: str, seconds: float, **about) -> None:
+        if name == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+            seen[about["fun_name"]] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def whole(folder, compilations, tmp_path_factory) -> Path:
+    """A sweep that nothing disturbed."""
+    runs = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert sweep("--runs", runs) == 0
+    return runs / "my_ablation"
+
+
+def outcomes(sweep: Path) -> dict[str, dict]:
+    return {name: outcome(sweep / name) for name in MEMBERS}
+
+
+def solo(member: Path, folder: Path) -> Path:
+    """The run of a member's configuration, trained alone."""
+    run = create(open_run(member).config, str(folder))
+    run_to_end(run)
+    return run.path
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether the selected weights of two runs are alike to the bit."""
+    alike = jax.tree.map(
+        lambda a, b: bool((a == b).all()), open_run(one).params, open_run(other).params
+    )
+    return jax.tree.all(alike)
+
+
+@pytest.mark.parametrize("name", ["baseline-1", "baseline-reverse-0", "attention-1", "fast-0"])
+def test_a_member_is_its_solo_run(whole, tmp_path, name):
+    """Fails when a member trains on another's data or order, from another seed, at another rate, is
+    scored on others', or a line of its log is missing, at another step or of other steps.
+    """
+    member, alone = whole / name, solo(whole / name, tmp_path / "solo")
+    assert same_weights(member, alone)
+    assert events(member) == events(alone)
+    trained = [event["step"] for event in log.read(member) if event["event"] == "train"]
+    assert trained == [
+        2,
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+        15,
+        17,
+        19,
+        21,
+        23,
+        25,
+        27,
+        29,
+        30,
+        32,
+        34,
+        36,
+        38,
+        40,
+    ]
+    assert all(
+        event["examples_per_second"] >= 0 for event in log.read(member) if event["event"] == "train"
+    )
+    one, other = (path / "samples" / "test.txt" for path in (member, alone))
+    assert one.read_text() == other.read_text()
+    assert open_run(member).evaluate() == open_run(alone).evaluate()
+
+
+def test_members_have_figures(whole, tmp_path):
+    """Fails when a member has no curve, or no map where it attends; when one that is finished does
+    not get those that it lacks from the command that trained it, or trains for them.
+    """
+    folder = Path(shutil.copytree(whole, tmp_path / "my_ablation"))
+    learning, attention = ({f"{name}.png", f"{name}.svg"} for name in ("learning", "attention"))
+    before = outcomes(folder)
+    for name in ("baseline-0", "attention-1"):
+        shutil.rmtree(folder / name / "figures")
+    kept = (folder / "fast-0" / "figures" / "learning.png").stat().st_mtime_ns
+    assert sweep("--runs", tmp_path) == 0
+    for name in MEMBERS:
+        drawn = {path.name for path in (folder / name / "figures").iterdir()}
+        assert drawn == learning | (attention if name.startswith("attention") else set())
+    assert (folder / "fast-0" / "figures" / "learning.png").stat().st_mtime_ns == kept
+    assert outcomes(folder) == before
+
+
+def test_the_optimizer_is_the_one_that_was_asked_for(whole, tmp_path):
+    """Fails when members are trained with Adam whatever their configuration says, or otherwise than
+    a run that is trained alone.
+    """
+    words = ["--only", "baseline", "--seeds", "0", "--set", "optimizer=sgd"]
+    assert sweep("--runs", tmp_path, *words) == 0
+    member = tmp_path / "my_ablation" / "baseline-0"
+    alone = solo(member, tmp_path / "solo")
+    assert open_run(alone).config.training.optimizer == "sgd"
+    assert same_weights(member, alone)
+    assert events(member) == events(alone)
+    assert not same_weights(member, whole / "baseline-0")
+
+
+def test_the_plateau_divides_each_member_s_own_rate(tmp_path):
+    """Fails when a plateau changes nothing of pairs, or not the same alone and as a member, or when
+    an epoch that was not the best divides the rate of a member whose own was.
+    """
+    words = [
+        "--only",
+        "baseline",
+        "--seeds",
+        "0,2",
+        "--set",
+        "lr=0.3",
+        "--set",
+        "schedule=constant",
+    ]
+    for name, plateau in (("divided", 8.0), ("plain", "null")):
+        options = ["--set", f"plateau={plateau}", "--name", name]
+        assert sweep("--runs", tmp_path, *words, *options) == 0
+    divisors = []
+    for name in ("baseline-0", "baseline-2"):
+        member, plain = tmp_path / "divided" / name, tmp_path / "plain" / name
+        alone = solo(member, tmp_path / name)
+        assert same_weights(member, alone)
+        assert events(member) == events(alone)
+        divisors.append(rate_divisor(log.epochs(member)[:2], 8.0))
+        assert same_weights(member, plain) == (divisors[-1] == 1)
+    assert divisors == [1, 8]
+
+
+def test_members_are_runs(whole, capsys):
+    """Fails when a command that takes a run does not take a member, or a finished member is trained
+    again.
+    """
+    run = str(whole / "attention-0")
+    assert main(["predict", run, "1+2"]) == 0
+    before = outcome(whole / "attention-0")
+    assert main(["resume", run]) == 0
+    assert "has been trained to its end" in capsys.readouterr().err
+    after = outcome(whole / "attention-0")
+    assert {name: after[name] for name in before} == before
+
+
+def test_again_runs_nothing(whole, folder, capsys):
+    """Fails when a finished sweep compiles or trains anything, or leaves its stacked state
+    behind.
+    """
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("*-*/**/*")}
+    assert not (whole / ".stacked").exists()
+    assert sweep("--runs", whole.parent) == 0
+    assert capsys.readouterr().out == f"{whole}\n"
+    assert {path: path.stat().st_mtime_ns for path in whole.glob("*-*/**/*")} == before
+    assert sweep("--runs", whole.parent, "--dry-run") == 0
+    said = "0 members to train of 8: 0 model-steps, 0 compiled programs"
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_one_compilation_a_program(compilations, whole, tmp_path):
+    """Fails when another seed, rate, set of data or length of a span compiles a program anew."""
+    compilations.clear()
+    words = ["--only", "baseline", "baseline-reverse", "fast", "--seeds", "0:2"]
+    assert sweep("--runs", tmp_path, *words) == 0
+    few = Counter(compilations)
+    compilations.clear()
+    assert sweep("--runs", tmp_path / "more", "--seeds", "5:9", "--set", "clip=2.5") == 0
+    # Start, plan, train and evaluate, for each program.
+    assert few["jit(run)"] == compilations["jit(run)"] / 2 == 4
+
+
+@pytest.mark.parametrize("words", [["--members-per-batch", "1"], ["--members-per-batch", "3"]])
+def test_how_many_train_at_a_time_changes_nothing(whole, tmp_path, words):
+    """Fails when members of later batches are left out, or take another's seed or data."""
+    assert sweep("--runs", tmp_path, *words) == 0
+    assert outcomes(tmp_path / "my_ablation") == outcomes(whole)
+
+
+def test_dry_run(tmp_path, capsys):
+    """Fails when it trains, writes, or miscounts: 40 steps, 3 x 2 members of one program and 2 of
+    another.
+    """
+    assert sweep("--runs", tmp_path, "--dry-run") == 0
+    out = capsys.readouterr().out
+    said = "8 members to train of 8: 320 model-steps, 2 compiled programs\n"
+    assert out.startswith(said)
+    said = "  6 members of 2,271 parameters, 40 steps each\n"
+    assert f"program 1: baseline, baseline-reverse, fast\n{said}" in out
+    assert re.search(r"  2 at a time on 2 devices; \d+ MB predicted, [\d,]+ MB free\n", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_decides_how_many_train_at_a_time(tmp_path, monkeypatch, capsys):
+    """Fails when members beyond the memory are compiled for, or what cannot fit starts."""
+    programs = planned(tmp_path)
+    predicted = [compiled.compile_fitting(each, "map", None).bytes for each in programs]
+    monkeypatch.setattr(sharding, "available_bytes", lambda: predicted[0] - 1)
+    assert [compiled.compile_fitting(each, "map", None).count for each in programs] == [4, 2]
+    monkeypatch.setattr(sharding, "available_bytes", lambda: 1000)
+    assert sweep("--runs", tmp_path) == 1
+    said = "baseline-0 and the 5 others of its program do not fit: 1 at a time"
+    assert re.search(f"seqgen: error: .*{said}", capsys.readouterr().err)
+    assert not list(tmp_path.glob("*/*-0"))
+    monkeypatch.setattr(sharding, "available_bytes", lambda: predicted[0] - 1)
+    assert sweep("--runs", tmp_path, "--members-per-batch", "6") == 1
+
+
+def planned(path: Path) -> list[ProgramPlan]:
+    """The compiled programs that the experiment takes."""
+    import my_ablation
+
+    return shared_programs(plan(selected(my_ablation, (), {}), range(2), path))
+
+
+def test_a_member_that_breaks(whole, tmp_path, capsys):
+    """Fails when a loss that is not finite stops the others, costs them a bit, goes unmarked, or is
+    tried again for ever.
+    """
+    words = ["--runs", tmp_path, "--seeds", "0:2", "--set", "clip=3e38"]
+    broken = EXPERIMENT.replace('"fast": {"lr": 0.01}', '"fast": {"lr": 1e38}')
+    (Path.cwd() / "breaking.py").write_text(broken)
+    assert main(["sweep", "breaking", *map(str, words)]) == 0
+    assert re.search(r"fast-0: not finite at step \d+; the others go on", capsys.readouterr().err)
+    folder = tmp_path / "breaking"
+    (event,) = [event for event in log.read(folder / "fast-1") if event["event"] == "broken"]
+    assert event["step"] < 20
+    assert not checkpoint.steps(folder / "fast-1", "params")
+    assert not (folder / "fast-1" / "figures").exists()
+    only = ["--only", "baseline", "--set", "clip=3e38", "--name", "others"]
+    assert sweep("--runs", tmp_path, *only) == 0
+    for name in ("baseline-0", "baseline-1"):
+        mine, other = outcome(folder / name), outcome(tmp_path / "others" / name)
+        assert mine == other
+    assert main(["sweep", "breaking", *map(str, words), "--dry-run"]) == 0
+    assert "0 members to train of" in capsys.readouterr().out
+    assert main(["evaluate", str(folder / "fast-0")]) == 1
+
+
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_kill_9(whole, folder, start, tmp_path, slow):
+    """Fails when a sweep killed at any moment, and run again, ends with another bit or line, or
+    trains the finished anew.
+    """
+    chance, words = random.Random(time.time_ns()), ["sweep", "my_ablation", "--runs", tmp_path]
+    target = tmp_path / "my_ablation"
+    for moment in sorted(chance.choices(range(60), k=6 if slow else 2)):
+        reached = partial(lambda moment: files(target) >= moment, moment)
+        code = start(*words).when(reached, signal.SIGKILL, chance.uniform(0, 0.1))
+        print(f"killed when {moment} files were there: {code}")
+    batches = stacked(target)
+    begun = {name for kept in batches for name in json.loads((kept / "members.json").read_text())}
+    weights = [
+        path
+        for path in target.glob("*-*/checkpoints/params/*/*")
+        if path.relative_to(target).parts[0] not in begun
+    ]
+    done = {path: path.stat().st_mtime_ns for path in weights}
+    process = start(*words)
+    assert process.wait() == 0, process.texts()
+    assert process.texts()[1].count("go on at step") == len(batches)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert outcomes(target) == outcomes(whole)
+    assert not (target / ".stacked").exists()
+
+
+def stacked(target: Path) -> list[Path]:
+    """The folders of batches of members that have a state."""
+    return sorted(kept for kept in target.glob(".stacked/*") if checkpoint.steps(kept, "state"))
+
+
+def files(path: Path) -> int:
+    return sum(1 for _ in path.glob("*-*/*")) + sum(1 for _ in path.glob("*-*/checkpoints/*/*"))
+
+
+def test_ctrl_c(whole, start, tmp_path):
+    """Fails when a signal does not save, hides the command that goes on, or another set of seeds
+    loses what was begun; or when that is not found under the name that its folder once had.
+    """
+    runs = tmp_path / "a folder"
+    words, sweep = ["sweep", "my_ablation", "--runs", runs], runs / "my_ablation"
+    process = start(*words, "--seeds", "1")
+    assert process.when(lambda: any(sweep.glob("*-1/metrics.jsonl")), signal.SIGINT) == 130
+    out, err = process.texts()
+    again = f"seqgen sweep my_ablation --runs '{runs}' --seeds 1"
+    assert re.search(rf"(^|\n)seqgen: error: stopped.*; go on with: {again}\n$", err)
+    assert (out, "Traceback" in err) == ("", False)
+    (sweep / ".stacked").rename(sweep / ".groups")
+    process = start(*words)
+    assert process.wait() == 0, process.texts()
+    assert re.search(r"baseline-1 and 2 others go on at step [1-9]", process.texts()[1])
+    assert outcomes(sweep) == outcomes(whole)
+    assert not (sweep / ".groups").exists()
+
+
+def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
+    """Fails when members made with other settings are trained on, or their directories
+    overwritten.
+    """
+    before = outcomes(whole)
+    assert sweep("--runs", whole.parent, "--set", "steps=41") == 2
+    assert "training.steps 40, now 41; another --name would do" in capsys.readouterr().err
+    assert outcomes(whole) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "cannot import 'nowhere' from "),
+        (["json"], "json has no base(): it is not an experiment"),
+        (["my_ablation", "--only"], "--only needs the name of a variant"),
+        (
+            ["my_ablation", "--set", "lr=0.3"],
+            "'fast' sets 'lr', and so does what it is combined with",
+        ),
+        (["my_ablation", "--set", "hyper.lr=0.3"], "are one field, hyper.lr"),
+        (
+            ["my_ablation", "--split", "book"],
+            "--split book needs --data, a file in the book's format",
+        ),
+        (
+            ["my_ablation", "--only", "peeky"],
+            "no variant 'peeky'; there are baseline, baseline-reverse, attention, fast",
+        ),
+        (["my_ablation", "--seeds", "3:3"], "--seeds must be like 0:10 or 0,3,7, not '3:3'"),
+        (["my_ablation", "--seeds", "1,1"], "not '1,1'"),
+        (["my_ablation", "--seeds", "0:2:4"], "not '0:2:4'"),
+        (["my_ablation", "--set", "steps"], "--set needs field=value, not 'steps'"),
+        (["my_ablation", "--set", "step=3"], "did you mean training.steps"),
+        (["my_ablation", "--set", "select=best"], "select must be 'last'"),
+        (["my_ablation", "--set", "steps=3", "--set", "steps=4"], "'steps' is set twice"),
+        (["my_ablation", "--set", "seed=3"], "field 'seed' cannot be set"),
+        (["my_ablation", "--seeds", ""], "not ''"),
+        (["my_ablation.py"], "without the .py, my_ablation would do"),
+        (["broken_ablation"], "cannot import 'broken_ablation' from"),
+        (
+            ["empty_ablation"],
+            "empty_ablation.variants() must give a dictionary of names and changes, not {}",
+        ),
+        (
+            ["clashing_ablation"],
+            "clashing_ablation.variants(): 'b' sets 'lr', and so does what it is combined with",
+        ),
+        (["seedless_ablation"], "seedless_ablation.SEEDS must be like 0:10 or 0,3,7, not [0, 0]"),
+        (
+            ["my_ablation", "--members-per-batch", "0"],
+            "--members-per-batch must be 1 or more, not 0",
+        ),
+        (["my_ablation", "--set", "batch=5000"], "a --batch of 5000 is more than the"),
+        (["my_ablation", "--set", "window=5"], "--window 5 is of the windows of a text, and pairs"),
+        (["my_ablation", "--data", "none.txt"], "none.txt: No such file"),
+    ],
+)
+def test_refusals(tmp_path, capsys, words, said):
+    """Fails when bad usage is a traceback, is found out after members were made, or is not told in
+    one clear line.
+    """
+    assert main(["sweep", *words, "--runs", str(tmp_path)]) in (1, 2)
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def begun(folder: Path, start, *words: object) -> Path:
+    """A sweep stopped after its first epoch, with a stacked state."""
+    sweep = folder / "my_ablation"
+    while not stacked(sweep):  # it may come too late
+        shutil.rmtree(sweep, ignore_errors=True)
+        process = start("sweep", "my_ablation", "--runs", folder, *words)
+        process.when(lambda: bool(stacked(sweep)), signal.SIGKILL)
+    return sweep
+
+
+def test_a_damaged_state_is_told(whole, start, tmp_path):
+    """Fails when a stacked state that cannot be read costs its members their steps without a word,
+    or what a kill left of its removal bars the sweep for ever.
+    """
+    sweep = begun(tmp_path, start)
+    (kept,) = stacked(sweep)
+    for path in kept.glob("checkpoints/state/*/leaves.json"):
+        path.unlink()
+    before = outcome(sweep / "baseline-0")
+    process = start("sweep", "my_ablation", "--runs", tmp_path)
+    assert process.wait() == 1
+    assert re.search(rf"; without {kept} its 6 members begin anew\n$", process.texts()[1])
+    assert outcome(sweep / "baseline-0") == before
+    (kept / "members.json").unlink()
+    process = start("sweep", "my_ablation", "--runs", tmp_path)
+    assert process.wait() == 0, process.texts()
+    assert outcomes(sweep) == outcomes(whole)
+
+
+def test_a_member_that_was_deleted_begins_anew(whole, start, tmp_path):
+    """Fails when its log, and those of its neighbours, begin amid their training."""
+    sweep = begun(tmp_path, start)
+    shutil.rmtree(sweep / "baseline-1", ignore_errors=True)
+    process = start("sweep", "my_ablation", "--runs", tmp_path)
+    assert process.wait() == 0, process.texts()
+    assert outcomes(sweep) == outcomes(whole)
+
+
+def test_a_damaged_list_of_members_is_left_alone(whole, tmp_path):
+    """Fails when a members.json from elsewhere leads out of the sweep's folder, or its damage is a
+    traceback.
+    """
+    shutil.copytree(whole, tmp_path / "a")
+    shutil.copytree(whole / "baseline-0", tmp_path / "b")
+    target = tmp_path / "b" / "c"
+    shutil.copytree(whole, target)
+    for names in (
+        [".."],
+        ["../../a/baseline-0"],
+        ["../../b"],
+        [str(tmp_path / "b")],
+        [3],
+        {},
+        ["gone-0"],
+        None,
+        ["baseline-0"],
+    ):
+        kept = target / ".stacked" / state.digest(list(map(str, names or ())))
+        (kept / "checkpoints" / "state" / "5").mkdir(parents=True, exist_ok=True)
+        (kept / "checkpoints" / "state" / "5" / "SHA256SUMS").touch()
+        (kept / "members.json").write_text(json.dumps(names) if names is not None else 3000 * "[")
+        found = [[member.path.name for member in batch] for batch in state.interrupted(target, [])]
+        assert found == ([names] if names == ["baseline-0"] else [])
+    (kept / "members.json").write_text('["baseline-1"]')
+    assert state.interrupted(target, []) == []
