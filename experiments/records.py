@@ -97,7 +97,7 @@ def members(folder: Path) -> Members:
             raise SeqgenError(f"{unfinished}, or take it out of sweep.json")
         run = open_pairs(path)
         run.dataset = load_once(run.config.data)
-        if not over(run):
+        if not finished(run):
             raise SeqgenError(f"{unfinished}, or take it out of sweep.json")
         check_member(run, experiment, expected.get(variant, {}), FREE)
         found.setdefault(variant, {})[seed] = run
@@ -115,11 +115,6 @@ def settings(experiment: ModuleType) -> dict[str, Settings]:
         name: flat(override(base, changes) if isinstance(changes, dict) else changes)
         for name, changes in experiment.variants().items()
     }
-
-
-def over(run: Run) -> bool:
-    """Whether a run is finished, or has broken off for good."""
-    return finished(run, run.family.program(run.config, run.dataset).steps)
 
 
 def check_member(run: Run, experiment: ModuleType, wanted: Settings, free: frozenset[str]) -> None:

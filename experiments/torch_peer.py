@@ -42,19 +42,19 @@ class Seq2seq(nn.Module):
         return memory, h
 
     def decode(
-        self, memory: Tensor, summary: Tensor, carry: tuple[Tensor, Tensor], inputs: Tensor
+        self, memory: Tensor, last: Tensor, carry: tuple[Tensor, Tensor], inputs: Tensor
     ) -> tuple:
         """Logits [B, T, V] and the new carry, for one time as for a teacher-forced sequence.
 
         Args:
             memory: all encoder states [B, S, H].
-            summary: the last one [1, B, H].
+            last: that of the last time [1, B, H].
             carry: the decoder's h and c.
             inputs: tokens [B, T].
 
         """
         x = self.target_embedding(inputs)
-        peek = summary.transpose(0, 1).expand(-1, x.shape[1], -1)
+        peek = last.transpose(0, 1).expand(-1, x.shape[1], -1)
         y, carry = self.decoder(torch.cat([peek, x], 2) if self.variant == PEEKY else x, carry)
         if self.variant == PEEKY:
             y = torch.cat([peek, y], 2)

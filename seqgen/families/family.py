@@ -47,6 +47,7 @@ class Family(NamedTuple):
     load(data) -> the data set, with `sizes`
     check(config, dataset): raises `UsageError` where the model cannot be trained on it
     program(config, dataset) -> Program
+    epoch_steps(config, dataset) -> how many steps of it are an epoch, without building it
     evaluate(run, split) -> scores, a NamedTuple
     watch, test(run, split, params, step) -> scores and samples: during training, at its end
     words(event) -> an evaluation's headline, and all of it
@@ -64,6 +65,7 @@ class Family(NamedTuple):
     load: Callable[[Any], Any]
     check: Callable[[Any, Any], None]
     program: Callable[[Any, Any], Any]
+    epoch_steps: Callable[[Any, Any], int]
     metric: Metric
     evaluate: Callable[[Any, Any], Any]
     watch: Callable[[Any, Any, Params, int], tuple[Event, str]]

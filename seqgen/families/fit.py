@@ -115,12 +115,11 @@ def tested(run: Run) -> log.Event | None:
     return None
 
 
-def finished(run: Run, steps: int) -> bool:
-    """Whether a run of so many steps has its last weights and its test, or has broken off
-    for good.
-    """
+def finished(run: Run) -> bool:
+    """Whether a run has its last weights and its test, or has broken off for good."""
     if log.broken(run.path) is not None:
         return True
+    steps = run.config.training.length(run.family.epoch_steps(run.config, run.dataset))
     return checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None
 
 

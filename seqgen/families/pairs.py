@@ -65,6 +65,11 @@ def program(config: RunConfig, dataset: Dataset) -> Program:
     )
 
 
+def epoch_steps(config: RunConfig, dataset: Dataset) -> int:
+    """Steps an epoch, without a row being encoded."""
+    return len(dataset.splits.train) // config.training.batch
+
+
 def signature(dataset: Dataset) -> Any:
     """What of the data changes a program: sizes, widths, numbers of rows; not the rows' order."""
     shapes = replace(dataset.padding, reverse=False), *map(len, dataset.splits)
@@ -189,6 +194,7 @@ FAMILY = Family(
     load=load,
     check=check,
     program=program,
+    epoch_steps=epoch_steps,
     metric=Metric("exact_match", maximise=True, unit="fraction"),
     evaluate=scores_of,
     watch=watch,

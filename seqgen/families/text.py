@@ -34,7 +34,7 @@ SAMPLES, WORDS, CHARACTERS = 3, 40, 200
 def check(config: RunConfig, corpus: Corpus) -> None:
     """Raises `UsageError` for less text than a step reads, or none to evaluate on."""
     training, name = config.training, config.data.name
-    if Windows(corpus.train, training.batch, training.window).steps < 1:
+    if epoch_steps(config, corpus) < 1:
         wanted = f"{training.batch} lanes of {training.window}"
         few = f"{name}: {len(corpus.train):,} tokens are too few for {wanted}"
         fields = ("training.batch", "training.window")
@@ -42,6 +42,11 @@ def check(config: RunConfig, corpus: Corpus) -> None:
     if max(len(corpus.validation), len(corpus.test)) < 2:
         none = f"{name}: no tokens are kept to evaluate the run on"
         raise UsageError(f"{none}; a larger validation would do", fields=("data.validation",))
+
+
+def epoch_steps(config: RunConfig, corpus: Corpus) -> int:
+    """Steps an epoch."""
+    return Windows(corpus.train, config.training.batch, config.training.window).steps
 
 
 def program(config: RunConfig, corpus: Corpus) -> Program:
@@ -147,6 +152,7 @@ FAMILY = Family(
     load=load,
     check=check,
     program=program,
+    epoch_steps=epoch_steps,
     metric=Metric("loss", maximise=False, unit="nats per token"),
     evaluate=scores_of,
     watch=watch,

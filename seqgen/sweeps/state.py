@@ -45,7 +45,7 @@ def over(member: Planned) -> bool:
         return False
     run = open_at(member.path)
     run.dataset = member.dataset
-    return finished(run, member.family.program(member.config, member.dataset).steps)
+    return finished(run)
 
 
 def break_off(run: Path, step: int, note: Note) -> None:

@@ -66,8 +66,8 @@ class Rows(NamedTuple):
         order = jax.random.permutation(key, self.examples)
         return order[: self.steps * self.batch].reshape(self.steps, self.batch)
 
-    def page(self, plan: Int[Array, "n B"], first: int) -> Page:
-        """The whole epoch."""
+    def page(self, plan: Int[Array, "*M n B"], first: int) -> Page:
+        """The whole epoch, of one member or of many."""
         return Page(plan, 0, self.steps)
 
     def read(self, data: Batch, item: Int[Array, " B"]) -> Batch:
