@@ -1,15 +1,20 @@
-"""Language models from end to end: trained, stopped and resumed, scored, let write, carried to the book and back, swept."""
+"""Language models from end to end: trained, stopped and resumed, scored, writing, swept.
+
+And carried to the book and back.
+"""
 
 import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import signal
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -20,55 +25,46 @@ import seqgen
 from seqgen import families, presets
 from seqgen.cli import generate, main
 from seqgen.cli.terminal import Terminal, run_to_end
-from seqgen.config import CONVERTER, RunConfig, Training
+from seqgen.config import RunConfig, Training
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import SeqgenError
 from seqgen.families import TextRun, create
+from seqgen.families.fit import member_of
+from seqgen.families.program import rate_divisor
+from seqgen.families.schema import to_json
+from seqgen.families.text import words as told
 from seqgen.interop.book import from_params
 from seqgen.interop.pickles import read_pickle
 from seqgen.models import rnn_language_model
-from seqgen.storage import log
+from seqgen.storage import checkpoint, log
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data, prepare
 from seqgen.tasks.text import Text, checksum
-from seqgen.training import loop
+from seqgen.training import batches, loop
+from seqgen.training.batches import Windows
+from seqgen.training.sharding import mesh_of
+from seqgen.training.solo import Solo, Watch
 from seqgen.training.state import HyperConfig
-from seqgen.training.steps import SUMS, zero_totals
+from seqgen.training.steps import zero_totals
 from tests import book_language, oracles, test_commands
 from tests.processes import lines, outcome
 from tests.test_language_model import by_equations
 
 seq, refused, elsewhere = test_commands.seq, test_commands.refused, test_commands.elsewhere
 
-WORDS = [
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "bird",
-    "fish",
-    "sees",
-    "walks",
-    "sits",
-    "in",
-    "on",
-    "under",
-    "house",
-    "tree",
-    "door",
-    "and",
-]
+WORDS = shlex.split("the a cat dog bird fish sees walks sits in on under house tree door and")
 TINY = ["--batch", "4", "--validation", "0.1", "--test", "0.12"]
 TRAIN = ["train", "text", "language-model"]
 
 
 @pytest.fixture(scope="session")
 def prose(tmp_path_factory) -> Path:
-    """Lines of 3 to 8 words; at its very end a word that stands nowhere else, of letters that do."""
+    """Lines of 3 to 8 words; at its very end a word that stands nowhere else, of letters that
+    do.
+    """
     random = np.random.default_rng(0)
-    text = "".join(
-        " ".join(random.choice(WORDS, size=n)) + "\n" for n in random.integers(3, 9, size=180)
-    )
+    drawn = (random.choice(WORDS, size=n) for n in random.integers(3, 9, size=180))
+    text = "".join(" ".join(line) + "\n" for line in drawn)
     file = tmp_path_factory.mktemp("prose") / "prose.txt"
     file.write_text(text + "a hare\n")
     return file
@@ -88,38 +84,22 @@ def train(folder: Path, *words: object) -> Path:
 
 @pytest.fixture(scope="session")
 def character_run(prose, tmp_path_factory) -> Path:
-    """A tiny run, trained once: one LSTM over characters, none of them unknown. Copy it before you damage it."""
-    sizes = [
-        "--model.embedding",
-        7,
-        "--model.hidden",
-        12,
-        "--window",
-        16,
-        "--epochs",
-        2,
-        "--lr",
-        0.02,
-    ]
-    return train(
-        tmp_path_factory.mktemp("characters"), "language-model", "--data", prose, *TINY, *sizes
-    )
+    """A tiny run, trained once: one LSTM over characters, none of them unknown. Copy it before you
+    damage it.
+    """
+    sizes = "--model.embedding 7 --model.hidden 12 --window 16 --epochs 2 --lr 0.02"
+    words = ["language-model", "--data", prose, *TINY, *shlex.split(sizes)]
+    return train(tmp_path_factory.mktemp("characters"), *words)
 
 
 @pytest.fixture(scope="session")
 def word_run(prose, tmp_path_factory) -> Path:
-    """A tiny run, trained once: the book's BetterRnnlm over words, one of them unknown. Copy it before you damage it."""
-    sizes = ["--model.embedding", 12, "--model.hidden", 12, "--window", 5, "--epochs", 3, "--lr", 2]
-    return train(
-        tmp_path_factory.mktemp("words"),
-        "better-rnnlm",
-        "--data",
-        prose,
-        "--unit",
-        "word",
-        *TINY,
-        *sizes,
-    )
+    """A tiny run, trained once: the book's BetterRnnlm over words, one of them unknown. Copy it
+    before you damage it.
+    """
+    sizes = "--model.embedding 12 --model.hidden 12 --window 5 --epochs 3 --lr 2"
+    words = ["better-rnnlm", "--data", prose, "--unit", "word", *TINY, *shlex.split(sizes)]
+    return train(tmp_path_factory.mktemp("words"), *words)
 
 
 @pytest.fixture
@@ -141,25 +121,24 @@ def tiny(prose: Path, *, cell="lstm", dropout=None, data=None, **training) -> Ru
     """A run's configuration; its steps are cheap to compile."""
     text = Text(str(prose), validation=0.1, test=0.12, **(data or {}))
     options = {"batch": 4, "window": 16, "steps": 8, **training}
-    return RunConfig(
-        text,
-        rnn_language_model.Config(7, 12, cell=cell),
-        Training(**options),
-        HyperConfig(lr=0.02, dropout=dropout),
-    )
+    model, hyper = rnn_language_model.Config(7, 12, cell=cell), HyperConfig(0.02, dropout=dropout)
+    return RunConfig(text, model, Training(**options), hyper)
 
 
 class Silence:
-    """A `loop.Report` that breaks the run off where a process would be killed: after a chunk, before anything is written."""
+    """A `solo.Report` that breaks the run off where a process would be killed.
+
+    After some steps, before anything is written.
+    """
 
     def __init__(self, after: int | None = None) -> None:
         self.after = after
 
-    def chunk(self, step, totals, rate) -> None:
+    def advance(self, step, totals, rate) -> None:
         if self.after is not None and step > self.after:
             raise KeyboardInterrupt
 
-    def begin(self, steps, epoch_steps, batch) -> None:
+    def begin(self, program) -> None:
         pass
 
     def evaluated(self, event, samples) -> None:
@@ -176,10 +155,13 @@ def nats(run: TextRun, ids) -> np.ndarray:
 
 
 def written(run: TextRun, prompt: str, text: str) -> float:
-    """log p of what stands in `text` after its prompt, from the equations; without one it begins after a line's end."""
-    begin = run.symbols.encode(prompt) if prompt else run.prompted("")
-    ids = np.concatenate([begin, run.symbols.encode(text)[len(run.symbols.encode(prompt)) :]])
-    return -nats(run, ids)[len(begin) - 1 :].sum()
+    """log p of what stands in `text` after its prompt, from the equations.
+
+    Without one it begins after a line's end.
+    """
+    begin = run.tokenizer.encode(prompt) if prompt else run.prompted("").tolist()
+    ids = begin + run.tokenizer.encode(text)[len(run.tokenizer.encode(prompt)) :]
+    return -nats(run, np.array(ids))[len(begin) - 1 :].sum()
 
 
 def objects(out: str) -> list[dict]:
@@ -191,46 +173,33 @@ def objects(out: str) -> list[dict]:
 
 @pytest.mark.parametrize(("name", "epochs"), [("character_run", 2), ("word_run", 3)])
 def test_train(name, epochs, request, prose):
-    """Fails when results and progress mix, an epoch is not told or has no samples, or a run does not say what it is made of."""
+    """Fails when results and progress mix, an epoch is not told or has no samples, or a run does
+    not say what it is made of.
+    """
     path = request.getfixturevalue(name)
     assert (path.parent / "stdout").read_text() == f"{path}\n"
     err, ppl = (path.parent / "stderr").read_text(), r"perplexity \d+\.\d\d"
     for epoch in range(1, epochs + 1):
-        head = rf"^epoch {epoch} of {epochs} · validation · [\d,]+ tokens · {ppl}, estimated on 20 lanes · loss [\d.]+ nats/token$"
-        assert len(re.findall(head, err, re.MULTILINE)) == 1
-    assert (
-        len(
-            re.findall(
-                rf"^test · [\d,]+ tokens · {ppl} \([\d.]+ to [\d.]+\) · loss", err, re.MULTILINE
-            )
-        )
-        == 1
-    )
-    files = {
-        "config.json",
-        "vocabulary.json",
-        "versions.json",
-        "metrics.jsonl",
-        "samples",
-        "checkpoints",
-        "figures",
-    }
-    assert {file.name for file in path.iterdir()} == files
+        head = rf"^epoch {epoch} of {epochs} · validation · [\d,]+ tokens · {ppl}, estimated on 20"
+        more = r" lanes · loss [\d.]+ nats/token$"
+        assert len(re.findall(head + more, err, re.MULTILINE)) == 1
+    head = rf"^test · [\d,]+ tokens · {ppl} \([\d.]+ to [\d.]+\) · loss"
+    assert len(re.findall(head, err, re.MULTILINE)) == 1
+    assert {file.name for file in path.iterdir()} == test_commands.FILES
     assert {file.name for file in (path / "figures").iterdir()} == {"learning.png", "learning.svg"}
     config, vocabulary = (
         json.loads((path / f"{stem}.json").read_text()) for stem in ("config", "vocabulary")
     )
     assert (config["data"]["kind"], config["model"]["kind"]) == ("text", "language_model")
     assert (config["data"]["path"], len(config["data"]["sha256"])) == (str(prose), 64)
-    assert vocabulary["unit"] == config["data"]["unit"] == name.removesuffix("_run")
-    symbols = (
-        [*prose.read_text()]
-        if name == "character_run"
-        else prose.read_text().replace("\n", " <eos> ").split()
-    )
+    tokenizer = vocabulary["tokenizer"]
+    assert tokenizer["unit"] == config["data"]["unit"] == name.removesuffix("_run")
+    symbols = [*prose.read_text()]
+    if name == "word_run":
+        symbols = prose.read_text().replace("\n", " <eos> ").split()
     expected = [symbol for symbol in dict.fromkeys(symbols) if symbol != "hare"]
-    assert vocabulary["table"] == expected + ["<unk>"] * (name == "word_run")
-    assert config["model"]["vocabulary"] == len(vocabulary["table"])
+    assert tokenizer["table"] == expected + ["<unk>"] * (name == "word_run")
+    assert seqgen.load(path).sizes.target == len(tokenizer["table"])
     each = log.epochs(path)[0]["step"]
     names = {f"{each * epoch}.txt" for epoch in range(1, epochs + 1)}
     assert {file.name for file in (path / "samples").iterdir()} == names | {"test.txt"}
@@ -240,70 +209,72 @@ def test_train(name, epochs, request, prose):
 
 
 def test_splits_are_the_parts_of_the_text(characters, prose):
-    """Fails when the test split is not what stands at the text's end, splits overlap, or symbols come back as others."""
+    """Fails when the test split is not what stands at the text's end, splits overlap, or symbols
+    come back as others.
+    """
     parts = [
-        characters.symbols.decode(np.int64(getattr(characters.dataset, name)))
+        characters.tokenizer.decode(getattr(characters.dataset, name))
         for name in ("train", "validation", "test")
     ]
     assert "".join(parts) == prose.read_text()
-    assert [len(part) for part in parts] == pytest.approx(
-        [len(prose.read_text()) * part for part in (0.78, 0.1, 0.12)], abs=1
-    )
+    wanted = [len(prose.read_text()) * part for part in (0.78, 0.1, 0.12)]
+    assert [len(part) for part in parts] == pytest.approx(wanted, abs=1)
     assert characters.config.training.window == 16
+
+
+FEW = "prose: 3,563 tokens are too few for"
+MORE = "a smaller --batch or --window would do"
+PARTS = "validation and test are parts that leave a rest"
 
 
 @pytest.mark.parametrize(("words", "code", "line"), [
     (["--data", "nowhere.txt"], 1, "there is no {}/nowhere.txt"),
     (["--data", "empty.txt"], 1, "{}/empty.txt: no text to train on"),
-    (["--data", "bad.txt"], 1, "{}/bad.txt: bad.txt, line 2: not UTF-8; --unit byte would do"),
-    (["--batch", "512"], 2, "prose: 3,563 tokens are too few for 512 lanes of 64; a smaller --batch or --window would do"),
-    (["--window", "1048"], 2, "prose: 3,563 tokens are too few for 4 lanes of 1048; a smaller --batch or --window would do"),
+    (["--data", "bad.txt"], 1,
+     "{}/bad.txt: bad.txt, line 2: not UTF-8; the --unit \"byte\" would do"),
+    (["--batch", "512"], 2, f"{FEW} 512 lanes of 64; {MORE}"),
+    (["--window", "1048"], 2, f"{FEW} 4 lanes of 1048; {MORE}"),
     (["--remat", "5"], 2, "a window of 64 cannot be split evenly into parts of 5"),
-    (["--accumulate", "3"], 2, "a batch of 4 cannot be split evenly over 1 devices in 3 turns"),
+    (["--accumulate", "3"], 2, "a batch of 4 cannot be split evenly over 1 devices in 3 parts"),
     (["--devices", "4"], 2, "--devices 4 is more than the 2 that jax has here"),
     (["--devices", "3"], 2, "a batch of 4 cannot be split evenly over 3 devices"),
     (["--window", "0"], 2, "window must be 1 or more, not 0"),
     (["--plateau", "0.5"], 2, "plateau divides the rate: it must be 1 or more, not 0.5"),
-    (["--validation", "0.6", "--test", "0.5"], 2, "validation and test are parts that leave a rest, not 0.6 and 0.5"),
-    (["--min-count", "5000"], 2, "prose: nothing but <unk> is left of it; a --min-count below 5000 may do"),
+    (["--validation", "0.6", "--test", "0.5"], 2, f"{PARTS}, not 0.6 and 0.5"),
+    (["--min-count", "5000"], 2,
+     "prose: nothing but <unk> is left of it; a --min-count below 5000 would do"),
     (["--min-count", "0"], 2, "min_count and most must be 1 or more, not 0 and None"),
 ])  # fmt: skip
 def test_train_refuses(words, code, line, refused, tmp_path, prose):
-    """Fails when what cannot do is trained with, is a traceback or more than a line, or leaves a folder."""
+    """Fails when what cannot do is trained with, is a traceback or more than a line, or leaves a
+    folder.
+    """
     (tmp_path / "empty.txt").touch()
     (tmp_path / "bad.txt").write_bytes(b"a\n\xff\n")
     assert refused(code, *TRAIN, "--data", prose, *TINY, *words) == line.format(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "empty.txt"]
 
 
-def test_a_text_without_held_out_rows_is_refused_at_once(seq, prose, tmp_path):
-    """Fails when a run that nothing can watch is trained for an epoch before anybody says so, and can never end."""
-    words = [
-        *TRAIN,
-        "--data",
-        prose,
-        *TINY,
-        "--validation",
-        0,
-        "--test",
-        0,
-        "--window",
-        16,
-        "--model.hidden",
-        12,
-    ]
-    code, out, err = seq(*words)
-    assert (code, out, err.count("\n")) == (2, "", 1), err
+def test_a_text_without_an_evaluation_split_is_refused_at_once(refused, prose, tmp_path):
+    """Fails when a run that nothing can watch is trained for an epoch before anybody says so, and
+    can never end.
+    """
+    words = shlex.split("--validation 0 --test 0 --window 16 --model.hidden 12")
+    line = refused(2, *TRAIN, "--data", prose, *TINY, *words)
+    said = "no tokens are kept to evaluate the run on; a larger --validation would do"
+    assert line == f"prose: {said}"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_train_s_syntax(seq, tmp_path):
-    """Fails when an option that the data decide is offered, or tasks and corpora take each other's models."""
+    """Fails when an option that the data decide is offered, or tasks and corpora take each other's
+    models.
+    """
     code, out, _ = seq(*TRAIN, "--help")
     text = test_commands.plain(out)
     assert code == 0
     for words in (
-        "--data PATH a file, a folder or a zip.",
+        "--data {None}|STR a file, a folder or a zip.",
         "--unit {word,character,byte}",
         "--plateau",
         "--model.cell {lstm,gru,rnn}",
@@ -312,10 +283,8 @@ def test_train_s_syntax(seq, tmp_path):
     assert "vocabulary" not in text.replace("the vocabulary", "")
     assert "sha256" not in text
     names = ", ".join(presets.LANGUAGE_MODELS)
-    assert (
-        seq("train", "text", "attention")[2]
-        == f"seqgen: error: no model 'attention'; there are {names}\n"
-    )
+    line = f"seqgen: error: no model 'attention'; there are {names}\n"
+    assert seq("train", "text", "attention")[2] == line
     assert seq("train", "text")[2] == f"seqgen: error: train needs a model: {names}\n"
     for words, part in (
         ([*TRAIN[1:], "--unit", "letter"], "invalid choice 'letter'"),
@@ -324,20 +293,34 @@ def test_train_s_syntax(seq, tmp_path):
             [*TRAIN[1:], "--model.tied"],
             "a tied output needs embedding and hidden alike, not 64 and 256",
         ),
-        (["dates", "baseline", "--window", "3"], "Unrecognized options: --window, 3"),
+        (["dates", "baseline", "--unit", "word"], "Unrecognized options: --unit, word"),
     ):
         code, out, err = seq("train", *words)
         assert (code, out, list(tmp_path.iterdir())) == (2, "", [])
         assert part in test_commands.plain(err)
 
 
+def session(folder: Path, config: RunConfig) -> Solo:
+    """A new run at the beginning of its first epoch."""
+    run = create(config, str(folder))
+    watch = Watch(lambda params, step: ({}, ""), run.family.metric.best)
+    made = Solo(
+        run.path,
+        run.family.program(run.config, run.dataset),
+        member_of(run),
+        mesh=mesh_of(config.training.devices),
+        watch=watch,
+        report=Silence(),
+    )
+    made.begin_epoch()
+    return made
+
+
 def steps(folder: Path, config: RunConfig) -> tuple[float, object]:
     """The loss of the first six steps and the weights after them."""
-    run = create(config, str(folder))
-    program = families.language_model.build(run, "validation")
-    state = program.init()
-    plan = program.plan(state)
-    state, totals = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 6], np.int32))
+    trained = session(folder, config)
+    trained.advance(0, 6)
+    state, totals = trained.state, trained.totals
     assert (int(totals.steps), int(state.step), float(totals.sums["tokens"])) == (6, 6, 6 * 4 * 16)
     return float(totals.sums["loss"] / totals.sums["tokens"]), jax.device_get(state.params)
 
@@ -346,8 +329,8 @@ quick_compilation = pytest.fixture(oracles.quick_compilation)
 
 
 def test_ways_to_save_memory_train_alike(prose, tmp_path, quick_compilation):
-    """Fails when a batch in turns, a window in parts or lanes on two devices lose tokens, weigh them twice, cut gradients off
-    at a part's edge, or give lanes each other's carries.
+    """Fails when a batch in parts, a window in parts or lanes on two devices lose tokens, weigh
+    them twice, cut gradients off at a part's edge, or give lanes each other's carries.
     """
     loss, params = steps(tmp_path / "plain", tiny(prose))
     for way in ({"accumulate": 2}, {"remat": 4}, {"devices": 2, "remat": 8}):
@@ -360,46 +343,34 @@ def test_ways_to_save_memory_train_alike(prose, tmp_path, quick_compilation):
 
 def test_an_epoch_begins_without_a_past(prose, tmp_path, quick_compilation):
     """Fails when what the lanes carry at the end of an epoch is carried to their first tokens."""
-    run = create(tiny(prose), str(tmp_path / "run"))
-    program = families.language_model.build(run, "validation")
-    state = program.init()
-    plan, window = program.plan(state), run.config.training.window
-    state, _ = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 6], np.int32))
-    params, carry = jax.device_get((state.params, state.carry))
+    window, stream = 64, create(tiny(prose, window=64), str(tmp_path / "run")).tokens("train")
+    trained = session(tmp_path / "other", tiny(prose, window=window, steps=100))
+    epoch = Windows(stream, 4, window).steps
+    trained.advance(0, epoch)
+    params, carry = jax.device_get((trained.state.params, trained.state.carry))
     assert all(np.abs(leaf).max() > 0.1 for leaf in jax.tree.leaves(carry))
-    _, totals = program.chunk(state, zero_totals(SUMS), plan, np.array([0, 1], np.int32))
-    stream = run.tokens("train")
+    trained.begin_epoch()
+    trained.totals = zero_totals()
+    trained.advance(0, 1)
     losses = []
     for b in range(4):
         lane = stream[b * ((len(stream) - 1) // 4) :][: window + 1]
-        logits, _ = by_equations(run.config.model, params, lane[:-1])
+        logits, _ = by_equations(rnn_language_model.Config(7, 12), params, lane[:-1])
         losses.append(-oracles.log_softmax(logits)[np.arange(window), lane[1:]])
-    assert float(totals.sums["loss"] / totals.sums["tokens"]) == pytest.approx(
-        np.mean(losses), abs=1e-5
-    )
+    sums = trained.totals.sums
+    assert float(sums["loss"] / sums["tokens"]) == pytest.approx(np.mean(losses), abs=1e-5)
 
 
 @pytest.mark.slow
 def test_all_of_it_at_once(seq, prose, tmp_path):
-    """Fails when a run over two devices, in turns and in parts, with a locked dropout in bfloat16, cannot be saved, scored or
-    resumed.
+    """Fails when a run over two devices, in parts both ways, with variational dropout in bfloat16,
+    cannot be saved, scored or resumed.
     """
-    words = [
-        "--devices",
-        2,
-        "--accumulate",
-        2,
-        "--remat",
-        8,
-        "--dropout",
-        0.3,
-        "--model.mask",
-        "locked",
-        "--steps",
-        20,
-    ]
-    sizes = ["--model.hidden", 12, "--model.layers", 2, "--model.dtype", "bfloat16", "--window", 16]
-    code, out, err = seq(*TRAIN, "--data", prose, *TINY, *words, *sizes, "--name", "./run")
+    words = shlex.split(
+        "--devices 2 --accumulate 2 --remat 8 --dropout 0.3 --model.variational-dropout --steps 20"
+        " --model.hidden 12 --model.layers 2 --model.dtype bfloat16 --window 16 --name ./run"
+    )
+    code, out, err = seq(*TRAIN, "--data", prose, *TINY, *words)
     assert (code, out) == (0, "run\n"), err
     assert seq("evaluate", "./run", "--json")[0] == 0
     assert "has been trained to its end, step 20 of 20" in seq("resume", "./run")[2]
@@ -413,56 +384,41 @@ LOSSES = (3.0, 2.0, 2.5, 1.5, 4.0)
 
 @pytest.fixture(scope="module")
 def scripted(prose, tmp_path_factory):
-    """A run whose evaluations are scripted, trained with pages of 64 steps; its outcome, and the weights after every epoch."""
+    """A run whose evaluations are scripted, trained with pages of 64 steps.
+
+    With its outcome, and the weights after every epoch.
+    """
     seen: list = []
 
-    def evaluate(run, split, params, step, epoch):
+    def watch(run, split, params, step):
         seen.append(jax.device_get(params))
-        loss = LOSSES[round(epoch) - 1]
+        training = run.config.training
+        epoch = Windows(run.tokens("train"), training.batch, training.window).steps
+        loss = LOSSES[step // epoch - 1]
         scores = {"loss": loss, "perplexity": float(np.exp(loss)), "tokens": 1, "lanes": 20}
-        return {
-            "event": "evaluate",
-            "split": split,
-            "step": step,
-            "epoch": epoch,
-            **scores,
-        }, f"{step}\n"
+        return scores, f"{step}\n"
 
-    config = tiny(
-        prose,
-        dropout=0.2,
-        epochs=5,
-        steps=None,
-        window=64,
-        optimizer="sgd",
-        plateau=1e5,
-        select="best",
-    )
+    way = {"window": 64, "optimizer": "sgd", "plateau": 1e5, "select": "best"}
+    config = tiny(prose, dropout=0.2, epochs=5, steps=None, **way)
     config = replace(config, hyper=replace(config.hyper, lr=1.0))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(families.language_model, "evaluate", evaluate)
-        run = create(config, str(tmp_path_factory.mktemp("scripted") / "run"))
-        families.fit(run, Silence())
-        yield run, outcome(run.path), [*seen]
+    run = create(config, str(tmp_path_factory.mktemp("scripted") / "run"))
+    run.family = run.family._replace(watch=watch)
+    families.fit(run, Silence())
+    return run, outcome(run.path), [*seen]
 
 
 def test_the_plateau_divides_the_rate(scripted):
-    """Fails when the rate is not divided after an epoch that was not the best, or stays so low for the sake of one that was."""
+    """Fails when the rate is not divided after an epoch that was not the best, or stays so low for
+    the sake of one that was.
+    """
     run, _, weights = scripted
     flat = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in weights]
     moved = [np.abs(after - before).max() for before, after in pairwise(flat)]
     assert [move > 1e-3 for move in moved] == [True, True, False, False]
     assert all(move > 0 for move in moved)
     epochs = log.epochs(run.path)
-    assert [families.language_model.rate_divisor(epochs[:n], 4.0) for n in range(6)] == [
-        1,
-        1,
-        1,
-        4,
-        4,
-        16,
-    ]
-    assert families.language_model.rate_divisor(epochs, 1.0) == 1
+    assert [rate_divisor(epochs[:n], 4.0) for n in range(6)] == [1, 1, 1, 4, 4, 16]
+    assert rate_divisor(epochs, 1.0) == 1
 
 
 def test_the_best_epoch_is_selected(scripted):
@@ -472,24 +428,22 @@ def test_the_best_epoch_is_selected(scripted):
     assert run.selected_step() == 4 * each
     jax.tree.map(np.testing.assert_array_equal, run.params, weights[3])
     last = log.read(run.path)[-1]
-    assert (last["step"], last["selected_step"], last["split"], last["lanes"]) == (
-        5 * each,
-        4 * each,
-        "test",
-        1,
-    )
+    names = ("step", "selected_step", "split", "lanes")
+    assert [last[name] for name in names] == [5 * each, 4 * each, "test", 1]
     assert last["loss"] == pytest.approx(nats(run, run.tokens("test")).mean(), abs=1e-5)
 
 
 def test_a_run_that_breaks_off_ends_the_same(scripted, tmp_path, monkeypatch):
-    """Fails when a run that is stopped, within an epoch or where the rate has been divided, goes on with another carry, rate,
-    window or dropout, or where pages of windows end changes anything: one bit of a state, or a line of the log.
+    """Fails when a run that is stopped, within an epoch or where the rate has been divided, goes on
+    with another carry, rate, window or dropout, or where pages of windows end changes anything: one
+    bit of a state, or a line of the log.
     """
     run, whole, _ = scripted
     each = log.epochs(run.path)[0]["step"]
     other = create(run.config, str(tmp_path / "run"))
+    other.family = run.family
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(families.language_model, "PAGE", 3)
+    monkeypatch.setattr(batches, "PAGE", 3)
     for stop in (each // 2, 3 * each + each // 2):
         with pytest.raises(KeyboardInterrupt):
             families.fit(other, Silence(stop))
@@ -500,30 +454,17 @@ def test_a_run_that_breaks_off_ends_the_same(scripted, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_signals(start, prose, tmp_path):
-    """Fails when SIGTERM, Ctrl-C or kill -9 cost a bit of a language model's run, or do not say how to go on."""
-    words = [
-        *TRAIN,
-        "--data",
-        prose,
-        *TINY,
-        "--window",
-        16,
-        "--model.hidden",
-        12,
-        "--dropout",
-        0.2,
-        "--epochs",
-        6,
-    ]
-    words += ["--plateau", 4, "--lr", 0.2]
+    """Fails when SIGTERM, Ctrl-C or kill -9 cost a bit of a language model's run, or do not say how
+    to go on.
+    """
+    options = "--window 16 --model.hidden 12 --dropout 0.2 --epochs 6 --plateau 4 --lr 0.2"
+    words = [*TRAIN, "--data", prose, *TINY, *shlex.split(options)]
     assert start(*words, "--name", tmp_path / "whole").wait() == 0
     run = tmp_path / "run"
     process = start(*words, "--name", run)
     assert process.when(lambda: lines(run) >= 4, signal.SIGTERM) == 143, process.texts()
-    assert re.search(
-        rf"\nseqgen: error: stopped at step \d+; go on with: seqgen resume {run}\n$",
-        process.texts()[1],
-    )
+    line = rf"\nseqgen: error: stopped at step \d+; go on with: seqgen resume {run}\n$"
+    assert re.search(line, process.texts()[1])
     assert start("resume", run).when(lambda: lines(run) >= 15, signal.SIGINT) == 130
     start("resume", run).when(lambda: lines(run) >= 30, signal.SIGKILL)
     process = start("resume", run)
@@ -543,25 +484,22 @@ def test_resume_of_a_finished_run(seq, copied):
 
 
 def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
-    """Fails when a run goes on with, or is scored on, another text than it began with; it still writes, which takes none."""
+    """Fails when a run goes on with, or is scored on, another text than it began with; it still
+    writes, which takes none.
+    """
     file = tmp_path / "changed.txt"
-    content = CONVERTER.unstructure(seqgen.load(copied).config)
-    (copied / "config.json").write_text(
-        json.dumps({**content, "data": {**content["data"], "path": str(file)}})
-    )
-    for text, part in (
-        (prose.read_bytes() + b".", "has changed since the run was made: its SHA-256 is no longer"),
-        (None, ""),
-    ):
+    content = to_json(seqgen.load(copied).config)
+    content["data"]["path"] = str(file)
+    (copied / "config.json").write_text(json.dumps(content))
+    changed = f"{file} has changed since the run was made: its SHA-256 is no longer"
+    for text, line in ((prose.read_bytes() + b".", changed), (None, f"there is no {file}")):
         file.unlink(missing_ok=True)
         if text:
             file.write_bytes(text)
         for command in ("resume", "evaluate"):
             code, out, err = seq(command, copied)
             assert (code, out) == (1, "")
-            assert err.splitlines()[-1].startswith(
-                f"seqgen: error: {file} {part}" if text else f"seqgen: error: there is no {file}"
-            )
+            assert err.splitlines()[-1].startswith(f"seqgen: error: {line}")
     assert seq("generate", copied, "--length", 3)[0] == 0
     file.write_bytes(prose.read_bytes())
     assert seq("evaluate", copied)[0] == 0
@@ -569,19 +507,19 @@ def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
 
 def test_python_s_own_topics_have_a_checksum(tmp_path):
     """Fails when a run on the help topics goes on with those of another version of Python."""
-    assert create(
-        presets.language("text", "language-model"), str(tmp_path / "run")
-    ).config.data.sha256 == checksum(None)
+    run = create(presets.language("text", "language-model"), str(tmp_path / "run"))
+    assert run.config.data.sha256 == checksum(None)
 
 
 # evaluate
 
 
 def test_evaluate(either, seq):
-    """Fails when a perplexity is not that of the test split's tokens from its first to its last, read in one lane; when the
-    book's does not begin ten lanes blank; when bits a character are given of words, or --json prints anything else.
+    """Fails when a perplexity is not that of the test split's tokens from its first to its last,
+    read in one lane; when the book's does not begin ten lanes blank; when bits a character are
+    given of words, or --json prints anything else.
     """
-    path, unit = either.path, either.symbols.unit
+    path, unit = either.path, either.tokenizer.unit
     code, out, err = seq("evaluate", path, "--json")
     assert (code, err, out.count("\n")) == (0, "", 1)
     scores, ids = json.loads(out), either.tokens("test")
@@ -596,9 +534,8 @@ def test_evaluate(either, seq):
         assert scores["bits_per_character"] == pytest.approx(losses.mean() / np.log(2), abs=1e-5)
         lane = (len(ids) - 1) // 10
         starts = [ids[i * lane : i * lane + lane // 35 * 35 + 1] for i in range(10)]
-        assert scores["perplexity_book"] == pytest.approx(
-            np.exp(np.mean([nats(either, part) for part in starts])), rel=1e-5
-        )
+        book = np.exp(np.mean([nats(either, part) for part in starts]))
+        assert scores["perplexity_book"] == pytest.approx(book, rel=1e-5)
     else:
         assert scores["perplexity_book"] is None
     event = log.read(path)[-1]
@@ -615,7 +552,9 @@ def test_evaluate(either, seq):
 
 
 def test_a_split_that_is_not_there(characters, seq, refused, prose, tmp_path):
-    """Fails when a split without tokens is scored, is a traceback, or nobody says which one would do."""
+    """Fails when a split without tokens is scored, is a traceback, or nobody says which one would
+    do.
+    """
     for name, splits, other in (
         ("none tested", {"test": 0.0}, "validation"),
         ("unwatched", {"validation": 0.0}, "test"),
@@ -635,21 +574,21 @@ def test_a_split_that_is_not_there(characters, seq, refused, prose, tmp_path):
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_the_terminal_names_the_split_of_the_final_score(split, capsys):
-    """Fails when the score of a corpus without a test split, as Tiny Shakespeare is, is called that of the test."""
+    """Fails when the score of a corpus without a test split, as Tiny Shakespeare is, is called that
+    of the test.
+    """
     scores = {"loss": 2.0, "perplexity": 7.39, "low": 7.0, "high": 8.0, "tokens": 9, "lanes": 1}
-    Terminal("tokens").evaluated(
-        {"final": True, "split": split, "step": 1, "epoch": 1.0, **scores}, ""
-    )
-    assert capsys.readouterr().err.startswith(
-        f"{split} · 9 tokens · perplexity 7.39 (7.00 to 8.00) · loss"
-    )
+    shown = Terminal(told)
+    shown.program = SimpleNamespace(batches=SimpleNamespace(steps=1))
+    shown.evaluated({"final": True, "split": split, "step": 1, "epoch": 1.0, **scores}, "")
+    line = f"{split} · 9 tokens · perplexity 7.39 (7.00 to 8.00) · loss"
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_commands_of_the_other_kind_say_what_would_do(refused, character_run, attention_run):
     """Fails when a run of the other kind is a traceback, or gets an answer."""
-    line = (
-        f"{character_run} is a language model, and has no answers; `seqgen generate` lets it write"
-    )
+    kind = f"{character_run} is a language model, and has no answers"
+    line = f"{kind}; `seqgen generate` lets it write"
     assert refused(2, "predict", character_run, "1+1") == line
     assert refused(2, "attention", character_run, "1+1") == line
     line = f"{attention_run} is no language model; `seqgen predict` lets it answer"
@@ -661,68 +600,72 @@ def test_commands_of_the_other_kind_say_what_would_do(refused, character_run, at
 
 
 @pytest.mark.parametrize(
-    "how",
+    "generation",
     [GenerationConfig(temperature=1.0), GenerationConfig(top_k=3), GenerationConfig()],
     ids=["drawn", "top-k", "greedy"],
 )
 @pytest.mark.parametrize("prompt", ["the ", ""])
-def test_what_is_shown_is_the_text(either, prompt, how, seq, monkeypatch):
-    """Fails when a piece is shown twice, left out or late where a part of the text ends, or the whole is another text."""
+def test_what_is_shown_is_the_text(either, prompt, generation, seq, monkeypatch):
+    """Fails when a piece is shown twice, left out or late where a part of the text ends, or the
+    whole is another text.
+    """
     pieces = []
-    monkeypatch.setattr(
-        generate, "print", lambda *words, **_: pieces.append("".join(words)), raising=False
-    )
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in vars(how).items() if value]
+    shown = lambda *words, **_: pieces.append("".join(words))  # noqa: E731
+    monkeypatch.setattr(generate, "print", shown, raising=False)
+    options = [
+        f"--{name.replace('_', '-')}={value}" for name, value in vars(generation).items() if value
+    ]
+    words = ["generate", either.path, "--prompt", prompt, "--length", 50, *options]
     for seed in range(3):
         pieces.clear()
-        assert seq(
-            "generate", either.path, "--prompt", prompt, "--length", 50, "--seed", seed, *options
-        ) == (0, "", "")
-        ((text,),) = either.generate([prompt], length=50, generation=how, seed=seed)
+        assert seq(*words, "--seed", seed) == (0, "", "")
+        ((text,),) = either.generate([prompt], length=50, generation=generation, seed=seed)
         assert "".join(pieces) == text.text.rstrip("\n")
         assert (text.prompt, text.tokens) == (prompt, 50)
         assert text.text.startswith(prompt.strip())
         assert len(pieces) == 5  # 16, 32, 48 and 50 tokens, and the line's end
         assert text.logprob == pytest.approx(written(either, prompt, text.text), abs=1e-3)
-    parts = [part for (part,) in either.stream([prompt], length=50, generation=how, seed=2)]
+    stream = either.stream([prompt], length=50, generation=generation, seed=2)
+    parts = [part for (part,) in stream]
     assert [part.tokens for part in parts] == [16, 32, 48, 50]
     assert parts[-1] == text
 
 
 def test_greedy_takes_the_best(either):
-    """Fails when what is written without options is drawn, or a token is not the likeliest by the equations."""
+    """Fails when what is written without options is drawn, or a token is not the likeliest by the
+    equations.
+    """
     ((text,),) = either.generate(["the a"], length=20)
-    ids = either.symbols.encode(text.text)
+    ids = either.tokenizer.encode(text.text)
     logits, _ = by_equations(either.config.model, either.params, ids[:-1])
-    begin = len(either.symbols.encode("the a"))
-    assert logits.argmax(-1)[begin - 1 :].tolist() == ids[begin:].tolist()
+    begin = len(either.tokenizer.encode("the a"))
+    assert logits.argmax(-1)[begin - 1 :].tolist() == ids[begin:]
 
 
 def test_what_a_run_knows_of_a_text(either):
-    """Fails when a state is not the one after its token, or of another layer, or what comes next is told of another time."""
-    text = "the cat sees a"
-    logits, carry = by_equations(either.config.model, either.params, either.symbols.encode(text))
-    np.testing.assert_allclose(
-        either.next_logprobs(text), oracles.log_softmax(logits[-1]), atol=1e-5
-    )
-    begun, _ = by_equations(either.config.model, either.params, either.prompted(""))
-    np.testing.assert_allclose(either.next_logprobs(""), oracles.log_softmax(begun[-1]), atol=1e-5)
+    """Fails when a state is not the one after its token, or of another layer, or what comes next is
+    told of another time.
+    """
+    text, cfg, params = "the cat sees a", either.config.model, either.params
+    encode = either.tokenizer.encode
+    logits, carry = by_equations(cfg, params, encode(text))
+    found = either.next_logprobs(text)
+    np.testing.assert_allclose(found, oracles.log_softmax(logits[-1]), atol=1e-5)
+    begun, _ = by_equations(cfg, params, either.prompted(""))
+    found = either.next_logprobs("")
+    np.testing.assert_allclose(found, oracles.log_softmax(begun[-1]), atol=1e-5)
     states = either.states(text)
-    assert states.shape == (len(either.symbols.encode(text)), either.config.model.hidden)
+    assert states.shape == (len(encode(text)), cfg.hidden)
     np.testing.assert_allclose(states[-1], carry[-1][0], atol=1e-5)
-    np.testing.assert_allclose(
-        either.states("the")[-1], states[len(either.symbols.encode("the")) - 1], atol=1e-5
-    )
+    np.testing.assert_allclose(either.states("the")[-1], states[len(encode("the")) - 1], atol=1e-5)
 
 
 def test_a_text_is_its_seeds(characters, seq, monkeypatch):
-    """Fails when a text depends on the prompts beside it, on how many there are of it or are read at a time, on its place on
-    standard input, or not on its seed.
+    """Fails when a text depends on the prompts beside it, on how many there are of it or are read
+    at a time, on its place on standard input, or not on its seed.
     """
-    prompts, words = (
-        ["the ", "", "on the house and"],
-        ["generate", characters.path, "--length", 30, "--temperature", 1],
-    )
+    prompts = ["the ", "", "on the house and"]
+    words = ["generate", characters.path, "--length", 30, "--temperature", 1]
     stdin = "\n".join(prompts).encode()
     monkeypatch.setattr(generate, "AT_ONCE", 2)
     code, out, err = seq(*words, "--json", "--n", 2, stdin=stdin)
@@ -739,16 +682,15 @@ def test_a_text_is_its_seeds(characters, seq, monkeypatch):
 
 
 def test_standard_input_line_by_line(characters, seq, refused):
-    """Fails when a line's end is part of a prompt, on any system; when a bad line is a traceback or not named; or when nothing
-    on standard input is no prompt at all.
+    """Fails when a line's end is part of a prompt, on any system; when a bad line is a traceback or
+    not named; or when nothing on standard input is no prompt at all.
     """
-    out = seq("generate", characters.path, "--length", 5, stdin=b"the\na\n")[1]
+    words = ["generate", characters.path, "--length", 5]
+    out = seq(*words, stdin=b"the\na\n")[1]
     assert [line[:3] for line in out.splitlines()[:1]] == ["the"]
-    assert seq("generate", characters.path, "--length", 5, stdin=b"the\r\na\r\n") == (0, out, "")
-    assert seq("generate", characters.path, "--length", 5, stdin=b"the\na") == (0, out, "")
-    assert seq("generate", characters.path, "--length", 5) == seq(
-        "generate", characters.path, "--length", 5, "--prompt", ""
-    )
+    assert seq(*words, stdin=b"the\r\na\r\n") == (0, out, "")
+    assert seq(*words, stdin=b"the\na") == (0, out, "")
+    assert seq(*words) == seq(*words, "--prompt", "")
     line = refused(2, "generate", characters.path, stdin=b"the\n\xff\n")
     assert line == "standard input, line 2: not UTF-8 (byte 0xff)"
     line = refused(2, "generate", characters.path, stdin=b"the\nthe Z\n")
@@ -766,27 +708,24 @@ def decoded(request) -> tuple[TextRun, list]:
 
 
 def test_a_ban_is_kept(decoded, seq):
-    """Fails when a banned symbol is written by any way of decoding, from a list with commas or a JSON one."""
+    """Fails when a banned symbol is written by any way of decoding, from a list with commas or a
+    JSON one.
+    """
     run, options = decoded
     words = ["generate", run.path, "--prompt", "the ", "--length", 40, "--json", *options]
 
+    encode, table = run.tokenizer.encode, run.tokenizer.table
+
     def used(made: list[dict]) -> set[int]:
-        return {
-            symbol
-            for each in made
-            for symbol in run.symbols.encode(each["text"])[
-                len(run.symbols.encode("the ")) :
-            ].tolist()
-        }
+        begin = len(encode("the "))
+        return {symbol for each in made for symbol in encode(each["text"])[begin:]}
 
     free = used(objects(seq(*words)[1]))
-    symbols = [run.symbols.table[i] for i in free if run.symbols.table[i] != "\n"][
-        : max(1, len(free) // 2)
-    ]
+    symbols = [table[i] for i in free if table[i] != "\n"][: max(1, len(free) // 2)]
     made = objects(seq(*words, "--ban", json.dumps(symbols))[1])
     assert made == objects(seq(*words, "--ban", ",".join(symbols))[1])
     assert used(made)
-    assert not {run.symbols.table[i] for i in used(made)} & {*symbols}
+    assert not {table[i] for i in used(made)} & {*symbols}
     for each in made:
         assert each["logprob"] == pytest.approx(written(run, "the ", each["text"]), abs=1e-3)
         assert each["tokens"] == 40
@@ -794,50 +733,37 @@ def test_a_ban_is_kept(decoded, seq):
 
 @pytest.mark.parametrize("options", HOW.values(), ids=HOW)
 def test_nothing_left_to_write(options, characters, refused, seq):
-    """Fails when a text whose every token is banned is written all the same, is a traceback, or is not named."""
-    ban, count = json.dumps(characters.symbols.table), len(characters.symbols)
-    line = refused(
-        2, "generate", characters.path, "--prompt", "the", "--ban", ban, "--json", *options
-    )
-    assert (
-        line == "after 'the' and 0 tokens nothing is left to write: bans and rules take every token"
-    )
-    words = [
-        "generate",
-        characters.path,
-        "--prompt",
-        "the",
-        "--no-repeat-ngram",
-        1,
-        "--json",
-        *options,
-    ]
+    """Fails when a text whose every token is banned is written all the same, is a traceback, or is
+    not named.
+    """
+    ban, count = json.dumps(characters.tokenizer.table), len(characters.tokenizer)
+    words = ["generate", characters.path, "--prompt", "the", "--json", *options]
+    line = refused(2, *words, "--ban", ban)
+    left = "nothing is left to write: bans and logits processors take every token"
+    assert line == f"after 'the' and 0 tokens {left}"
+    words += ["--no-repeat-ngram", 1]
     line = refused(2, *words, "--length", count + 1)
-    assert (
-        line
-        == f"after 'the' and {count} tokens nothing is left to write: bans and rules take every token"
-    )
+    assert line == f"after 'the' and {count} tokens {left}"
     assert all(each["tokens"] == count for each in objects(seq(*words, "--length", count)[1]))
 
 
 def test_a_beam_s_texts(either, seq):
-    """Fails when the best are not first, are one text twice, or their number or log-probability is another's."""
-    code, out, err = seq(
-        "generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4, "--n", 3, "--json"
-    )
+    """Fails when the best are not first, are one text twice, or their number or log-probability is
+    another's.
+    """
+    words = ["generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4]
+    code, out, err = seq(*words, "--n", 3, "--json")
     made = objects(out)
     assert (code, err, len(made)) == (0, "", 3)
     assert len({each["text"] for each in made}) == 3
     logprobs = [each["logprob"] for each in made]
     assert logprobs == sorted(logprobs, reverse=True)
-    assert logprobs == pytest.approx(
-        [written(either, "the ", each["text"]) for each in made], abs=1e-3
-    )
-    assert all(
-        list(each) == ["prompt", "text", "tokens", "logprob"] and each["tokens"] == 12
-        for each in made
-    )
-    best = seq("generate", either.path, "--prompt", "the ", "--length", 12, "--beam", 4)[1]
+    expected = [written(either, "the ", each["text"]) for each in made]
+    assert logprobs == pytest.approx(expected, abs=1e-3)
+    for each in made:
+        assert list(each) == ["prompt", "text", "tokens", "logprob"]
+        assert each["tokens"] == 12
+    best = seq(*words)[1]
     assert best == made[0]["text"].rstrip("\n") + "\n"
     ((greedy,),) = either.generate(["the "], length=12)
     ((one,),) = either.generate(["the "], length=12, generation=GenerationConfig(beam=1))
@@ -845,47 +771,39 @@ def test_a_beam_s_texts(either, seq):
 
 
 def test_a_text_is_over_after_its_end(decoded, seq):
-    """Fails when a text goes on after its end symbol, lacks it, or without one is longer than asked for."""
+    """Fails when a text goes on after its end symbol, lacks it, or without one is longer than asked
+    for.
+    """
     run, options = decoded
-    end, shown = ("<eos>", "\n") if run.symbols.unit == "word" else ("e", "e")
-    words = [
-        "generate",
-        run.path,
-        "--prompt",
-        "a",
-        "--length",
-        40,
-        "--end",
-        end,
-        "--json",
-        *options,
-    ]
+    end, shown = ("<eos>", "\n") if run.tokenizer.unit == "word" else ("e", "e")
+    words = ["generate", run.path, "--prompt", "a", "--length", 40, "--end", end, "--json"]
+    words += options
     made = objects(seq(*words)[1])
     for each in made:
         body = each["text"][1:]
-        assert (
-            body.count(shown)
-            == body.endswith(shown)
-            == (each["tokens"] < 40 or body.endswith(shown))
-        )
-        assert each["tokens"] == len(run.symbols.encode(each["text"])) - 1
+        over = each["tokens"] < 40 or body.endswith(shown)
+        assert body.count(shown) == body.endswith(shown) == over
+        assert each["tokens"] == len(run.tokenizer.encode(each["text"])) - 1
         assert each["logprob"] == pytest.approx(written(run, "a", each["text"]), abs=1e-3)
     assert any(each["tokens"] < 40 for each in made)
     assert all(each["tokens"] > 20 for each in objects(seq(*words, "--min-length", 20)[1]))
 
 
 @pytest.mark.parametrize(("words", "line"), [
-    (["--prompt", "Zebra"], "unknown character 'Z' at position 1: it is not in the run's vocabulary"),
+    (["--prompt", "Zebra"],
+     "unknown character 'Z' at position 1: it is not in the run's vocabulary"),
     (["--ban", "@"], "'@' is not one of the run's {} characters"),
     (["--ban", "a,the"], "'the' is not one of the run's {} characters"),
     (["--ban", "[1]"], "'[1]' must hold strings"),
     (["--ban", "['a']"], "\"['a']\" is no JSON list: Expecting value: line 1 column 2 (char 1)"),
     (["--ban", ","], "',' has an empty symbol; a comma itself is banned as '[\",\"]'"),
-    (["--min-length", "5"], "min_length puts off an end symbol, and there is none: an --end would do"),
+    (["--min-length", "5"],
+     "min_length puts off an end symbol, and there is none: an --end would do"),
     (["--temperature", "1", "--seed", "-1"], "seed must be at least 0 and below 2**32, not -1"),
     (["--seed", str(10**20)], f"seed must be at least 0 and below 2**32, not {10**20}"),
     (["--end", "."], "'.' is not one of the run's {} characters"),
-    (["--n", "2"], "there is one greedy text, and 2 were asked for: a --temperature or a --beam would do"),
+    (["--n", "2"],
+     "there is one greedy text, and 2 were asked for: a --temperature or a --beam would do"),
     (["--n", "4", "--beam", "3"], "a beam of 3 has no 4 texts; a wider --beam would do"),
     (["--length", "0"], "length and n must be 1 or more, not 0 and 1"),
     (["--n", "0"], "length and n must be 1 or more, not 100 and 0"),
@@ -895,11 +813,14 @@ def test_a_text_is_over_after_its_end(decoded, seq):
 ])  # fmt: skip
 def test_generate_refuses(words, line, refused, characters):
     """Fails when what cannot be written is written, or the reason is a traceback or not named."""
-    assert refused(2, "generate", characters.path, *words) == line.format(len(characters.symbols))
+    said = line.format(len(characters.tokenizer))
+    assert refused(2, "generate", characters.path, *words) == said
 
 
 def test_a_word_that_is_unknown_is_read_as_one(word_run, seq):
-    """Fails when a word that the vocabulary lacks is refused though the run has <unk> for it, or is read as another."""
+    """Fails when a word that the vocabulary lacks is refused though the run has <unk> for it, or is
+    read as another.
+    """
     words = ["--length", 10, "--temperature", 1, "--json"]
     unknown, known = (
         objects(seq("generate", word_run, *words, "--prompt", f"a {word} sees")[1])
@@ -915,7 +836,9 @@ QUESTIONS = ["1+1", "23+45", "9+8", "70+7"]
 
 
 def test_predict_with_a_beam(seq, attention_run, refused):
-    """Fails when a beam of one is not greedy, the best answer is not the first on its line, or answers are lost or repeated."""
+    """Fails when a beam of one is not greedy, the best answer is not the first on its line, or
+    answers are lost or repeated.
+    """
     run = seqgen.load(attention_run)
     greedy = seq("predict", attention_run, *QUESTIONS)[1]
     assert seq("predict", attention_run, *QUESTIONS, "--beam", 1)[1] == greedy
@@ -928,26 +851,23 @@ def test_predict_with_a_beam(seq, attention_run, refused):
     assert (np.diff(logprob, axis=1) <= 0).all()
     assert (np.isfinite(logprob) & (logprob < 0)).all()
     assert all(len({tuple(text) for text in row.tolist()}) == 3 for row in tokens)
-    assert seq("predict", attention_run, "--beam", 3, stdin=stdin)[1] == "".join(
-        f"{first}\n" for first, *_ in answers
-    )
-    assert (
-        refused(2, "predict", attention_run, "1+1", "--n", 2)
-        == "there is one answer, and 2 were asked for: --beam 2 would do"
-    )
-    line = "there is one answer, and 4 were asked for: --beam 4 would do"
+    first = "".join(f"{first}\n" for first, *_ in answers)
+    assert seq("predict", attention_run, "--beam", 3, stdin=stdin)[1] == first
+    line = "there is one answer, and 2 were asked for: a --beam of 2 would do"
+    assert refused(2, "predict", attention_run, "1+1", "--n", 2) == line
+    line = "there is one answer, and 4 were asked for: a --beam of 4 would do"
     assert refused(2, "predict", attention_run, "1+1", "--n", 4, "--beam", 3) == line
 
 
 def test_predict_by_drawing(seq, attention_run):
-    """Fails when drawn answers are others the second time, depend on the questions beside them, or not on the seed."""
+    """Fails when drawn answers are others the second time, depend on the questions beside them, or
+    not on the seed.
+    """
     words = ["--temperature", 1.5, "--seed"]
     out = seq("predict", attention_run, *QUESTIONS, *words, 5)[1]
     assert seq("predict", attention_run, *words, 5, stdin="\n".join(QUESTIONS).encode())[1] == out
-    alone = "".join(
-        seq("predict", attention_run, question, *words, 5)[1] for question in QUESTIONS[::-1]
-    )
-    assert alone.splitlines()[::-1] == out.splitlines()
+    alone = [seq("predict", attention_run, question, *words, 5)[1] for question in QUESTIONS[::-1]]
+    assert "".join(alone[::-1]) == out
     others = {seq("predict", attention_run, *QUESTIONS, *words, seed)[1] for seed in range(4)}
     assert len({*others, out}) == 5
 
@@ -956,8 +876,8 @@ def test_predict_by_drawing(seq, attention_run):
 
 
 def test_score(either, seq, tmp_path):
-    """Fails when a line is scored without the lines before it, its end is left out or counted to the next, sums do not add up,
-    or a file and standard input are read differently.
+    """Fails when a line is scored without the lines before it, its end is left out or counted to
+    the next, sums do not add up, or a file and standard input are read differently.
     """
     text = "the cat sees a dog\n\nin the house\n a  tree\nand the bird"
     (tmp_path / "it.txt").write_text(text)
@@ -966,8 +886,9 @@ def test_score(either, seq, tmp_path):
     for content in (text, text.replace("\n", "\r\n")):
         assert seq("score", either.path, "-", stdin=content.encode()) == (0, out, "")
     *each, whole = out.splitlines()
-    losses = nats(either, np.concatenate([either.prompted(""), either.symbols.encode(text)]))
-    counts = [len(either.symbols.encode(line)) for line in text.splitlines(keepends=True)]
+    encode = either.tokenizer.encode
+    losses = nats(either, np.concatenate([either.prompted(""), encode(text)]))
+    counts = [len(encode(line)) for line in text.splitlines(keepends=True)]
     assert [int(line.split()[1]) for line in each] == counts
     assert [line[19:] for line in each] == text.splitlines()
     for line, part in zip(each, np.split(losses, np.cumsum(counts)[:-1]), strict=True):
@@ -975,7 +896,7 @@ def test_score(either, seq, tmp_path):
     perplexity, tokens, *rest = whole.split()
     assert float(perplexity) == pytest.approx(np.exp(losses.mean()), rel=1e-3)
     assert int(tokens) == len(losses) == sum(counts)
-    assert " ".join(rest) == f"all 5 lines, {losses.mean():.4f} nats a token"
+    assert " ".join(rest) == f"all 5 lines, {losses.mean():.4f} nats per token"
     scored = list(either.score(text.splitlines(keepends=True)))
     assert [count for _, count in scored] == counts
     assert sum(loss for loss, _ in scored) == pytest.approx(losses.sum(), abs=1e-3)
@@ -983,12 +904,16 @@ def test_score(either, seq, tmp_path):
 
 @pytest.mark.parametrize(("content", "line"), [
     (b"", "it.txt, line 1: the file is empty"),
-    (b"the\n\xff\n", "it.txt, line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-    (b"the\nthe Z\n", "it.txt, line 2: unknown character 'Z' at position 5: it is not in the run's vocabulary"),
+    (b"the\n\xff\n",
+     "it.txt, line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    (b"the\nthe Z\n",
+     "it.txt, line 2: unknown character 'Z' at position 5: it is not in the run's vocabulary"),
     (None, "cannot read it.txt: No such file or directory"),
 ])  # fmt: skip
 def test_score_refuses(content, line, refused, character_run, tmp_path):
-    """Fails when a text that cannot be scored is a traceback, is passed over, or its line is not named."""
+    """Fails when a text that cannot be scored is a traceback, is passed over, or its line is not
+    named.
+    """
     if content is not None:
         (tmp_path / "it.txt").write_bytes(content)
         assert refused(1, "score", character_run, "-", stdin=content) == line.replace("it.txt", "-")
@@ -996,33 +921,20 @@ def test_score_refuses(content, line, refused, character_run, tmp_path):
 
 
 def test_bytes(prose, seq, tmp_path):
-    """Fails when a model of bytes refuses or changes what is not UTF-8, or its line ends, where it reads a file or a prompt."""
-    (tmp_path / "any.dat").write_bytes(
-        prose.read_bytes().replace(b"e", b"\xff").replace(b"\n", b"\r\n")
-    )
-    run = seqgen.load(
-        train(
-            tmp_path,
-            "language-model",
-            "--data",
-            tmp_path / "any.dat",
-            "--unit",
-            "byte",
-            *TINY,
-            "--steps",
-            1,
-        )
-    )
+    """Fails when a model of bytes refuses or changes what is not UTF-8, or its line ends, where it
+    reads a file or a prompt.
+    """
+    content = prose.read_bytes().replace(b"e", b"\xff").replace(b"\n", b"\r\n")
+    (tmp_path / "any.dat").write_bytes(content)
+    words = ["--data", tmp_path / "any.dat", "--unit", "byte", *TINY, "--steps", 1]
+    run = seqgen.load(train(tmp_path, "language-model", *words))
     text = b"th\xff c\ra\r\n\xfe\n"
     (tmp_path / "it.dat").write_bytes(text)
     code, out, err = seq("score", run.path, tmp_path / "it.dat")
     losses = nats(run, np.concatenate([run.prompted(""), np.frombuffer(text, np.uint8)]))
-    assert (code, err, [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "]) == (
-        0,
-        "",
-        [9, 2, 11],
-    )
-    assert out.splitlines()[-1].endswith(f"all 2 lines, {losses.mean():.4f} nats a token")
+    assert (code, err) == (0, "")
+    assert [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "] == [9, 2, 11]
+    assert out.splitlines()[-1].endswith(f"all 2 lines, {losses.mean():.4f} nats per token")
     (made,) = objects(seq("generate", run.path, "--length", 3, "--json", stdin=b"th\xff\n")[1])
     assert made["prompt"].encode(errors="surrogateescape") == b"th\xff"
     assert made["text"].startswith("th\ufffd")
@@ -1030,14 +942,15 @@ def test_bytes(prose, seq, tmp_path):
 
 def test_score_ends_a_line_as_a_corpus_does(word_run, seq):
     """Fails when a lone carriage return is no line's end, though it is one in a corpus."""
-    assert seq("score", word_run, "-", stdin=b"the cat\rthe\r") == seq(
-        "score", word_run, "-", stdin=b"the cat\nthe\n"
-    )
+    scored = seq("score", word_run, "-", stdin=b"the cat\nthe\n")
+    assert seq("score", word_run, "-", stdin=b"the cat\rthe\r") == scored
 
 
 @pytest.mark.parametrize("content", [b" ", b"\t  \t"])
 def test_score_of_no_words(content, word_run, seq):
-    """Fails when a text that has characters and no tokens is a traceback instead of a line that says so."""
+    """Fails when a text that has characters and no tokens is a traceback instead of a line that
+    says so.
+    """
     code, out, err = seq("score", word_run, "-", stdin=content)
     assert (code in (0, 1, 2), "Traceback" in err) == (True, False)
     assert (out == "") == (code > 0)
@@ -1070,20 +983,19 @@ def same(file: str, arrays: list[np.ndarray]) -> None:
 
 
 def test_from_a_pickle_and_back(seq, prose, tmp_path):
-    """Fails when a weight of the book's is another one after it has been here, or what a run's name says is not where it is."""
+    """Fails when a weight of the book's is another one after it has been here, or what a run's name
+    says is not where it is.
+    """
     arrays = pickled(tmp_path)
-    assert seq("import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", "back") == (
-        0,
-        "runs/back\n",
-        "",
-    )
+    words = ["--model", "rnnlm", "--data", prose, "--run", "back"]
+    assert seq("import-book", "it.pkl", *words) == (0, "runs/back\n", "")
     assert seq("export-book", "back", "again.pkl") == (0, "again.pkl\n", "")
     same("again.pkl", arrays)
 
 
 def test_to_a_pickle_and_back(seq, word_run, prose):
-    """Fails when a weight of ours is another one, but for its rounding, after it has been to the book, or a run from a pickle
-    cannot do what a trained one can, or is trained anew.
+    """Fails when a weight of ours is another one, but for its rounding, after it has been to the
+    book, or a run from a pickle cannot do what a trained one can, or is trained anew.
     """
     run = seqgen.load(word_run)
     assert seq("export-book", word_run, "it.pkl")[0] == 0
@@ -1091,7 +1003,7 @@ def test_to_a_pickle_and_back(seq, word_run, prose):
     assert seq(*words) == (0, "back\n", "")
     back = seqgen.load("./back")
     jax.tree.map(np.testing.assert_array_equal, back.params, rounded(run.params))
-    assert (back.symbols, back.config.model) == (run.symbols, run.config.model)
+    assert (back.tokenizer, back.config.model) == (run.tokenizer, run.config.model)
     scores = json.loads(seq("evaluate", back.path, "--json")[1])
     assert scores["loss"] == pytest.approx(nats(back, back.tokens("test")).mean(), abs=1e-5)
     assert seq("generate", "./back", "--prompt", "the", "--length", 3)[1].split()[0] == "the"
@@ -1113,8 +1025,9 @@ def additions(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("variant", ["baseline", "attention"])
 def test_a_model_that_answers_there_and_back(variant, seq, refused, additions, tmp_path):
-    """Fails when a weight is another one after it has been here, a run from a pickle cannot be scored, answer or show where it
-    looks, or it is not reversed as the book's is, unless told otherwise.
+    """Fails when a weight is another one after it has been here, a run from a pickle cannot be
+    scored, answer or show where it looks, or it is not reversed as the book's is, unless told
+    otherwise.
     """
     cfg = oracles.book_config(variant, embedding=7, hidden=12)
     params = jax.tree.map(jnp.asarray, rounded(oracles.live_params(cfg)))
@@ -1148,81 +1061,65 @@ class Call:
 
 
 def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path):
-    """Fails when weights of another model, on other data, or no weights at all become a run, are a traceback, or leave a folder
-    behind; when a run that is there loses a byte; or when anything runs that a pickle asks for.
+    """Fails when weights of another model, on other data, or no weights at all become a run, are a
+    traceback, or leave a folder behind; when a run that is there loses a byte; or when anything
+    runs that a pickle asks for.
     """
     pickled(tmp_path)
-    (tmp_path / "bomb.pkl").write_bytes(
-        pickle.dumps([Call(os.system, f"touch {tmp_path / 'marker'}")])
-    )
+    call = Call(os.system, f"touch {tmp_path / 'marker'}")
+    (tmp_path / "bomb.pkl").write_bytes(pickle.dumps([call]))
     (tmp_path / "other.txt").write_text("one more " + prose.read_text())
     (tmp_path / "short.txt").write_text("a\n" * 50)
     before = sorted(tmp_path.iterdir())
-    bomb = (
-        "bomb.pkl is not a list of NumPy arrays as the book pickles one: it asks for 'posix.system'"
-    )
+    no_list = "bomb.pkl is not a list of NumPy arrays as the book pickles one"
+    bomb = f"{no_list}: it asks for 'posix.system'"
+    few = "90 tokens are too few for 20 lanes of 35; a smaller --batch or --window would do"
+    other = "it.pkl was trained on 18 symbols, and other.txt has 20 symbols: it is not its data"
+    nowhere = f"there is no {tmp_path}/nowhere"
+    none = "cannot read nowhere.pkl: No such file or directory"
     for file, model, data, code, line in (
-        (
-            "it.pkl",
-            "better-rnnlm",
-            prose,
-            1,
-            "the book's better-rnnlm has 9 arrays, and here are 6",
-        ),
-        ("it.pkl", "baseline", additions, 1, "the book's baseline has 10 arrays, and here are 6"),
-        (
-            "it.pkl",
-            "rnnlm",
-            "other.txt",
-            1,
-            "it.pkl was trained on 18 symbols, and other.txt has 20 symbols: it is not its data",
-        ),
-        ("it.pkl", "rnnlm", "nowhere", 1, f"there is no {tmp_path}/nowhere"),
-        (
-            "it.pkl",
-            "rnnlm",
-            "short.txt",
-            2,
-            "short: 90 tokens are too few for 20 lanes of 35; a smaller --batch or --window would do",
-        ),
-        ("nowhere.pkl", "rnnlm", prose, 1, "cannot read nowhere.pkl: No such file or directory"),
-        ("bomb.pkl", "rnnlm", prose, 1, bomb),
-        ("bomb.pkl", "attention", additions, 1, bomb),
+        ("it", "better-rnnlm", prose, 1, "the book's better-rnnlm has 9 arrays, and here are 6"),
+        ("it", "baseline", additions, 1, "the book's baseline has 10 arrays, and here are 6"),
+        ("it", "rnnlm", "other.txt", 1, other),
+        ("it", "rnnlm", "nowhere", 1, nowhere),
+        ("it", "rnnlm", "short.txt", 2, f"short: {few}"),
+        ("nowhere", "rnnlm", prose, 1, none),
+        ("bomb", "rnnlm", prose, 1, bomb),
+        ("bomb", "attention", additions, 1, bomb),
     ):
-        assert (
-            refused(code, "import-book", file, "--model", model, "--data", data, "--run", "./made")
-            == line
-        )
+        words = ["--model", model, "--data", data, "--run", "./made"]
+        assert refused(code, "import-book", f"{file}.pkl", *words) == line
         assert sorted(tmp_path.iterdir()) == before
     kept = sums(character_run)
-    line = refused(
-        2, "import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", character_run
-    )
+    words = ["--model", "rnnlm", "--data", prose, "--run", character_run]
+    line = refused(2, "import-book", "it.pkl", *words)
     assert line.startswith(f"{character_run} exists; another --")
     assert sums(character_run) == kept
 
 
 def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_path, monkeypatch):
-    """Fails when weights that cannot be written leave a folder behind that is no run but holds its name."""
+    """Fails when weights that cannot be written leave a folder behind that is no run but holds its
+    name.
+    """
     pickled(tmp_path)
 
     def full(*_, **__) -> None:
         raise SeqgenError("cannot write it: No space left on device")
 
-    monkeypatch.setattr(families.checkpoint, "save_state", full)
+    monkeypatch.setattr(checkpoint, "save_state", full)
     words = ["import-book", "it.pkl", "--model", "rnnlm", "--data", prose, "--run", "./made"]
     assert refused(1, *words) == "cannot write it: No space left on device"
     assert [path.name for path in tmp_path.iterdir()] == ["it.pkl"]
 
 
 def test_export_refuses(refused, prose, character_run, tmp_path):
-    """Fails when a model that the book does not have is written as one of its, or a place that cannot be is a traceback."""
+    """Fails when a model that the book does not have is written as one of its, or a place that
+    cannot be is a traceback.
+    """
     run = create(tiny(prose, cell="gru"), str(tmp_path / "gru"))
-    families.adopt(run, oracles.live_params(run.config.model, 0, rnn_language_model))
-    assert (
-        refused(2, "export-book", run.path, "it.pkl")
-        == "the book has no such model: its rnnlm has cell 'lstm', not 'gru'"
-    )
+    families.adopt(run, oracles.live_params(run.config.model, 0, run.sizes))
+    line = "the book has no such model: its rnnlm has cell 'lstm', not 'gru'"
+    assert refused(2, "export-book", run.path, "it.pkl") == line
     assert not (tmp_path / "it.pkl").exists()
     (tmp_path / "file").touch()
     line = refused(1, "export-book", character_run, "file/it.pkl")
@@ -1235,8 +1132,8 @@ EXPERIMENT = """
 from dataclasses import replace
 
 from seqgen.config import RunConfig, Training
-from seqgen.models import language_model
-from seqgen.tasks.text import Text, checksum
+from seqgen.models.rnn_language_model import Config
+from seqgen.tasks.text import Text
 from seqgen.training.state import HyperConfig
 
 SEEDS = range(1)
@@ -1245,12 +1142,12 @@ SEEDS = range(1)
 def base():
     training = Training(batch=4, window=16, steps={steps}, select="best")
     data = Text({file!r}, validation=0.1, test=0.12)
-    return RunConfig(data, rnn_language_model.Config(7, 12), training, HyperConfig(lr=0.02, dropout=0.1))
+    return RunConfig(data, Config(7, 12), training, HyperConfig(lr=0.02, dropout=0.1))
 
 
 def variants():
-    whole = replace(base(), data=Text({file!r}, unit="word"), model=rnn_language_model.Config(12, 12, cell="gru", tied=True))
-    return {{"fast": {{"lr": 0.05}}, "whole": whole}}
+    words, gru = Text({file!r}, unit="word"), Config(12, 12, cell="gru", tied=True)
+    return {{"fast": {{"lr": 0.05}}, "whole": replace(base(), data=words, model=gru)}}
 """
 
 
@@ -1275,8 +1172,8 @@ def swept(prose, tmp_path_factory) -> Path:
 
 
 def test_sweep(swept, monkeypatch, tmp_path, seq):
-    """Fails when a member is not its solo run to the bit, a variant that is a whole configuration is trained as the base, one
-    is not tested, or --dry-run says something else than what is done.
+    """Fails when a member is not its solo run to the bit, a variant that is a whole configuration
+    is trained as the base, one is not tested, or --dry-run says something else than what is done.
     """
     said = [
         "2 members to train of 2, one after another",
@@ -1287,11 +1184,8 @@ def test_sweep(swept, monkeypatch, tmp_path, seq):
     members = swept / "runs" / "my_languages"
     assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", "sweep.json"}
     fast, whole = (seqgen.load(members / name) for name in ("fast-0", "whole-0"))
-    assert (fast.config.hyper.lr, whole.config.hyper.lr, whole.config.data.unit) == (
-        0.05,
-        0.02,
-        "word",
-    )
+    assert (fast.config.hyper.lr, whole.config.hyper.lr) == (0.05, 0.02)
+    assert whole.config.data.unit == "word"
     assert (fast.config.model.cell, whole.config.model.cell) == ("lstm", "gru")
     assert [log.read(run.path)[-1]["final"] for run in (fast, whole)] == [True, True]
     solo = create(fast.config, str(tmp_path / "solo"))
@@ -1301,41 +1195,36 @@ def test_sweep(swept, monkeypatch, tmp_path, seq):
 
 
 def test_a_sweep_again(swept, monkeypatch, seq, refused):
-    """Fails when a finished sweep trains anything, what is left is miscounted, or members go on with other settings."""
+    """Fails when a finished sweep trains anything, what is left is miscounted, or members go on
+    with other settings.
+    """
     monkeypatch.chdir(swept)
     monkeypatch.syspath_prepend("")
     members = swept / "runs" / "my_languages"
     before = {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")}
     assert seq("sweep", "my_languages") == (0, "runs/my_languages\n", "")
-    assert seq("sweep", "my_languages", "--dry-run") == (
-        0,
-        "0 members to train of 2, one after another\n",
-        "",
-    )
+    said = "0 members to train of 2, one after another\n"
+    assert seq("sweep", "my_languages", "--dry-run") == (0, said, "")
     out = seq("sweep", "my_languages", "--dry-run", "--seeds", "0:3", "--only", "fast")[1]
     assert out.splitlines()[0] == "2 members to train of 3, one after another"
-    line = refused(2, "sweep", "my_languages", "--set", "hidden=13", "--only", "fast")
-    assert (
-        line
-        == "runs/my_languages/fast-0 was made with model.hidden 12, now 13; another --name would do"
-    )
-    line = refused(
-        2, "sweep", "my_languages", "--set", "tied=true", "--only", "fast", "--name", "other"
-    )
+    words = ["sweep", "my_languages", "--only", "fast"]
+    line = refused(2, *words, "--set", "hidden=13")
+    made = "runs/my_languages/fast-0 was made with model.hidden 12, now 13"
+    assert line == f"{made}; another --name would do"
+    line = refused(2, *words, "--set", "tied=true", "--name", "other")
     assert "a tied output needs embedding and hidden alike, not 7 and 12" in line
     assert {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")} == before
     assert not (swept / "runs" / "other").exists()
 
 
 def test_a_sweep_goes_on_without_a_member_that_breaks(swept, monkeypatch, seq):
-    """Fails when a member that is not finite stops the others, is trained again, is called finished, or nobody says so."""
+    """Fails when a member that is not finite stops the others, is trained again, is called
+    finished, or nobody says so.
+    """
     monkeypatch.chdir(swept)
     monkeypatch.syspath_prepend("")
-    file = (
-        Path("my_languages.py")
-        .read_text()
-        .replace('{"fast"', '{"hot": {"lr": 1e30, "clip": 1e30}, "fast"')
-    )
+    hot = '{"hot": {"lr": 1e30, "clip": 1e30}, "fast"'
+    file = Path("my_languages.py").read_text().replace('{"fast"', hot)
     Path("my_hot_languages.py").write_text(file.replace("steps=8", 'steps=8, optimizer="sgd"'))
     code, out, err = seq("sweep", "my_hot_languages")
     members = swept / "runs" / "my_hot_languages"
@@ -1343,21 +1232,21 @@ def test_a_sweep_goes_on_without_a_member_that_breaks(swept, monkeypatch, seq):
     step = log.broken(members / "hot-0")
     assert step is not None
     assert f"runs/my_hot_languages/hot-0: not finite at step {step}; the others go on\n" in err
-    assert [
-        log.read(members / name)[-1].get("final", False) for name in ("hot-0", "fast-0", "whole-0")
-    ] == [False, True, True]
+    ends = [log.read(members / f"{name}-0")[-1] for name in ("hot", "fast", "whole")]
+    assert [end.get("final", False) for end in ends] == [False, True, True]
     assert seq("sweep", "my_hot_languages") == (0, "runs/my_hot_languages\n", "")
     assert seq("sweep", "my_hot_languages", "--dry-run")[1].startswith("0 members to train of 3")
     code, _, err = seq("evaluate", members / "hot-0")
     assert (code, err.count("\n")) == (1, 1)
-    assert err.endswith(
-        f"hot-0 has no weights: at step {step} its loss or weights were not finite\n"
-    )
+    lost = f"hot-0 has no weights: at step {step} its loss or weights were not finite"
+    assert err.endswith(f"{lost}\n")
 
 
 @pytest.mark.slow
 def test_a_sweep_is_stopped_and_goes_on(swept, start, monkeypatch, tmp_path):
-    """Fails when SIGTERM does not save a sweep of language models, does not say how to go on, or costs a bit."""
+    """Fails when SIGTERM does not save a sweep of language models, does not say how to go on, or
+    costs a bit.
+    """
     monkeypatch.chdir(swept)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     words = ["sweep", "my_longer_languages", "--only", "fast", "--seeds", "0:2", "--runs"]
@@ -1365,10 +1254,10 @@ def test_a_sweep_is_stopped_and_goes_on(swept, start, monkeypatch, tmp_path):
     members = parts / "my_longer_languages"
     for name in ("fast-0", "fast-1"):
         process = start(*words, parts)
-        assert process.when(lambda name=name: lines(members / name) >= 30, signal.SIGTERM) == 143, (
-            process.texts()
-        )
-        said = rf"\nseqgen: error: stopped at step \d+; go on with: seqgen (sweep .*|resume \S+{name})\n$"
+        code = process.when(lambda name=name: lines(members / name) >= 30, signal.SIGTERM)
+        assert code == 143, process.texts()
+        again = rf"seqgen (sweep .*|resume \S+{name})"
+        said = rf"\nseqgen: error: stopped at step \d+; go on with: {again}\n$"
         assert re.search(said, process.texts()[1]), process.texts()
     process = start(*words, parts)
     assert process.wait() == 0, process.texts()

@@ -153,6 +153,7 @@ class TextRun(Run):
             best = (np.asarray(part)[:, :n].reshape(-1, *part.shape[2:]) for part in found)
             yield self.texts(repeated, *best)
             return
+        checked_seed(seed)
         keys = self.keys(seed, n, len(prompts)) if generation.draws else None
         history = np.full((len(ids), length), AFTER_END, np.int32)
         logprob = np.zeros(len(ids))
