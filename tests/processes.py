@@ -16,6 +16,9 @@ from typing import NamedTuple
 from seqgen.cli import main
 from seqgen.storage import log
 
+TIMES = frozenset({"seconds", "examples_per_second", "tokens_per_second"})
+"""The fields of a log that two runs of one configuration need not share."""
+
 WAIT = 240
 """Seconds after which a process is taken to hang: a busy machine is slow."""
 
@@ -71,9 +74,7 @@ def lines(run: Path) -> int:
 
 def events(run: Path) -> list[log.Event]:
     """The log but for its times."""
-    return [
-        {name: event[name] for name in event if name not in log.TIMES} for event in log.read(run)
-    ]
+    return [{name: event[name] for name in event if name not in TIMES} for event in log.read(run)]
 
 
 def outcome(run: Path) -> dict[str, object]:

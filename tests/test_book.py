@@ -10,8 +10,9 @@ from seqgen.data.padding import encode
 from seqgen.data.pairs import Task
 from seqgen.errors import SeqgenError
 from seqgen.tasks import Addition, Dates
-from seqgen.tasks.book import BookData, BookPairs, load_book_file, read_book_pairs, write_book_file
+from seqgen.tasks.book import BookPairs, read_book_pairs, write_book_file
 from seqgen.tasks.dataset import Data, load
+from tests.book_arrays import BookData, load_book_file
 
 
 class Book(NamedTuple):

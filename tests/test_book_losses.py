@@ -15,7 +15,7 @@ import pytest
 
 from seqgen.models import build
 from seqgen.tasks import Addition
-from seqgen.tasks.book import load_book_file, write_book_file
+from seqgen.tasks.book import write_book_file
 from seqgen.training.batches import Rows
 from seqgen.training.objective import teacher_forced
 from seqgen.training.optimizer import adam
@@ -24,6 +24,7 @@ from seqgen.training.steps import train_steps, zero_totals
 from seqgen.types import Batch
 from tests import book_numpy as book
 from tests import oracles
+from tests.book_arrays import load_book_file
 from tests.oracles import SIZES, V, book_config, from_book
 from tests.programs import B, examples, member, program_of
 

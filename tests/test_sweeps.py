@@ -141,33 +141,10 @@ def test_a_member_is_its_solo_run(whole, tmp_path, name):
     member, alone = whole / name, solo(whole / name, tmp_path / "solo")
     assert same_weights(member, alone)
     assert events(member) == events(alone)
-    trained = [event["step"] for event in log.read(member) if event["event"] == "train"]
-    assert trained == [
-        2,
-        4,
-        6,
-        8,
-        10,
-        12,
-        14,
-        15,
-        17,
-        19,
-        21,
-        23,
-        25,
-        27,
-        29,
-        30,
-        32,
-        34,
-        36,
-        38,
-        40,
-    ]
-    assert all(
-        event["examples_per_second"] >= 0 for event in log.read(member) if event["event"] == "train"
-    )
+    trained = [event for event in log.read(member) if event["event"] == "train"]
+    due = [*range(2, 15, 2), 15, *range(17, 30, 2), 30, *range(32, 41, 2)]
+    assert [event["step"] for event in trained] == due
+    assert all(event["examples_per_second"] >= 0 for event in trained)
     one, other = (path / "samples" / "test.txt" for path in (member, alone))
     assert one.read_text() == other.read_text()
     one, other = (

@@ -56,8 +56,14 @@ class Gold(NamedTuple):
 
 
 def gold_of(task: Task, pairs: Sequence[Pair], padding: Padding, shape: tuple[int, int]) -> Gold:
-    """The gold of some pairs in arrays of `shape` (T, S). A month that is written out is a
-    class of its own.
+    """The gold of some pairs as arrays. A month that is written out is a class of its own.
+
+    Args:
+        task: says what each character is read from.
+        pairs: questions and true answers.
+        padding: how they are padded.
+        shape: (T, S) of the arrays.
+
     """
     targets: dict[str, np.ndarray] = {}
     classes: dict[str, np.ndarray] = {}
@@ -156,8 +162,14 @@ def _spread(mask: Bool[np.ndarray, "N T S"]) -> Weights:
 
 
 def forced_attention(model: Model, params: Params, batch: Batch, padding: Padding) -> Weights:
-    """Where a model looks before each character of the true answers, in reading order; the
-    mean of several heads.
+    """Where a model looks before each character of the true answers; the mean of several heads.
+
+    Args:
+        model: what attends.
+        params: its weights.
+        batch: questions and true answers.
+        padding: says whether the weights must be brought into reading order.
+
     """
     rows, shape = len(batch.source), blocking(*batch.source.shape)
     looked = np.asarray(_attend_blocks(model, params, blocks(batch, *shape)))
@@ -187,6 +199,13 @@ def blinded(model: Model, params: Params, batch: Batch, key: Key[Array, ""]) -> 
 
     Positions before saw all, and the encoder has read the whole source: what is cut is one look,
     not the character.
+
+    Args:
+        model: what attends.
+        params: its weights.
+        batch: questions and true answers.
+        key: the random positions are drawn from it.
+
     """
     rows, (count, block) = len(batch.source), blocking(*batch.source.shape)
     keys = jax.random.split(key, count)

@@ -62,8 +62,14 @@ def _read(model: Model, params: Params, carry: Carry, windows: Any) -> tuple[Car
 def lane_losses(
     model: Model, params: Params, lanes: Integer[np.ndarray, "B M"], window: int
 ) -> Float[np.ndarray, "B N"]:
-    """-log p in nats of every token of each lane but its first, the carry going on from window to
-    window.
+    """-log p in nats of every token of each lane but its first.
+
+    Args:
+        model: a language model.
+        params: its weights.
+        lanes: tokens; the carry goes on from window to window.
+        window: tokens of each lane that are read together.
+
     """
     rows, length = lanes.shape[0], lanes.shape[1] - 1
     count = min(-(-length // window), WINDOWS)
@@ -89,6 +95,13 @@ def token_losses(
 
     In one lane each is predicted from all before it. Cut into several lanes, which are read
     side by side, it is an estimate: each begins in the initial state.
+
+    Args:
+        model: a language model.
+        params: its weights.
+        tokens: the stream.
+        lanes: how many.
+
     """
     length = -(-(len(tokens) - 1) // lanes)
     index = np.minimum(np.arange(lanes)[:, None] * length + np.arange(length + 1), len(tokens) - 1)

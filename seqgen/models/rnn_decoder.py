@@ -131,6 +131,13 @@ def precompute(cfg: Config, params: Params, memory: Memory, *, dtype: Dtype = "f
     """The weights as `recur` takes them: the product of a context that no query changes is a bias.
 
     It is then taken once a source, not once a step.
+
+    Args:
+        cfg: the decoder's settings.
+        params: its weights.
+        memory: what is attended to.
+        dtype: the precision of products.
+
     """
     width, (w, b) = memory.summary.shape[-1], params.cell
     constant = [

@@ -39,7 +39,15 @@ class Params(NamedTuple):
 
 
 def init(cfg: Config, scheme: Scheme, key: Key[Array, ""], *, vocabulary: int) -> Params:
-    """| embedding | the scheme's embedding | cell | `init_cell` |."""
+    """| embedding | the scheme's embedding | cell | `init_cell` |.
+
+    Args:
+        cfg: the encoder's settings.
+        scheme: of initial values.
+        key: what they are drawn from.
+        vocabulary: how many tokens there are.
+
+    """
     k_embedding, k_cell = jax.random.split(key)
     table = init_embedding(scheme, k_embedding, vocabulary, cfg.embedding)
     return Params(table, init_cell(cfg.cell, scheme, k_cell, cfg.embedding, cfg.hidden))

@@ -171,7 +171,13 @@ def start(
 ) -> Start:
     """Read a prompt of one token or more but its last one, which is the first to feed.
 
-    A recurrent state has room for any `capacity`.
+    Args:
+        cfg: the model's settings.
+        params: its weights.
+        source: prompts.
+        length: theirs; None: all are full.
+        capacity: how many tokens can follow; a recurrent state has room for any number.
+
     """
     rows, width = source.shape
     last = jnp.full(rows, width - 1, jnp.int32) if length is None else length - 1

@@ -10,9 +10,6 @@ from seqgen.storage.files import write
 
 Event = dict[str, Any]
 
-TIMES = frozenset({"seconds", "examples_per_second", "tokens_per_second"})
-"""The fields that two runs of one configuration need not share."""
-
 NUMBER = (int, float)
 TRAINED = {"step": int, "epoch": NUMBER, "loss": NUMBER, "gradient_norm": NUMBER}
 SCORED = {"split": str, "step": int, "epoch": NUMBER, "loss": NUMBER}

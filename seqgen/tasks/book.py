@@ -8,27 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int64
 
-from seqgen.data.padding import filled, pair_vocabulary, text_ids
 from seqgen.data.pairs import Pair, Task
-from seqgen.data.tokenizer import BLANK, DELIMITER, Vocabulary
+from seqgen.data.tokenizer import BLANK, DELIMITER
 from seqgen.errors import SeqgenError
 from seqgen.storage import files
 from seqgen.tasks import TASKS
 
 SEED = 1984
 """What the book shuffles its rows with."""
-
-
-class BookData(NamedTuple):
-    """Ids: questions, and answers with their `_`."""
-
-    x_train: Int32[np.ndarray, "N S"]
-    t_train: Int32[np.ndarray, "N T+1"]
-    x_test: Int32[np.ndarray, "M S"]
-    t_test: Int32[np.ndarray, "M T+1"]
-    vocabulary: Vocabulary
 
 
 class BookPairs(NamedTuple):
@@ -52,23 +41,6 @@ def book_split(n: int) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " M"]
     np.random.RandomState(SEED).shuffle(rows)
     cut = n - n // 10
     return rows[:cut], rows[cut:]
-
-
-def load_book_file(path: str | Path) -> BookData:
-    """What the book's `load_data` returns.
-
-    Raises:
-        SeqgenError: with the line number, for a malformed file.
-
-    """
-    pairs, question_width, answer_width, characters = read_book_pairs(path)
-    vocabulary = pair_vocabulary(characters, "book")
-    blank = characters.find(BLANK)
-    questions = text_ids([question for question, _ in pairs], vocabulary)
-    answers = text_ids([DELIMITER + answer for _, answer in pairs], vocabulary)
-    x, t = filled(questions, question_width, blank), filled(answers, answer_width + 1, blank)
-    train, test = book_split(len(pairs))
-    return BookData(x[train], t[train], x[test], t[test], vocabulary)
 
 
 def read_book_pairs(path: str | Path) -> BookPairs:
