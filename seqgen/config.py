@@ -13,6 +13,7 @@ from cattrs.v import format_exception
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.training.optimizer import OptimizerName, ScheduleName
 from seqgen.training.state import HyperConfig
+from seqgen.types import Special
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def strict_converter() -> cattrs.Converter:
     converter = make_converter(forbid_extra_keys=True)
     for kind in (bool, int, float, str):
         converter.register_structure_hook(kind, _exactly)
+    converter.register_structure_hook(Special, _special)
+    converter.register_unstructure_hook(Special, Special._asdict)
     return converter
 
 
@@ -124,6 +127,14 @@ def _exactly(value: Any, kind: type) -> Any:
     if type(value) is not kind and (type(value), kind) != (int, float):
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
     return kind(value)
+
+
+def _special(content: Any, _: Any) -> Special:
+    """Ids by name: cattrs alone would take a list, whose order says nothing."""
+    whole = isinstance(content, dict) and content.keys() == {*Special._fields}
+    if not whole or not all(value is None or type(value) is int for value in content.values()):
+        raise ValueError(f"{content!r} are not ids of {', '.join(Special._fields)}")
+    return Special(**content)
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

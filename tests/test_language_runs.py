@@ -610,7 +610,10 @@ def test_what_is_shown_is_the_text(either, prompt, generation, seq, monkeypatch)
     whole is another text.
     """
     pieces = []
-    shown = lambda *words, **_: pieces.append("".join(words))  # noqa: E731
+
+    def shown(*words: str, **_: object) -> None:
+        pieces.append("".join(words))
+
     monkeypatch.setattr(generate, "print", shown, raising=False)
     options = [
         f"--{name.replace('_', '-')}={value}" for name, value in vars(generation).items() if value

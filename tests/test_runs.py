@@ -221,14 +221,20 @@ def test_another_vocabulary_is_refused(characters, reason, copied):
         (
             "vocabulary.json",
             "tokenizer.special",
-            [0, 999, 12, None],
+            {"pad": 0, "bos": 999, "eos": 12, "unk": None},
             r"vocabulary.json: .*bos=999.* are not ids of 13 characters @ \$.tokenizer",
         ),
         (
             "vocabulary.json",
             "tokenizer.special",
-            [0, -1, 12, None],
+            {"pad": 0, "bos": -1, "eos": 12, "unk": None},
             r"vocabulary.json: .*bos=-1.* are not ids of 13 characters @ \$.tokenizer",
+        ),
+        (
+            "vocabulary.json",
+            "tokenizer.special",
+            [0, 12, 12, None],
+            r"vocabulary.json: \[0, 12, 12, None\] are not ids of pad, bos, eos, unk",
         ),
         (
             "vocabulary.json",

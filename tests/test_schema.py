@@ -319,7 +319,7 @@ def test_no_blank_fills_a_masked_row(tmp_path):
     assert run.sizes.special == Special(0, 0, 0)
 
 
-@pytest.mark.parametrize("version", [3, 99, 0, -1, "2", None])
+@pytest.mark.parametrize("version", [3, 99, 0, -1, "2", True, None])
 def test_an_unknown_version_is_refused(version, tmp_path, capsys):
     """Fails when a later file is read as if it were ours, or its version is not named in a line."""
     content = {**to_json(MIGRATED["pairs"]), "version": version}

@@ -1,11 +1,15 @@
 """What a kind of data is to the rest of the package: one record."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqgen.errors import SeqgenError
 from seqgen.storage.log import Event
 from seqgen.types import Batch, Params, Tree
+
+LAST_FIGURE = Path("figures", "learning.svg")
+"""A run that has it has all its figures."""
 
 
 class Metric(NamedTuple):
@@ -52,7 +56,7 @@ class Family(NamedTuple):
     watch, test(run, split, params, step) -> scores and samples: during training, at its end
     words(event) -> an evaluation's headline, and all of it
     table(scores by name) -> rows for the terminal
-    draw(run): figures in the run's directory
+    draw(run): figures in the run's directory, `LAST_FIGURE` the last
     """
 
     name: str

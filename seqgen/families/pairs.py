@@ -159,14 +159,14 @@ def draw(run: PairsRun) -> None:
     """
     from seqgen import viz  # matplotlib, when something is drawn
 
-    events = log.read(run.path)
-    viz.save_both(run.path / "figures" / "learning", viz.learning_figure(events))
     if run.attends:
         task = run.dataset.task
         questions = {task.format(question): question for question, _ in run.pairs("test")[:200]}
         asked = [questions[name] for name in sorted(questions)][:4]
         if drawn := maps(run.attention(asked)):
             viz.save_both(run.path / "figures" / "attention", viz.attention_figure(drawn))
+    events = log.read(run.path)
+    viz.save_both(run.path / "figures" / "learning", viz.learning_figure(events))
 
 
 def maps(items: Sequence[Attention], *, task: Task | None = None) -> list[Any]:

@@ -103,8 +103,10 @@ def migrated(content: dict[str, Any]) -> dict[str, Any]:
     """What a config.json of any version says, in the fields of this one."""
     content = dict(content)
     version = content.pop("version", 1)
-    if version not in range(1, VERSION + 1):
-        raise ValueError(f"version {version!r} is none of 1 to {VERSION}: a later seqgen wrote it")
+    if type(version) is not int or version not in range(1, VERSION + 1):
+        later = type(version) is int and version > VERSION
+        why = "a later seqgen wrote it" if later else "no seqgen wrote it"
+        raise ValueError(f"version {version!r} is none of 1 to {VERSION}: {why}")
     if version < 2:
         content = {name: _MIGRATIONS.get(name, _same)(part) for name, part in content.items()}
     return content

@@ -93,9 +93,9 @@ def export(items: Sequence[Attention], path: Path, *, run: str) -> None:
         SeqgenError: where the disk refuses.
 
     """
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         write(path, json.dumps(as_json(items, run), ensure_ascii=False) + "\n")
-    elif path.suffix == ".npz":
+    elif path.suffix.lower() == ".npz":
         write(path, as_npz(items, run))
     else:
         raise UsageError(f"cannot export attention as {path}: its name must end in .json or .npz")

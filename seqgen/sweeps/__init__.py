@@ -8,11 +8,12 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 from seqgen.families import Run, open_at
+from seqgen.families.family import LAST_FIGURE
 from seqgen.storage import log
 from seqgen.storage.files import alone
 from seqgen.sweeps import pending, sequential, stacked
 from seqgen.sweeps.plan import Note, Planned, plan
-from seqgen.sweeps.state import STACKED, record
+from seqgen.sweeps.state import record, stacked_in
 from seqgen.training.sharding import MemberAxis, default_axis
 from seqgen.training.signals import Stopped, signals
 
@@ -68,7 +69,7 @@ def sweep(
             if caught:
                 raise Stopped(caught[0], again)
             draw(member)
-        shutil.rmtree(folder / STACKED, ignore_errors=True)
+        shutil.rmtree(stacked_in(folder), ignore_errors=True)
 
 
 def parted(planned: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
@@ -79,7 +80,7 @@ def parted(planned: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
 
 def draw(member: Planned) -> None:
     """The figures of a finished member, from its directory, where it has none."""
-    if log.broken(member.path) is None and not (member.path / "figures").is_dir():
+    if log.broken(member.path) is None and not (member.path / LAST_FIGURE).is_file():
         run = open_at(member.path)
         run.dataset = member.dataset
         member.family.draw(run)

@@ -18,7 +18,11 @@ from seqgen.storage import checkpoint, log
 from seqgen.storage.files import sha256, write
 from seqgen.sweeps.plan import Loaded, Note, Planned
 
-STACKED = ".stacked"
+
+def stacked_in(folder: Path) -> Path:
+    """Where a sweep keeps stacked states; a sweep that was begun before goes on in `.groups`."""
+    before = folder / ".groups"
+    return before if before.is_dir() else folder / ".stacked"
 
 
 def made(member: Planned) -> bool:
@@ -56,7 +60,7 @@ def break_off(run: Path, step: int, note: Note) -> None:
 
 def stacked_at(folder: Path, members: Sequence[Planned]) -> Path:
     """Where the stacked state of some members is kept."""
-    return folder / STACKED / digest([member.path.name for member in members])
+    return stacked_in(folder) / digest([member.path.name for member in members])
 
 
 def digest(names: list[str]) -> str:
@@ -70,10 +74,7 @@ def interrupted(folder: Path, planned: Sequence[Planned]) -> list[list[Planned]]
     Those that are not asked for now are among them.
     """
     known, found, loaded = {member.path: member for member in planned}, [], Loaded()
-    old = folder / ".groups"  # its name before version 2 of config.json
-    if old.is_dir() and not (folder / STACKED).exists():
-        old.rename(folder / STACKED)
-    for kept in sorted(folder.glob(f"{STACKED}/*")):
+    for kept in sorted(stacked_in(folder).glob("*")):
         paths = [folder / name for name in members_of(kept)]
         if checkpoint.steps(kept, "state") and paths and all(is_run(path) for path in paths):
             found.append([known.get(path) or reopened(path, loaded) for path in paths])

@@ -27,8 +27,8 @@ class Data:
         reverse: questions are read backwards.
         file: a file in the book's format.
         sha256: what it was when the run was made.
-        split: by key, so that no question, in any format, stands in two splits; or as the book
-            does, by row.
+        split: 80/10/10 by key, so that no question, in any format, stands in two splits; or as the
+            book does, 90/10 by row.
         validation: rows, cut from the end of the book split's training rows: it has none of its
             own.
         test_only_formats: left out of training and validation; only the test split has them.
