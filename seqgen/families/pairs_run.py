@@ -8,7 +8,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from seqgen.config import checked_seed, read_json, strict_converter, structured
+from seqgen.config import checked_seed, strict_converter
 from seqgen.data.padding import (
     Padding,
     answer_ids,
@@ -22,7 +22,7 @@ from seqgen.data.pairs import Pair, Split
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.decoding.compiled import answer
 from seqgen.decoding.logits import GREEDY, GenerationConfig
-from seqgen.errors import SeqgenError, UsageError
+from seqgen.errors import UsageError
 from seqgen.evaluation.answers import Scores, block_rows
 from seqgen.families.run import Run
 from seqgen.interop.attention import Attention
@@ -47,14 +47,7 @@ class PairsRun(Run):
     @cached_property
     def tokens(self) -> Tokens:
         """What vocabulary.json says. Raises `SeqgenError` where that cannot be."""
-        path = self.path / "vocabulary.json"
-        content = read_json(path)
-        try:
-            if "characters" in content:  # of version 1
-                content = migrated(content)
-            return structured(strict_converter(), content, Tokens)
-        except Exception as error:  # whatever foreign shapes bring about
-            raise SeqgenError(f"{path}: {error}") from error
+        return self.stored(Tokens, migrated)
 
     @property
     def tokenizer(self) -> Vocabulary:
@@ -252,7 +245,9 @@ class PairsRun(Run):
 
 
 def migrated(content: dict[str, Any]) -> dict[str, Any]:
-    """A vocabulary.json of version 1, which had characters and a layout."""
+    """A vocabulary.json; one of version 1 had characters and a layout."""
+    if "characters" not in content:
+        return content
     layout = content["layout"]
     vocabulary = pair_vocabulary(content["characters"], layout["kind"])
     tokenizer = strict_converter().unstructure(vocabulary)

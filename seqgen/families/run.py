@@ -5,13 +5,14 @@ figures/
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from seqgen.config import RunConfig, read_json
+from seqgen.config import RunConfig, read_json, strict_converter, structured
 from seqgen.data.pairs import Split
 from seqgen.errors import SeqgenError
 from seqgen.families.family import Family
@@ -114,6 +115,20 @@ class Run(ABC):
     @abstractmethod
     def described(self) -> dict[str, Any]:
         """What vocabulary.json has: how the run reads and writes text."""
+
+    def stored(self, kind: type, migrated: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+        """What vocabulary.json says, once `migrated` has made it of this version.
+
+        Raises:
+            SeqgenError: where that cannot be.
+
+        """
+        path = self.path / "vocabulary.json"
+        content = read_json(path)
+        try:
+            return structured(strict_converter(), migrated(content), kind)
+        except Exception as error:  # whatever foreign shapes bring about
+            raise SeqgenError(f"{path}: {error}") from error
 
     def changes(self) -> list[str]:
         """What is not as it was when the run was made.

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from seqgen.config import checked_seed, read_json, strict_converter, structured
+from seqgen.config import checked_seed, strict_converter
 from seqgen.data.pairs import Split
 from seqgen.data.tokenizer import END, Vocabulary, text_vocabulary
 from seqgen.decoding.compiled import next_token, read, search, write
 from seqgen.decoding.generate import AFTER_END
 from seqgen.decoding.logits import GREEDY, GenerationConfig
-from seqgen.errors import SeqgenError, UsageError
+from seqgen.errors import UsageError
 from seqgen.evaluation.perplexity import Perplexity, token_losses
 from seqgen.families.run import Run
 from seqgen.types import Batch, Sizes
@@ -58,15 +58,7 @@ class TextRun(Run):
     @cached_property
     def tokenizer(self) -> Vocabulary:
         """What the run's ids stand for. Raises `SeqgenError` where vocabulary.json is damaged."""
-        path = self.path / "vocabulary.json"
-        content = read_json(path)
-        try:
-            if "unit" in content:  # of version 1
-                old = structured(strict_converter(), content, Vocabulary)
-                return text_vocabulary(old.unit, old.table)
-            return structured(strict_converter(), content, Tokens).tokenizer
-        except Exception as error:  # whatever foreign shapes bring about
-            raise SeqgenError(f"{path}: {error}") from error
+        return self.stored(Tokens, migrated).tokenizer
 
     @property
     def sizes(self) -> Sizes:
@@ -257,3 +249,11 @@ def check_wanted(length: int, generation: GenerationConfig, end: str | None, n: 
     if generation.beam is not None and n > generation.beam:
         few = f"a beam of {generation.beam} has no {n} texts"
         raise UsageError(f"{few}; a wider beam would do", fields=("generation.beam",))
+
+
+def migrated(content: dict[str, Any]) -> dict[str, Any]:
+    """A vocabulary.json; one of version 1 had a unit and a table alone."""
+    if "unit" not in content:
+        return content
+    vocabulary = text_vocabulary(content["unit"], content["table"])
+    return {"tokenizer": strict_converter().unstructure(vocabulary)}
