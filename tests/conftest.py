@@ -38,9 +38,11 @@ def book_files() -> Path:
     """The folder of the book's `addition.txt` and `date.txt`, which are not ours to commit."""
     beside = Path(__file__).parents[2] / "shared" / "data" / "book"
     folder = Path(os.environ.get("SEQGEN_BOOK_DATA", beside))
-    if not folder.is_dir():  # a clone alone cannot have them
-        wanted = "SEQGEN_BOOK_DATA says where they are"
-        pytest.skip(f"the book's files are not in {folder} ({wanted})")
+    if not folder.is_dir():
+        reason = f"the book's files are not in {folder} (SEQGEN_BOOK_DATA says where they are)"
+        pytest.skip(
+            reason
+        )  # why a skip: the files are the book's, so a clone alone cannot have them
     return folder
 
 
