@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -18,7 +18,8 @@ os.environ["MPLCONFIGDIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "
 import jax
 import pytest
 
-from tests import processes
+from seqgen.viz import figure
+from tests import drawing, processes
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -31,6 +32,20 @@ def own_cache(tmp_path_factory) -> None:
     The user's stay as they are, and ours are made by the code as it is.
     """
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures() -> Iterator[None]:
+    """Figures are empty files, but where a test asks for `drawn_figures`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure, "_render", drawing.blank)
+        yield
+
+
+@pytest.fixture
+def drawn_figures(monkeypatch) -> None:
+    """Figures are drawn."""
+    monkeypatch.setattr(figure, "_render", drawing.render)
 
 
 @pytest.fixture(scope="session")

@@ -311,6 +311,7 @@ def test_damaged_parameters(refused, copied):
 # resume
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_resume_of_a_finished_run(seq, copied):
     """Fails when a finished run is trained or tested again, or its exit code is not 0."""
     before = log.read(copied)
@@ -319,7 +320,7 @@ def test_resume_of_a_finished_run(seq, copied):
     assert (code, out, log.read(copied)) == (0, f"{copied}\n", before)
     assert f"{copied}: has been trained to its end, step 100 of 100" in err
     assert "epoch" not in err
-    assert (copied / "figures" / "attention.png").exists()
+    assert (copied / "figures" / "attention.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_resume_while_another_process_trains(seq, copied):
@@ -464,6 +465,7 @@ def test_a_reader_that_leaves(words, seq, attention_run, monkeypatch):
 # attention
 
 
+@pytest.mark.usefixtures("drawn_figures")
 @pytest.mark.parametrize(("name", "head"), [("map.png", b"\x89PNG"), ("map.SVG", b"<?xml")])
 def test_attention(name, head, seq, attention_run, tmp_path):
     """Fails when the figure is not of the kind that its name says, or an answer is not told, or for

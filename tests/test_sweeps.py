@@ -147,30 +147,38 @@ def test_a_member_is_its_solo_run(whole, tmp_path, name):
     assert all(event["examples_per_second"] >= 0 for event in trained)
     one, other = (path / "samples" / "test.txt" for path in (member, alone))
     assert one.read_text() == other.read_text()
-    one, other = (
-        {file.name: file.read_bytes() for file in (path / "figures").iterdir()}
-        for path in (member, alone)
-    )
-    assert one == other
     assert open_run(member).evaluate() == open_run(alone).evaluate()
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_members_have_figures(whole, tmp_path):
-    """Fails when a member has no figures, or a finished one does not get those that it lacks from
-    the command that trained it, or is trained for them.
+    """Fails when a finished member does not get the figures that it lacks from the command that
+    trained it, gets others than a solo run draws, or is trained for them.
     """
     folder = Path(shutil.copytree(whole, tmp_path / "my_ablation"))
     before, lost = outcomes(folder), ("baseline-0", "attention-1")
+    assert figures(folder / "baseline-1").keys() == {"learning.png", "learning.svg"}
     for name in lost:
         shutil.rmtree(folder / name / "figures")
-    figures = {name: folder / name / "figures" / "learning.svg" for name in MEMBERS}
-    kept = {name: figures[name].stat().st_mtime_ns for name in MEMBERS if name not in lost}
+    kept = {name: times(folder / name) for name in MEMBERS if name not in lost}
     assert sweep("--runs", tmp_path) == 0
-    for name in MEMBERS:
-        drawn = whole / name / "figures" / "learning.svg"
-        assert figures[name].read_bytes() == drawn.read_bytes()
-    assert {name: figures[name].stat().st_mtime_ns for name in kept} == kept
+    for name in lost:
+        run = open_run(shutil.copytree(whole / name, tmp_path / name))
+        run.family.draw(run)
+        assert figures(folder / name) == figures(run.path)
+        assert all(figures(run.path).values())
+    assert {name: times(folder / name) for name in kept} == kept
     assert outcomes(folder) == before
+
+
+def figures(run: Path) -> dict[str, bytes]:
+    """The contents of a run's figures."""
+    return {file.name: file.read_bytes() for file in (run / "figures").iterdir()}
+
+
+def times(run: Path) -> dict[str, int]:
+    """When each of a run's figures was written."""
+    return {file.name: file.stat().st_mtime_ns for file in (run / "figures").iterdir()}
 
 
 def test_the_optimizer_is_the_one_that_was_asked_for(whole, tmp_path):

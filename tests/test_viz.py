@@ -22,6 +22,8 @@ from seqgen.evaluation.statistics import Interval
 from seqgen.viz import attention
 from seqgen.viz import figure as module
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 SOURCE, OUTPUT = "ab, 12", "2_1 "
 WEIGHTS = np.random.default_rng(0).uniform(0.02, 0.4, (len(OUTPUT), len(SOURCE)))
 
