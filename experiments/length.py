@@ -73,7 +73,7 @@ def measured(run: PairsRun) -> dict[str, list[int]]:
     shape = blocking(len(batch.source), batch.source.shape[1])
     end = padding.end(run.tokenizer.special)
     made, sums = decode_blocks(run.model, end, run.params, blocks(batch, *shape))
-    _, tokens = score(made, sums, batch, vocabulary=run.tokenizer, padding=padding)
+    _, tokens = score(made, sums, batch, tokenizer=run.tokenizer, padding=padding)
     right = iter(exact_match(tokens, batch.targets, batch.mask))
     return {
         str(digits): [int(sum(next(right) for _ in pairs)), len(pairs)]

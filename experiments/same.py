@@ -1,7 +1,9 @@
 """Whether two versions of seqgen make the same runs, bit for bit.
 
-Claim     a change that shall change no number changes none: weights, optimiser state, logs,
-          samples, scores; and the new version goes on with a run that the old one began
+Claim     a change that shall change no number changes none: weights, optimiser state, logs but
+          for their times, samples, scores; and the new version goes on with a run that the old
+          one began (of a sweep's members the evaluations alone are compared in the log: older
+          versions wrote fewer training lines there)
 Command   python -m experiments.same BEFORE AFTER [--book FOLDER]
           (the `seqgen` commands of two installations; FOLDER holds Rnnlm.pkl, AttentionSeq2seq.pkl,
           ptb.zip and date.txt)
@@ -25,6 +27,7 @@ import tyro
 from experiments.book_weights import FILES
 from seqgen.presets import DECODERS
 from seqgen.storage import log
+from seqgen.storage.checkpoint import renamed
 
 TASKS = ("addition", "dates")
 
@@ -59,9 +62,6 @@ def variants():
     return {"slow": {}, "fast": {"lr": 0.01, "reverse": False}}
 """
 """Four members of one compiled program, in words that both versions know."""
-
-RENAMED = {"bridge": "projection", "broken": "not_finite"}
-"""Parts of a leaf's name in an older checkpoint."""
 
 
 class Version:
@@ -105,14 +105,22 @@ def leaves(run: Path) -> dict[str, Any]:
     for kind in ("params", "state"):
         *_, last = sorted((run / "checkpoints" / kind).iterdir(), key=lambda path: int(path.name))
         for name, leaf in json.loads((last / "leaves.json").read_text()).items():
-            now = ".".join(RENAMED.get(part, part) for part in name.split("."))
-            found[f"{kind} {last.name} {now}"] = leaf
+            found[f"{kind} {last.name} {renamed(name)}"] = leaf
     return found
 
 
-def events(run: Path) -> list[log.Event]:
+def evaluations(run: Path) -> list[log.Event]:
     """The evaluations in a run's log."""
     return [event for event in log.read(run) if event["event"] == "evaluate"]
+
+
+def steps(run: Path) -> list[log.Event]:
+    """The training lines in a run's log, without the rates, which depend on the clock."""
+    return [
+        {name: value for name, value in event.items() if not name.endswith("_per_second")}
+        for event in log.read(run)
+        if event["event"] == "train"
+    ]
 
 
 def samples(run: Path) -> dict[str, str]:
@@ -120,13 +128,17 @@ def samples(run: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(run.glob("samples/*.txt"))}
 
 
-def differences(first: Path, second: Path) -> list[str]:
-    """In what two runs differ."""
-    parts = {"arrays": leaves, "evaluations": events, "samples": samples}
+def differences(first: Path, second: Path, *, member: bool = False) -> list[str]:
+    """In what two runs differ; of a sweep's members training lines are left out."""
+    parts = {"arrays": leaves, "evaluations": evaluations, "samples": samples}
+    if not member:
+        parts["training lines"] = steps
     return [name for name, part in parts.items() if part(first) != part(second)]
 
 
-def compared(before: Version, after: Version, first: Path, second: Path) -> list[str]:
+def compared(
+    before: Version, after: Version, first: Path, second: Path, *, member: bool = False
+) -> list[str]:
     """In what two runs differ, and how the new version scores the old one's run.
 
     Args:
@@ -134,9 +146,10 @@ def compared(before: Version, after: Version, first: Path, second: Path) -> list
         after: the new one.
         first: a run of the old one.
         second: the same of the new one.
+        member: whether it is of a sweep.
 
     """
-    found, old = differences(first, second), before.scores(first)
+    found, old = differences(first, second, member=member), before.scores(first)
     if after.scores(second) != old:
         found.append("scores")
     if after.scores(first) != old:
@@ -158,7 +171,7 @@ def swept(before: Version, after: Version) -> Iterator[tuple[str, list[str]]]:
         version.run("sweep", "same_sweep")
     for member in ("slow-0", "slow-1", "fast-0", "fast-1"):
         paths = (version.folder / "runs/same_sweep" / member for version in (before, after))
-        yield f"sweep, {member}", compared(before, after, *paths)
+        yield f"sweep, {member}", compared(before, after, *paths, member=True)
 
 
 def resumed(before: Version, after: Version) -> Iterator[tuple[str, list[str]]]:

@@ -60,7 +60,7 @@ def train(cell: str, folder: Path) -> dict[str, Any]:
     for _ in range(config.training.epochs):
         items = np.stack(list(islice(order, rows.steps)))
         state, _ = steps(data, member, state=state, totals=zero_totals(), items=items, span=span)
-        scores = evaluate(model, state.params, test, vocabulary=tokenizer, padding=padding)
+        scores = evaluate(model, state.params, test, tokenizer=tokenizer, padding=padding)
         curve.append(scores.exact_match)
         print(f"{cell}  epoch {len(curve)}  exact match {scores.exact_match:.2%}", flush=True)
     if variant != "attention":

@@ -173,6 +173,21 @@ def test_forced_attention_is_in_reading_order(kind, reverse):
         np.testing.assert_allclose(made[n], expected, atol=1e-5)
 
 
+def test_forced_attention_begins_in_the_initial_state():
+    """Fails when a model whose carry crosses batches is given another one at first."""
+    model, vocabulary, params = model_of("dot", "masked")
+
+    def apply(params, batch, carry, dropout_state):
+        assert carry.shape == (len(batch.inputs), 3)
+        return carry, model.apply(params, batch, (), dropout_state)[1]
+
+    carrying = model._replace(initial_state=lambda params, rows: jnp.zeros((rows, 3)), apply=apply)
+    one = Padding("masked", False, 7, 4)
+    batch = encode(SUMS, vocabulary, one)
+    made = (alignment.forced_attention(each, params, batch, one) for each in (model, carrying))
+    np.testing.assert_array_equal(*made)
+
+
 @pytest.mark.parametrize("mechanism", ["dot", "additive"])
 @pytest.mark.parametrize("kind", ["masked", "book"])
 def test_blinding_hides_one_position_at_one_step(kind, mechanism):

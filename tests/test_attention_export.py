@@ -104,9 +104,45 @@ def test_json_and_npz_hold_the_same(seen, tmp_path):
 
 def test_further_maps_stand_under_their_place(seen, tmp_path):
     """Fails when a map that is not the decoder's on its source is left out."""
-    more = seen[0]._replace(maps={"encoder.2": np.ones((2, 3, 3), np.float32)})
+    more = seen[0]._replace(maps={"memory.write": np.ones((2, 3, 9), np.float32)})
     export([more], tmp_path / "maps.npz", run="r")
-    assert np.load(tmp_path / "maps.npz")["0.maps.encoder.2"].shape == (2, 3, 3)
+    assert np.load(tmp_path / "maps.npz")["0.maps.memory.write"].shape == (2, 3, 9)
+
+
+def test_a_model_with_a_carry_shows_that_it_attends(attention_run, monkeypatch):
+    """Fails when a model whose carry crosses batches is asked without one."""
+    run = open_pairs(attention_run)
+
+    def apply(params, batch, carry, dropout_state):
+        assert carry.shape == (1, 3)
+        return carry, model.apply(params, batch, (), dropout_state)[1]
+
+    model = run.model
+    carrying = model._replace(initial_state=lambda params, rows: jnp.zeros((rows, 3)), apply=apply)
+    monkeypatch.setattr(type(run), "model", carrying)
+    assert run.attends
+
+
+def test_further_maps_have_the_schemas_axes(run, monkeypatch):
+    """Fails when a further map is written time by head, past its answer's end, or with the source
+    reversed and padded; or when slots of a memory are cut as the source is.
+    """
+    decode = type(run).decode
+
+    def with_more(self, questions, generation, seed):
+        tokens, logprob, aux = decode(self, questions, generation, seed)
+        weights = aux["attention"]
+        slots = np.broadcast_to(np.arange(9.0), (*weights.shape[:-2], 2, 9))
+        more = {"decoder.source.1": np.repeat(weights, 2, axis=-2), "memory.write": slots}
+        return tokens, logprob, {**aux, **more}
+
+    monkeypatch.setattr(type(run), "decode", with_more)
+    for item in run.attention(QUESTIONS):
+        source, memory = item.maps["decoder.source.1"], item.maps["memory.write"]
+        np.testing.assert_array_equal(source, np.repeat(item.weights, 2, axis=0))
+        np.testing.assert_array_equal(
+            memory, np.broadcast_to(np.arange(9.0), (2, len(item.target), 9))
+        )
 
 
 def test_the_command_writes_what_its_ending_says(attention_run, tmp_path, capsys):

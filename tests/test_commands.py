@@ -161,7 +161,7 @@ def test_train_refuses(words, line, refused, tmp_path):
         (["--schedule", "linear"], "invalid choice 'linear'"),
         (["--model.vocabulary", "3"], "Unrecognized options: --model.vocabulary, 3"),
         (["--model.delimiter", "3"], "Unrecognized options: --model.delimiter, 3"),
-        (["--model.decoder.hidden", "9"], "and 9; 'general' would do"),
+        (["--model.decoder.hidden", "9"], "and 9; use 'general'"),
         (["--task.digits", "12"], "digits must be 1 to 9, not 12"),
     ],
 )

@@ -714,7 +714,7 @@ def scores(kind: str, shape: tuple[int, int] = (1, len(TRUTHS))):
         # What comes after an end is never right by chance.
         for t, character in enumerate(guess.ljust(steps, "1")):
             logits[row, t, ADDITION.index(character)] = 9
-    end, options = padding.end(vocabulary.special), {"vocabulary": vocabulary, "padding": padding}
+    end, options = padding.end(vocabulary.special), {"tokenizer": vocabulary, "padding": padding}
     batches = answers.blocks(batch, *shape)
     made, sums = answers.decode_blocks(FROM_TABLE, end, jnp.asarray(logits), batches)
     result, tokens = answers.score(made, sums, batch, **options)

@@ -177,7 +177,7 @@ FAMILY = Family(
     check=lambda config, dataset: None,
     program=program,
     epoch_steps=lambda config, dataset: len(dataset.train.inputs) // config.training.batch,
-    metric=Metric("exact_match", maximise=True, unit="fraction"),
+    metric=Metric("exact_match", maximise=True),
     evaluate=lambda run, split: Scores(*watch(run, split, run.params, 0)[0].values()),
     watch=watch,
     test=watch,

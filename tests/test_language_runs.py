@@ -231,7 +231,7 @@ PARTS = "validation and test are parts that leave a rest"
     (["--data", "nowhere.txt"], 1, "there is no {}/nowhere.txt"),
     (["--data", "empty.txt"], 1, "{}/empty.txt: no text to train on"),
     (["--data", "bad.txt"], 1,
-     "{}/bad.txt: bad.txt, line 2: not UTF-8; the --unit \"byte\" would do"),
+     "{}/bad.txt: bad.txt, line 2: not UTF-8; use the --unit \"byte\""),
     (["--batch", "512"], 2, f"{FEW} 512 lanes of 64; {MORE}"),
     (["--window", "1048"], 2, f"{FEW} 4 lanes of 1048; {MORE}"),
     (["--remat", "5"], 2, "a window of 64 cannot be split evenly into parts of 5"),
@@ -242,7 +242,7 @@ PARTS = "validation and test are parts that leave a rest"
     (["--plateau", "0.5"], 2, "plateau divides the rate: it must be 1 or more, not 0.5"),
     (["--validation", "0.6", "--test", "0.5"], 2, f"{PARTS}, not 0.6 and 0.5"),
     (["--min-count", "5000"], 2,
-     "prose: nothing but <unk> is left of it; a --min-count below 5000 would do"),
+     "prose: nothing but <unk> is left of it; use a --min-count below 5000"),
     (["--min-count", "0"], 2, "min_count and most must be 1 or more, not 0 and None"),
 ])  # fmt: skip
 def test_train_refuses(words, code, line, refused, tmp_path, prose):

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chisquare
 
 from seqgen.decoding import logits as library
-from seqgen.decoding.generate import draw, generate
+from seqgen.decoding.generate import generate, sample
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.types import Memory, Out, Start
@@ -385,7 +385,7 @@ def test_a_draw_inverts_the_sums(size):
     logits[np.random.default_rng(3).random(logits.shape) < 0.3] = -np.inf
     logits[:, size // 2] = 1  # one at least is left
     keys = jax.random.split(jax.random.key(size), rows)
-    drawn = np.asarray(jax.jit(draw)(keys, np.int32(4), logits))
+    drawn = np.asarray(jax.jit(sample)(keys, np.int32(4), logits))
     uniform = np.asarray(
         jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 4)))(jax.random.clone(keys))
     )
@@ -414,7 +414,7 @@ def test_the_ends_of_the_unit_interval():
     for seed, number, wanted in ((LEAST, 0.0, (p > 0).argmax(1)), (MOST, 1 - 2**-23, None)):
         keys = jax.vmap(jax.random.key)(np.full(rows, seed))
         assert jax.random.uniform(jax.random.fold_in(jax.random.key(seed), 0)) == np.float32(number)
-        drawn = np.asarray(jax.jit(draw)(keys, np.int32(0), logits))
+        drawn = np.asarray(jax.jit(sample)(keys, np.int32(0), logits))
         assert (p[np.arange(rows), drawn] > 0).all()
         if wanted is not None:
             np.testing.assert_array_equal(drawn, wanted)
@@ -438,7 +438,7 @@ def test_a_draw_takes_one_number_a_row():
         ]
         return sum(math.prod(out.aval.shape) for eqn in made for out in eqn.outvars)
 
-    assert numbers(draw) == rows
+    assert numbers(sample) == rows
     assert (
         numbers(lambda keys, t, logits: jax.vmap(jax.random.categorical)(keys, logits))
         == rows * 1000
@@ -470,13 +470,13 @@ def test_values_that_mean_nothing_are_refused(name, value):
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_k", "top_p", "min_p"])
-def test_a_beam_does_not_draw(name):
-    """Fails when a beam that cannot draw is asked to, and says nothing."""
+def test_a_beam_does_not_sample(name):
+    """Fails when a beam that cannot sample is asked to, and says nothing."""
     value = {"top_k": 3}.get(name, 0.5)
-    assert GenerationConfig(**{name: value}).draws
+    assert GenerationConfig(**{name: value}).samples
     assert not GenerationConfig(
         beam=3, no_repeat_ngram=2, repetition_penalty=1.2, min_length=3
-    ).draws
+    ).samples
     with pytest.raises(UsageError, match="beam"):
         GenerationConfig(**{name: value}, beam=3)
 
@@ -487,7 +487,7 @@ def test_nothing_asked_is_no_processor():
     """
     assert GenerationConfig().processors() == ()
     assert GenerationConfig(beam=3, length_penalty=0.6).processors(end=3) == ()
-    assert not GenerationConfig().draws
+    assert not GenerationConfig().samples
     assert GenerationConfig(min_length=3).processors(end=None) == ()
     assert len(GenerationConfig(min_length=3).processors(end=2)) == 1
     assert len(GenerationConfig().processors((1, 2), end=2)) == 1

@@ -152,7 +152,8 @@ def moved(w: np.float32, item: Any, rate: Any) -> np.float32:
 
 def outcome(run: Path) -> tuple[list[log.Event], np.float32, list[str]]:
     """All that two runs must share: the log but for its times, the last weight, the samples."""
-    weight = checkpoint.restore_params(run, {"w": np.float32(0)})[1]["w"]
+    last = checkpoint.steps(run, "params")[-1]
+    weight = checkpoint.restore_params(run, {"w": np.float32(0)}, last)["w"]
     samples = sorted(path.read_text() for path in (run / "samples").iterdir())
     return events(run), np.float32(weight), samples
 

@@ -448,7 +448,7 @@ def test_the_selected_step(copied):
     ]
     log.path(copied).write_text("".join(json.dumps(event) + "\n" for event in events))
     assert run.selected_step() == 50
-    saved = checkpoint.restore_params(copied, run.params, 50)[1]
+    saved = checkpoint.restore_params(copied, run.params, 50)
     assert all(
         np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(run.params), jax.tree.leaves(saved), strict=True)

@@ -57,6 +57,10 @@ class Task(Protocol):
 Split = Literal["train", "validation", "test"]
 
 
+FRACTIONS = (0.8, 0.1)
+"""Parts of the keys for training and validation; the rest is for the test."""
+
+
 class Splits(NamedTuple):
     """Pairs to train on, to watch the training with, and to test on at its end."""
 
@@ -81,25 +85,18 @@ def drop_duplicates(pairs: Sequence[Pair]) -> list[Pair]:
     return list(first.values())
 
 
-def split_by_key(
-    task: Task,
-    pairs: Sequence[Pair],
-    generator: np.random.Generator,
-    *,
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-) -> Splits:
-    """Shuffle and cut the distinct keys: no key stands in two splits.
+def split_by_key(task: Task, pairs: Sequence[Pair], generator: np.random.Generator) -> Splits:
+    """Shuffle and cut the distinct keys, 80/10/10: no key stands in two splits.
 
     Args:
         task: says what a pair's key is.
         pairs: all rows; they follow their key, in their own order.
         generator: shuffles the keys.
-        fractions: of the keys for training, validation and test.
 
     """
     row_keys = [task.key(*pair) for pair in pairs]
     keys = list(dict.fromkeys(row_keys))
-    first_cut, second_cut = np.rint(np.cumsum(fractions[:2]) * len(keys))
+    first_cut, second_cut = np.rint(np.cumsum(FRACTIONS) * len(keys))
     rank = dict(zip(keys, generator.permutation(len(keys)), strict=True))
     splits = Splits([], [], [])
     for pair, key in zip(pairs, row_keys, strict=True):

@@ -152,7 +152,8 @@ def _choose(
     rows, _, vocabulary = out.logits.shape
     own = jax.nn.log_softmax(out.logits)
     processed = own if now.history is None else _processed(processors, out.logits, now.history, t)
-    as_it_is = jnp.where(jnp.arange(vocabulary) == 0, 0.0, -jnp.inf)  # once, without a token more
+    # A finished text continues in one way only, as it is
+    as_it_is = jnp.where(jnp.arange(vocabulary) == 0, 0.0, -jnp.inf)
     ranked = now.ranked[..., None] + jnp.where(now.done[..., None], as_it_is, processed)
     length, coverage = now.length + ~now.done, _covered(now, out)
     each_token = jax.vmap(score, in_axes=(2, None, None), out_axes=2)

@@ -25,7 +25,7 @@ def answer(
 ) -> Any:
     """Tokens [B, W, T], log p [B, W] in nats and aux [B, W, T, ...] of answers to sources.
 
-    All rows are drawn from the same numbers.
+    All rows are sampled with the same numbers.
 
     Args:
         model: what answers.
@@ -35,7 +35,7 @@ def answer(
         params: the weights.
         source: questions.
         length: theirs.
-        key: what is drawn from; None: nothing is.
+        key: what is sampled with; None: nothing is sampled.
 
     """
     start = model.start(params, source, length, capacity=limit)
@@ -91,7 +91,7 @@ def write(
         limit: how many tokens to write.
         params: the weights.
         start: from where.
-        keys: one a row; None: nothing is drawn.
+        keys: one per row; None: nothing is sampled.
         history: the tokens so far, with room for more.
         first: how many they are.
 

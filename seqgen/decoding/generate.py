@@ -62,7 +62,7 @@ def generate(
         limit: the most tokens that a row gets here.
         end: the end symbol's id; None: there is none.
         processors: what changes the logits, in turn, before a token is chosen.
-        keys: with one key a row, token t is drawn with fold_in(key, t), so that a row's text does
+        keys: one per row; token t is sampled with fold_in(key, t), so that a row's text does
             not depend on the batch that it is in. None: the best token is taken.
         history: the tokens of the text so far, with room for `limit` more; None: there are none.
         first: how many they are.
@@ -78,7 +78,7 @@ def generate(
         carry, row, history = state
         carry, out = step(memory, carry, row.token)
         logits = apply_processors(processors, out.logits, history, t)
-        token = jnp.argmax(logits, axis=-1) if keys is None else draw(keys, t, logits)
+        token = jnp.argmax(logits, axis=-1) if keys is None else sample(keys, t, logits)
         token, gain, aux = token.astype(jnp.int32), log_probability(out.logits, token), out.aux
         if end is None and not processors:  # no row ends
             row = row._replace(token=token, logprob=row.logprob + gain)
@@ -116,17 +116,17 @@ def log_probability(logits: Float[Array, "B V"], token: Int[Array, " B"]) -> Flo
 
 
 WIDTH = 128
-"""Tokens whose probabilities are summed up together when one is drawn."""
+"""Tokens whose probabilities are summed up together when one is sampled."""
 
 
-def draw(
+def sample(
     keys: Key[Array, " B"], t: Int[Array, ""], logits: Float[Array, "B V"]
 ) -> Int[Array, " B"]:
     """Token t of each row, from the row's own key: the inverse of the distribution's sums.
 
     It is taken at one uniform number, and found in two levels, a block and a place in it. (Gumbel's
     way takes a random number for every token of the vocabulary.) A token of probability 0 is never
-    drawn where there is another.
+    sampled where there is another.
     """
     rows, vocabulary = logits.shape
     uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, t)))(keys)

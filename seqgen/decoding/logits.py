@@ -51,7 +51,7 @@ def ban(ids: Sequence[int]) -> LogitsProcessor:
 
 
 def minimum_length(length: int, end: int) -> LogitsProcessor:
-    """No end before so many other tokens."""
+    """No end before `length` other tokens."""
     return lambda logits, history, t: logits.at[:, end].set(
         jnp.where(t < length, -jnp.inf, logits[:, end])
     )
@@ -153,22 +153,22 @@ IN_TURN: dict[str, Callable[[Any], LogitsProcessor]] = {
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How texts are chosen: greedily, unless something is drawn or a beam is searched.
+    """How texts are chosen: greedily, unless tokens are sampled or a beam is searched.
 
     Args:
-        temperature: draw; below 1 surer, above 1 more daring.
-        top_k: draw among the k best tokens.
-        top_p: draw among the fewest tokens whose probabilities sum up to p.
-        min_p: draw among tokens at least p times as likely as the best.
+        temperature: sample; below 1 surer, above 1 more daring.
+        top_k: sample among the k best tokens.
+        top_p: sample among the fewest tokens whose probabilities sum up to p.
+        min_p: sample among tokens at least p times as likely as the best.
         repetition_penalty: make tokens that the text has less likely, by this factor.
-        no_repeat_ngram: no so many tokens in a row that the text has already.
-        min_length: no end symbol before so many tokens.
-        beam: search with so many hypotheses instead.
+        no_repeat_ngram: no n tokens in a row that the text has already.
+        min_length: no end symbol before this many tokens.
+        beam: search with this many hypotheses instead.
         length_penalty: how much a beam favours long texts: log p / ((5 + length) / 6) to this
             power.
 
     Raises:
-        UsageError: for a value that means nothing, and for a beam that would have to draw.
+        UsageError: for a value that means nothing, and for a beam with sampling.
 
     """
 
@@ -186,28 +186,43 @@ class GenerationConfig:
         for name in ("top_k", "no_repeat_ngram", "min_length", "beam"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}")
+                raise UsageError(
+                    f"{name} must be 1 or more, not {value}", fields=(f"generation.{name}",)
+                )
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
-                raise UsageError(f"{name} must be above 0 and at most 1, not {value}")
+                raise UsageError(
+                    f"{name} must be above 0 and at most 1, not {value}",
+                    fields=(f"generation.{name}",),
+                )
         for name in ("temperature", "repetition_penalty"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{name} must be above 0 and finite, not {value}")
+                raise UsageError(
+                    f"{name} must be above 0 and finite, not {value}",
+                    fields=(f"generation.{name}",),
+                )
         if not abs(self.length_penalty) < float("inf"):
-            raise UsageError(f"length_penalty must be finite, not {self.length_penalty}")
-        if self.beam is not None and self.draws:
             raise UsageError(
-                "a beam searches and draws nothing: "
-                "leave out temperature, top_k, top_p and min_p, or the beam"
+                f"length_penalty must be finite, not {self.length_penalty}",
+                fields=("generation.length_penalty",),
+            )
+        if self.beam is not None and self.samples:
+            raise UsageError(
+                "a beam searches and samples nothing: "
+                "leave out temperature, top_k, top_p and min_p, or the beam",
+                fields=tuple(
+                    f"generation.{name}"
+                    for name in ("temperature", "top_k", "top_p", "min_p", "beam")
+                ),
             )
 
     @property
-    def draws(self) -> bool:
-        """Whether tokens are drawn."""
-        drawing = (self.temperature, self.top_k, self.top_p, self.min_p)
-        return any(value is not None for value in drawing)
+    def samples(self) -> bool:
+        """Whether tokens are sampled."""
+        settings = (self.temperature, self.top_k, self.top_p, self.min_p)
+        return any(value is not None for value in settings)
 
     def processors(
         self, banned: tuple[int, ...] = (), end: int | None = None

@@ -70,9 +70,9 @@ def gold_of(task: Task, pairs: Sequence[Pair], padding: Padding, shape: tuple[in
     for row, (question, answer) in enumerate(pairs):
         for time, found in enumerate(gold_targets(task.gold(question, answer), padding)):
             for name, positions in found.items():
-                called = f"{name} word" if name == "month" and len(positions) > 1 else name
-                targets.setdefault(called, np.zeros((len(pairs), shape[0]), bool))[row, time] = True
-                classes.setdefault(called, np.zeros((len(pairs), *shape), bool))[
+                label = f"{name} word" if name == "month" and len(positions) > 1 else name
+                targets.setdefault(label, np.zeros((len(pairs), shape[0]), bool))[row, time] = True
+                classes.setdefault(label, np.zeros((len(pairs), *shape), bool))[
                     row, time, list(positions)
                 ] = True
     width = (
@@ -179,9 +179,11 @@ def forced_attention(model: Model, params: Params, batch: Batch, padding: Paddin
 
 @partial(jax.jit, static_argnums=0)
 def _attend_blocks(model: Model, params: Params, batches: Batch) -> Float[Array, "count block T S"]:
-    return jax.lax.map(
-        lambda batch: model.apply(params, batch, (), None)[1].aux["attention"].mean(axis=2), batches
-    )
+    def attend(batch: Batch) -> Float[Array, "block T S"]:
+        carry = model.initial_state(params, len(batch.inputs))
+        return model.apply(params, batch, carry, None)[1].aux["attention"].mean(axis=2)
+
+    return jax.lax.map(attend, batches)
 
 
 class Changed(NamedTuple):

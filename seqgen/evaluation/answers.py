@@ -20,7 +20,7 @@ in the cache.
 
 
 def block_rows(width: int) -> int:
-    """At most so many questions of `width` tokens are decoded at a time: a power of two."""
+    """How many questions of `width` tokens are decoded at a time at most: a power of two."""
     return 1 << max(BLOCK_TOKENS // width, 1).bit_length() - 1
 
 
@@ -51,14 +51,14 @@ def exact_match(
 
 
 def scored_positions(
-    batch: Batch, vocabulary: Tokenizer, padding: Padding
+    batch: Batch, tokenizer: Tokenizer, padding: Padding
 ) -> Bool[np.ndarray, "N T"]:
     """The true answer's positions and the one that ends it: the end symbol, or the first blank
     where the field has one.
     """
     if padding.kind == "masked":
         return np.asarray(batch.mask)
-    blank = -1 if vocabulary.special.pad is None else vocabulary.special.pad
+    blank = -1 if tokenizer.special.pad is None else tokenizer.special.pad
     answer = np.sum(np.asarray(batch.targets) != blank, axis=1, keepdims=True)
     return np.arange(batch.targets.shape[1]) <= answer
 
@@ -110,7 +110,7 @@ def evaluate(
     params: Params,
     batch: Batch,
     *,
-    vocabulary: Tokenizer,
+    tokenizer: Tokenizer,
     padding: Padding,
 ) -> Scores:
     """Scores over all rows.
@@ -119,14 +119,14 @@ def evaluate(
         model: what answers.
         params: its weights.
         batch: questions and true answers.
-        vocabulary: what the answers' ids stand for.
+        tokenizer: what the answers' ids stand for.
         padding: how they are padded.
 
     """
     shape = blocking(len(batch.source), batch.source.shape[1])
-    end = padding.end(vocabulary.special)
+    end = padding.end(tokenizer.special)
     made, sums = decode_blocks(model, end, params, blocks(batch, *shape))
-    return score(made, sums, batch, vocabulary=vocabulary, padding=padding)[0]
+    return score(made, sums, batch, tokenizer=tokenizer, padding=padding)[0]
 
 
 def score(
@@ -134,7 +134,7 @@ def score(
     sums: tuple[Any, Any],
     batch: Batch,
     *,
-    vocabulary: Tokenizer,
+    tokenizer: Tokenizer,
     padding: Padding,
 ) -> tuple[Scores, Int[np.ndarray, "N T"]]:
     """Scores of what `decode_blocks` made of a batch, and the tokens row by row.
@@ -143,13 +143,13 @@ def score(
         made: the tokens.
         sums: of the loss, and the number of targets.
         batch: questions and true answers.
-        vocabulary: what the answers' ids stand for.
+        tokenizer: what the answers' ids stand for.
         padding: how they are padded.
 
     """
     rows = len(batch.source)
     tokens = np.asarray(made).reshape(-1, batch.targets.shape[1])[:rows]
-    targets, scored = np.asarray(batch.targets), scored_positions(batch, vocabulary, padding)
+    targets, scored = np.asarray(batch.targets), scored_positions(batch, tokenizer, padding)
     total, valid = (np.asarray(each, np.float64).sum() for each in sums)
     right = float(np.mean(exact_match(tokens, targets, np.asarray(batch.mask))))
     accuracy = token_accuracy(tokens, targets, scored)

@@ -77,7 +77,7 @@ def lane_losses(
     carry, found = model.initial_state(params, rows), []
     for first in range(0, length, page):
         part = lanes[:, first : first + page + 1].astype(np.int32)
-        part = np.pad(part, ((0, 0), (0, page + 1 - part.shape[1])))  # after the end: nobody looks
+        part = np.pad(part, ((0, 0), (0, page + 1 - part.shape[1])))  # cut off below
         index = np.arange(count)[:, None] * window + np.arange(window + 1)
         carry, losses = _read(model, params, carry, part[:, index].swapaxes(0, 1))
         found.append(np.asarray(losses).swapaxes(0, 1).reshape(rows, page))

@@ -13,11 +13,10 @@ LAST_FIGURE = Path("figures", "learning.svg")
 
 
 class Metric(NamedTuple):
-    """What an evaluation goes by: a field of its event, which way is better, and in what unit."""
+    """What an evaluation goes by: a field of its event, and which way is better."""
 
     name: str
     maximise: bool
-    unit: str
 
     def best(self, events: list[Event]) -> int:
         """The step of the best evaluation; of equal ones, of the one with the lower loss.

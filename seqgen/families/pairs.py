@@ -101,7 +101,7 @@ def watch(run: PairsRun, split: Split, params: Params, step: int) -> tuple[log.E
 def scored(run: PairsRun, split: Split, made: Tree) -> tuple[log.Event, str]:
     """Scores and samples of what a program made of a split."""
     batch = run.batch(split)
-    scores, tokens = score(*made, batch, vocabulary=run.tokenizer, padding=run.padding)
+    scores, tokens = score(*made, batch, tokenizer=run.tokenizer, padding=run.padding)
     return scores._asdict(), samples(run, split, tokens)
 
 
@@ -150,7 +150,7 @@ def table(scores: dict[str, Any]) -> dict[str, str]:
 def scores_of(run: PairsRun, split: Split) -> Scores:
     """Exact match, token accuracy and loss on a split."""
     batch = run.batch(split)
-    return evaluate(run.model, run.params, batch, vocabulary=run.tokenizer, padding=run.padding)
+    return evaluate(run.model, run.params, batch, tokenizer=run.tokenizer, padding=run.padding)
 
 
 def draw(run: PairsRun) -> None:
@@ -195,7 +195,7 @@ FAMILY = Family(
     check=check,
     program=program,
     epoch_steps=epoch_steps,
-    metric=Metric("exact_match", maximise=True, unit="fraction"),
+    metric=Metric("exact_match", maximise=True),
     evaluate=scores_of,
     watch=watch,
     test=watch,

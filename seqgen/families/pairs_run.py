@@ -25,7 +25,7 @@ from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.answers import Scores, block_rows
 from seqgen.families.run import Run
-from seqgen.interop.attention import Attention
+from seqgen.interop.attention import Attention, on_source
 from seqgen.types import Batch, Sizes
 
 
@@ -82,7 +82,8 @@ class PairsRun(Run):
         batch = Batch(source, None, one, one, every)
 
         def applied(key: Any, batch: Batch) -> Any:
-            return self.model.apply(self.model.init(key), batch, (), None)[1]
+            params = self.model.init(key)
+            return self.model.apply(params, batch, self.model.initial_state(params, 1), None)[1]
 
         return "attention" in jax.eval_shape(applied, jax.random.key(0), batch).aux
 
@@ -111,7 +112,7 @@ class PairsRun(Run):
         source, length = encode_questions(filled, self.tokenizer, self.padding)
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
-        key = jax.random.key(checked_seed(seed)) if generation.draws else None
+        key = jax.random.key(checked_seed(seed)) if generation.samples else None
         made = answer(self.model, generation, limit, end, self.params, source, length, key)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
         for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
@@ -228,15 +229,15 @@ class PairsRun(Run):
                 answer_ids(made[made >= 0], self.tokenizer, self.padding)
             )
             pieces = self.tokenizer.pieces(ids[row, : len(self.tokenizer.encode(question))])
-            weights = reading_order(
-                aux["attention"][row, hypothesis], np.int32(length[row]), self.padding
-            )
-            weights = weights.swapaxes(0, 1)[:, : len(target), : len(pieces)]
-            others = {
-                name: leaf[row, hypothesis] for name, leaf in aux.items() if name != "attention"
-            }
-            score = float(logprob[row, hypothesis])
-            found.append(Attention(question, text, weights, pieces, target, score, others))
+            maps = {}
+            for name, leaf in aux.items():
+                weights = leaf[row, hypothesis]
+                if on_source(name):
+                    weights = reading_order(weights, np.int32(length[row]), self.padding)
+                    weights = weights[..., : len(pieces)]
+                maps[name] = weights.swapaxes(0, 1)[:, : len(target)]
+            weights, score = maps.pop("attention"), float(logprob[row, hypothesis])
+            found.append(Attention(question, text, weights, pieces, target, score, maps))
         return found
 
     def measured(self, scores: Scores) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def build_program(
     model: Model,
     batches: Batches,
     *,
-    evaluate: Callable[[Params, Tree], Tree],
+    evaluate: Callable[[Params, Tree], Tree] | None,
     size: int,
     unit: Literal["examples", "tokens"],
 ) -> Program:
@@ -29,7 +29,7 @@ def build_program(
         config: how it is trained.
         model: what is trained.
         batches: on what.
-        evaluate: what members of a compiled program are scored with.
+        evaluate: what members of a compiled program are scored with; None: they are not stacked.
         size: examples or tokens a step.
         unit: which of them.
 

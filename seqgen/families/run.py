@@ -67,7 +67,7 @@ class Run(ABC):
     def restored(self, step: int) -> Params:
         """The parameters of an epoch. Raises `SeqgenError` where they were not kept."""
         like = abstract_params(self.config.model, self.sizes)
-        return checkpoint.restore_params(self.path, like, step)[1]
+        return checkpoint.restore_params(self.path, like, step)
 
     def at(self, step: int) -> Any:
         """The same run with the parameters of another epoch. Raises as `restored`."""

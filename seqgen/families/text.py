@@ -20,7 +20,7 @@ from seqgen.tasks.synthetic import LANGUAGES, Language, Synthetic
 from seqgen.tasks.text import Text
 from seqgen.training.batches import Windows
 from seqgen.training.steps import Program
-from seqgen.types import Params, Tree
+from seqgen.types import Params
 
 LANES = 20
 """Lanes in which a split is read while a model trains: an estimate, each begins in the
@@ -52,15 +52,11 @@ def epoch_steps(config: RunConfig, corpus: Corpus) -> int:
 def program(config: RunConfig, corpus: Corpus) -> Program:
     """What trains on windows of the training split, which may be larger than memory."""
     training = config.training
-
-    def evaluate(params: Params, blocks: Tree) -> Tree:
-        raise TypeError("members of a sweep of language models train one after another")
-
     return build_program(
         config,
         build(config.model, corpus.sizes),
         Windows(corpus.train, training.batch, training.window),
-        evaluate=evaluate,
+        evaluate=None,  # members of a sweep train one after another
         size=training.batch * training.window,
         unit="tokens",
     )
@@ -153,7 +149,7 @@ FAMILY = Family(
     check=check,
     program=program,
     epoch_steps=epoch_steps,
-    metric=Metric("loss", maximise=False, unit="nats per token"),
+    metric=Metric("loss", maximise=False),
     evaluate=scores_of,
     watch=watch,
     test=test,

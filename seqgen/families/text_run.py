@@ -146,7 +146,7 @@ class TextRun(Run):
             yield self.texts(repeated, *best)
             return
         checked_seed(seed)
-        keys = self.keys(seed, n, len(prompts)) if generation.draws else None
+        keys = self.keys(seed, n, len(prompts)) if generation.samples else None
         history = np.full((len(ids), length), AFTER_END, np.int32)
         logprob = np.zeros(len(ids))
         for first in range(0, length, AT_ONCE):
@@ -239,7 +239,7 @@ def check_wanted(length: int, generation: GenerationConfig, end: str | None, n: 
     """
     if length < 1 or n < 1:
         raise UsageError(f"length and n must be 1 or more, not {length} and {n}")
-    if generation.beam is None and not generation.draws and n > 1:
+    if generation.beam is None and not generation.samples and n > 1:
         one = f"there is one greedy text, and {n} were asked for"
         fields = ("generation.temperature", "generation.beam")
         raise UsageError(f"{one}: a temperature or a beam would do", fields=fields)

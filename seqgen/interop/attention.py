@@ -8,9 +8,11 @@ JSON, version 1:
                 "answer": text, "logprob": nats,
                 "maps": {"attention": [K][T][S]}}, ...]}
 
-`maps` are weights by place: "attention" is the decoder's on its source, a row of it sums to 1 but
-for rounding. NPZ: `format`, `version` and `run`, and for item i the arrays `i.source`, `i.target`,
-`i.answer`, `i.logprob` and `i.maps.attention`.
+`maps` are what the decoder's steps attended to, by place: weights of K heads at T target pieces, S
+source pieces each, a row of them 1 in sum but for rounding. Only where a place begins with
+"decoder.self" or "memory" are the columns not the source's, but earlier tokens or slots of a
+memory, all that the model has. NPZ: `format`, `version` and `run`, and for item i the arrays
+`i.source`, `i.target`, `i.answer`, `i.logprob` and `i.maps.attention`.
 """
 
 import io
@@ -30,10 +32,19 @@ FORMAT, VERSION = "seqgen-attention", 1
 DECIMALS = 6
 
 
+ELSEWHERE = ("decoder.self", "memory")
+"""Beginnings of the places of maps whose columns are not the source's."""
+
+
+def on_source(place: str) -> bool:
+    """Whether the map of a place is of weights on the source."""
+    return not place.startswith(ELSEWHERE)
+
+
 class Attention(NamedTuple):
     """Where a model looked while it wrote one answer; `weights` are in reading order of the source.
 
-    `maps` has further maps by their place. `logprob` is in nats.
+    `maps` has further maps [K, T, ...] by their place. `logprob` is in nats.
     """
 
     question: str

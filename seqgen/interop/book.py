@@ -53,6 +53,15 @@ class _Seq2seq(NamedTuple):
     inputs: tuple[MechanismName, ...] = ()
     outputs: tuple[MechanismName, ...] = ()
 
+    @property
+    def kind(self) -> type:
+        """The type of its configurations."""
+        return rnn_seq2seq.Config
+
+    def widths(self, cfg: rnn_seq2seq.Config) -> tuple[int, int]:
+        """D and H of a configuration."""
+        return cfg.encoder.embedding, cfg.encoder.hidden
+
     def config(self, D: int, H: int) -> rnn_seq2seq.Config:
         decoder = rnn_decoder.Config(D, H, inputs=self.inputs, outputs=self.outputs)
         return rnn_seq2seq.Config(rnn_encoder.Config(D, H), decoder)
@@ -96,15 +105,24 @@ class _LanguageModel(NamedTuple):
     layers: int
     tied: bool
 
+    @property
+    def kind(self) -> type:
+        """The type of its configurations."""
+        return rnn_language_model.Config
+
+    def widths(self, cfg: rnn_language_model.Config) -> tuple[int, int]:
+        """D and H of a configuration."""
+        return cfg.embedding, cfg.hidden
+
     def config(self, D: int, H: int) -> rnn_language_model.Config:
         return rnn_language_model.Config(H if self.tied else D, H, self.layers, tied=self.tied)
 
     def params(self, arrays: list[Array]) -> rnn_language_model.Params:
         embedding, *cells, w, b = arrays
         if self.tied and not jnp.array_equal(embedding.T.astype("float16"), w.astype("float16")):
-            number = f"array {len(arrays) - 2} (affine W)"
             raise SeqgenError(
-                f"{number} is not array 0 (embedding) transposed, to which it is tied"
+                f"array {len(arrays) - 2} (affine W) is not array 0 (embedding) transposed, "
+                "to which it is tied"
             )
         joined = tuple(_join(*cells[i : i + 3]) for i in range(0, len(cells), 3))
         return rnn_language_model.Params(embedding, joined, None if self.tied else w, b)
@@ -136,7 +154,7 @@ FREE = ("dtype", "init", "variational_dropout")
 
 
 class Imported(NamedTuple):
-    """A configuration and weights, over so many tokens."""
+    """A configuration and weights, over `vocabulary` tokens."""
 
     cfg: Config
     params: Params
@@ -175,17 +193,14 @@ def _form(model: str) -> _Seq2seq | _LanguageModel:
 
 
 def _book_model(cfg: Config) -> str:
-    if not isinstance(cfg, (rnn_seq2seq.Config, rnn_language_model.Config)):
+    forms = {model: form for model, form in BOOK.items() if form.kind is type(cfg)}
+    if not forms:
         raise UsageError(f"the book has no {type(cfg).__module__}")
-    ours, side = _fields(cfg), cfg if isinstance(cfg, rnn_language_model.Config) else cfg.encoder
-    differences = {}
-    for model, form in BOOK.items():
-        theirs = form.config(side.embedding, side.hidden)
-        if type(theirs) is type(cfg):
-            unlike = [
-                (name, value) for name, value in _fields(theirs).items() if value != ours[name]
-            ]
-            differences[model] = [f"{name} {value!r}, not {ours[name]!r}" for name, value in unlike]
+    ours, differences = _fields(cfg), {}
+    for model, form in forms.items():
+        theirs = _fields(form.config(*form.widths(cfg)))
+        unlike = [(name, value) for name, value in theirs.items() if value != ours[name]]
+        differences[model] = [f"{name} {value!r}, not {ours[name]!r}" for name, value in unlike]
     nearest = min(differences, key=lambda model: len(differences[model]))
     if differences[nearest]:
         raise UsageError(
@@ -236,9 +251,9 @@ def _sizes(model: str, arrays: Sequence[np.ndarray]) -> tuple[int, int, int]:
             known = ", ".join(
                 f"{letter} = {size}" for letter, size in sizes.items() if letter in "".join(terms)
             )
-            meant = f"{expected}: {' × '.join(terms)}, and the others have {known}"
             raise SeqgenError(
-                f"{label(number, names(model))} has the shape {array.shape} instead of {meant}"
+                f"{label(number, names(model))} has the shape {array.shape} instead of "
+                f"{expected}: {' × '.join(terms)}, and the others have {known}"
             )
         finite(label(number, names(model)), array)
     return sizes["V"], sizes["D"], sizes["H"]

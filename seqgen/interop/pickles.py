@@ -84,8 +84,9 @@ OPCODES = [
 
 class _Instructions(dict):
     def __missing__(self, code: int) -> Callable:
-        instruction = f"the instruction 0x{code:02x}"
-        raise pickle.UnpicklingError(f"it has {instruction}, which no list of arrays needs")
+        raise pickle.UnpicklingError(
+            f"it has the instruction 0x{code:02x}, which no list of arrays needs"
+        )
 
 
 class _Reader(pickle._Unpickler):
@@ -112,7 +113,7 @@ class _Reader(pickle._Unpickler):
 
 
 def read_pickle(path: str | Path, names: Sequence[str] = ()) -> list[np.ndarray]:
-    """The arrays of a file, as float32; `names` are what errors call them.
+    """The arrays of a file, as float32; `names` are what they are named in errors.
 
     Raises:
         SeqgenError: it cannot be read, or is anything but a list of float16, float32 or float64
@@ -124,12 +125,13 @@ def read_pickle(path: str | Path, names: Sequence[str] = ()) -> list[np.ndarray]
         items = _Reader(io.BytesIO(content), encoding="latin1").load()
         if type(items) is not list:
             raise pickle.UnpicklingError(f"it is of type {_kind(items)}")
-    except Exception as error:  # nobody can list what a stranger's program raises
+    except Exception as error:  # a pickle may raise anything
         reason = str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged"
         if isinstance(error, EOFError):
             reason = "it ends too early" if content else "it is empty"
-        expected = "a list of NumPy arrays as the book pickles one"
-        raise SeqgenError(f"{path} is not {expected}: {reason}") from error
+        raise SeqgenError(
+            f"{path} is not a list of NumPy arrays as the book pickles one: {reason}"
+        ) from error
     made: dict[_Array, np.ndarray] = {}  # an array that is listed twice is one
     room = len(content)
     for number, item in enumerate(items):
@@ -164,8 +166,9 @@ def _numbers(place: str, array: _Array, room: int) -> np.ndarray:
     except SeqgenError:
         raise
     except Exception as error:  # every part is a stranger's
-        reason = "its numbers, type and shape do not go together"
-        raise SeqgenError(f"{place} is damaged: {reason}") from error
+        raise SeqgenError(
+            f"{place} is damaged: its numbers, type and shape do not go together"
+        ) from error
 
 
 def write_pickle(path: str | Path, arrays: Sequence[np.ndarray]) -> None:
@@ -195,7 +198,7 @@ def single(array: Any) -> np.ndarray:
 
 
 def half(place: str, array: Any) -> np.ndarray:
-    """As float16; `place` is what errors call it.
+    """As float16; `place` is what it is named in errors.
 
     Raises:
         SeqgenError: float16 does not have its numbers, or they are not finite.
@@ -204,13 +207,14 @@ def half(place: str, array: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
         narrow = finite(place, np.asarray(array)).astype(np.float16)
     if not np.isfinite(narrow).all():
-        largest = f"{np.abs(array).max():g}"
-        raise SeqgenError(f"{place} holds {largest}; the book's float16 ends at 65504")
+        raise SeqgenError(
+            f"{place} holds {np.abs(array).max():g}; the book's float16 ends at 65504"
+        )
     return narrow
 
 
 def finite(place: str, array: np.ndarray) -> np.ndarray:
-    """The array itself; `place` is what errors call it.
+    """The array itself; `place` is what it is named in errors.
 
     Raises:
         SeqgenError: it is empty, or has numbers that are not finite.

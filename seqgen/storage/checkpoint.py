@@ -33,7 +33,7 @@ PARAMS_LIMIT = 200_000_000
 """Bytes that the parameters of all epochs may take together before the oldest are dropped."""
 
 RENAMED = {"bridge": "projection", "broken": "not_finite"}
-"""Parts of leaf names in old checkpoints, and what they are called now, when these are read."""
+"""Parts of leaf names in old checkpoints -> their names now."""
 
 
 def save_state(run: Path, step: int, state: Tree) -> None:
@@ -88,12 +88,14 @@ def restore_state(run: Path, like: Tree) -> tuple[int, Tree, list[str]]:
     return _restore(run, "state", like, reversed(numbered(run, "state")))
 
 
-def restore_params(
-    run: Path, like: Params, step: int | None = None
-) -> tuple[int, Params, list[str]]:
-    """As `restore_state`; a given `step` is restored or refused: no other takes its place."""
-    wanted = reversed(numbered(run, "params")) if step is None else [step]
-    return _restore(run, "params", like, wanted)
+def restore_params(run: Path, like: Params, step: int) -> Params:
+    """The parameters of one step; `like` as in `restore_state`. No other step takes its place.
+
+    Raises:
+        SeqgenError: they are gone or damaged; the message has the reason.
+
+    """
+    return _restore(run, "params", like, [step])[1]
 
 
 def steps(run: Path, kind: Kind) -> list[int]:
@@ -129,8 +131,9 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree) -> None:
         intact = "there was none before it"
         if earlier:
             intact = f"the previous checkpoint (step {earlier[-1]}) is intact"
-        message = f"cannot write checkpoint at {final}: {_reason(error)}; {intact}"
-        raise SeqgenError(message) from error
+        raise SeqgenError(
+            f"cannot write checkpoint at {final}: {_reason(error)}; {intact}"
+        ) from error
     finally:
         _sweep(final.parent)
 
@@ -226,12 +229,14 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def renamed(name: str) -> str:
+    """The name that a leaf of a checkpoint has now."""
+    return ".".join(RENAMED.get(part, part) for part in name.split("."))
+
+
 def _renamed(leaves: dict[str, Any]) -> dict[str, Any]:
     """The leaves under the names that they have now."""
-    return {
-        ".".join(RENAMED.get(part, part) for part in name.split(".")): leaf
-        for name, leaf in leaves.items()
-    }
+    return {renamed(name): leaf for name, leaf in leaves.items()}
 
 
 def _check_files(path: Path) -> None:

@@ -60,8 +60,9 @@ def alone(folder: Path) -> Generator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            busy = f"another process is at work in {folder}: wait for it, or stop it"
-            raise SeqgenError(busy) from error
+            raise SeqgenError(
+                f"another process is at work in {folder}: wait for it, or stop it"
+            ) from error
         except OSError:  # a file system without locks
             pass
         yield
@@ -86,6 +87,21 @@ def sha256(source: Path | bytes | memoryview | Iterable[bytes]) -> str:
     for piece in (source,) if isinstance(source, bytes | memoryview) else source:
         digest.update(piece)
     return digest.hexdigest()
+
+
+def check_unchanged(what: str | Path, found: str, expected: str | None) -> None:
+    """Raises `SeqgenError` for data that are no longer what a run was made with.
+
+    Args:
+        what: the data, as the error names them.
+        found: their SHA-256 now.
+        expected: what it was; None: they were not read before.
+
+    """
+    if expected not in (None, found):
+        raise SeqgenError(
+            f"{what} has changed since the run was made: its SHA-256 is no longer {expected}"
+        )
 
 
 def cache_folder(name: str = "") -> Path | None:

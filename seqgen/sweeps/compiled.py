@@ -39,6 +39,8 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
     program, mesh = plan.program, sharding.mesh_for(members)
     count = sharding.filled(members, mesh)
     rows = len(jax.tree.leaves(program.batches.data)[0])
+    score = program.evaluate
+    assert score is not None  # its family stacks members
 
     def create(shared: tuple[()], slot: Slot) -> TrainState:
         return program.init(slot.member)
@@ -51,7 +53,7 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
     def evaluate(batches: Batch, slot: Slot, params: Params) -> tuple[Any, Any]:
         batch = jax.tree.map(lambda leaf: leaf[slot.data], batches)
         finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
-        return program.evaluate(params, batch), jnp.stack(finite).all()
+        return score(params, batch), jnp.stack(finite).all()
 
     def compiled(
         function: Callable, *like: Tree, donate: tuple[int, ...] = ()

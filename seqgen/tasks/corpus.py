@@ -8,12 +8,13 @@ import numpy as np
 from seqgen.data.token_store import Corpus, Tokens, counted, keep, kept, spool
 from seqgen.data.tokenizer import UNKNOWN, Vocabulary, text_vocabulary
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.storage.files import check_unchanged
 from seqgen.tasks import text
 from seqgen.tasks.synthetic import Synthetic
 from seqgen.tasks.text import Text
 
 FORMAT = 2
-"""Of the streams in the cache. One more makes them anew."""
+"""Version of the cached streams; raise it to have them made again."""
 
 
 def load(data: Text | Synthetic) -> Corpus:
@@ -26,10 +27,7 @@ def load(data: Text | Synthetic) -> Corpus:
     if isinstance(data, Synthetic):
         return kept(f"{FORMAT} {data!r}", data.name, lambda folder: fill_synthetic(data, folder))
     found = text.checksum(data.path)
-    if data.sha256 not in (None, found):
-        what = data.path or "Python's pydoc_data.topics"
-        changed = f"{what} has changed since the run was made"
-        raise SeqgenError(f"{changed}: its SHA-256 is no longer {data.sha256}")
+    check_unchanged(data.path or "Python's pydoc_data.topics", found, data.sha256)
     key = replace(data, path=None, sha256=found)
     return kept(f"{FORMAT} {key!r}", data.name, lambda folder: fill_text(data, folder))
 
@@ -93,9 +91,10 @@ def chosen(
     if UNKNOWN not in symbols and counted(streams.values(), len(table))[~wanted].any():
         symbols.append(UNKNOWN)
     if symbols == [UNKNOWN]:
-        left = f"{data.name}: nothing but <unk> is left of it"
-        mend = f"a min_count below {data.min_count} would do"
-        raise UsageError(f"{left}; {mend}", fields=("data.min_count",))
+        raise UsageError(
+            f"{data.name}: nothing but <unk> is left of it; use a min_count below {data.min_count}",
+            fields=("data.min_count",),
+        )
     ids = np.full(len(table), symbols.index(UNKNOWN) if UNKNOWN in symbols else 0)
     ids[wanted] = np.arange(wanted.sum())
     return text_vocabulary(data.unit, symbols), ids

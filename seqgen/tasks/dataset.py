@@ -10,7 +10,7 @@ from seqgen.data.padding import Padding, Scheme, pair_vocabulary
 from seqgen.data.pairs import Pair, Splits, Task, drop_duplicates, split_by_key
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.storage.files import sha256
+from seqgen.storage.files import check_unchanged, sha256
 from seqgen.tasks.book import book_split, read_book_pairs, write_book_file
 from seqgen.types import Sizes
 
@@ -51,12 +51,17 @@ class Data:
 
     def __post_init__(self) -> None:
         if self.draws < 1:
-            raise UsageError(f"draws must be 1 or more, not {self.draws}")
+            raise UsageError(f"draws must be 1 or more, not {self.draws}", fields=("data.draws",))
         if self.seed < 0:
-            raise UsageError(f"the data's seed must be 0 or more, not {self.seed}")
+            raise UsageError(
+                f"the data's seed must be 0 or more, not {self.seed}", fields=("data.seed",)
+            )
         if self.validation < 0 or (self.validation and self.split != "book"):
-            rule = "validation rows, 0 or more, are cut from the book's split alone"
-            raise UsageError(f"{rule}: {self.validation}, {self.split}")
+            raise UsageError(
+                "validation rows, 0 or more, are cut from the book's split alone: "
+                f"{self.validation}, {self.split}",
+                fields=("data.validation",),
+            )
 
     @property
     def name(self) -> str:
@@ -80,8 +85,13 @@ class Dataset(NamedTuple):
 
     @property
     def sizes(self) -> Sizes:
-        """What a model is told of it: both sides have one vocabulary."""
-        return Sizes(len(self.tokenizer), len(self.tokenizer), self.tokenizer.special)
+        """What a model is told of it."""
+        return sizes_of(self.tokenizer)
+
+
+def sizes_of(tokenizer: Vocabulary) -> Sizes:
+    """What a model is told of pairs: both sides have one vocabulary."""
+    return Sizes(len(tokenizer), len(tokenizer), tokenizer.special)
 
 
 def load(data: Data) -> Dataset:
@@ -108,8 +118,10 @@ def load(data: Data) -> Dataset:
         splits = without(data.task, splits, data.test_only_formats)
     empty = not splits.test or not splits.train
     if empty or (data.split == "leak-free" and not splits.validation):
-        few = f"{len(pairs)} rows are too few to split for training and testing"
-        raise UsageError(f"{data.file or 'draws'}: {few}")
+        raise UsageError(
+            f"{data.file or 'draws'}: {len(pairs)} rows are too few to split for training and "
+            "testing"
+        )
     padding = Padding(data.padding, data.reverse, *widths)
     return Dataset(data.task, pair_vocabulary(characters, data.padding), padding, splits)
 
@@ -155,9 +167,8 @@ def _draw(data: Data, generator: np.random.Generator) -> list[Pair]:
 
 def _read(task: Task, path: str, expected: str | None) -> tuple[list[Pair], int, int, str]:
     """A file's pairs, widths and characters, all of the task; unchanged since its SHA-256."""
-    if expected is not None and sha256(Path(path)) != expected:
-        changed = f"{path} has changed since the run was made"
-        raise SeqgenError(f"{changed}: its SHA-256 is no longer {expected}")
+    if expected is not None:
+        check_unchanged(path, sha256(Path(path)), expected)
     content = read_book_pairs(path)
     for number, pair in enumerate(content.pairs, start=1):
         try:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from seqgen.errors import UsageError
 from seqgen.training.optimizer import Optimizer, is_matrix
 from seqgen.types import Carry, Hyper, Member, Params, Tree
 
@@ -30,12 +31,11 @@ class Streams(NamedTuple):
     init: Key[Array, ""]
     train: Key[Array, ""]
     data: Key[Array, ""]
-    eval: Key[Array, ""]
 
 
 def streams(key: Key[Array, ""]) -> Streams:
     """The streams that a member's key is the root of."""
-    return Streams(*(jax.random.fold_in(key, i) for i in range(4)))
+    return Streams(*(jax.random.fold_in(key, i) for i in range(3)))
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,20 @@ class HyperConfig:
         for name in ("lr", "clip", "init_scale"):
             value = getattr(self, name)
             if not 0 < value <= FLOAT32_MAX:
-                raise ValueError(f"{name} must be above 0 and finite in float32, not {value}")
+                raise UsageError(
+                    f"{name} must be above 0 and finite in float32, not {value}",
+                    fields=(f"hyper.{name}",),
+                )
         if self.dropout is not None and not 0 <= np.float32(self.dropout) < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+            raise UsageError(
+                f"dropout must be at least 0 and below 1, not {self.dropout}",
+                fields=("hyper.dropout",),
+            )
         if self.decay is not None and not 0 <= self.decay <= FLOAT32_MAX:
-            raise ValueError(f"decay must be at least 0 and finite in float32, not {self.decay}")
+            raise UsageError(
+                f"decay must be at least 0 and finite in float32, not {self.decay}",
+                fields=("hyper.decay",),
+            )
 
     def traced(self) -> Hyper:
         """The same numbers as float32 leaves."""

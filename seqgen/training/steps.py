@@ -24,9 +24,10 @@ class Program(NamedTuple):
 
     init(member) -> TrainState
     carry(params) -> Carry: what an epoch begins with
-    loss, optimizer, batches: see there
+    loss, optimizer, batches: see objective.py, optimizer.py, batches.py
     adjust(hyper, evaluations so far) -> Hyper: the hyper-parameters of the next epoch
-    evaluate(params, blocks) -> Tree: scores members of a compiled program, inside jit
+    evaluate(params, blocks) -> Tree: scores members of a compiled program, inside jit; None where
+        members of a sweep train one after another
     """
 
     init: Callable[[Member], TrainState]
@@ -35,13 +36,13 @@ class Program(NamedTuple):
     optimizer: Optimizer
     batches: Batches
     adjust: Callable[[Hyper, list[dict[str, Any]]], Hyper]
-    evaluate: Callable[[Params, Tree], Tree]
+    evaluate: Callable[[Params, Tree], Tree] | None
     steps: int
     """How many there are in all."""
     accumulate: int
     """Parts in which a batch's gradient is taken."""
     size: int
-    """Examples or tokens a step, whichever the `unit` is."""
+    """Examples or tokens per step, whichever the `unit` is."""
     unit: Literal["examples", "tokens"]
 
 
@@ -54,9 +55,9 @@ class Totals(NamedTuple):
     """The first step whose loss or gradient was not finite; `NEVER` while there is none."""
 
 
-def zero_totals(names: tuple[str, ...] = SUMS) -> Totals:
+def zero_totals() -> Totals:
     """Nothing summed yet."""
-    return Totals(jnp.int32(0), {name: jnp.float32(0) for name in names}, jnp.int32(NEVER))
+    return Totals(jnp.int32(0), {name: jnp.float32(0) for name in SUMS}, jnp.int32(NEVER))
 
 
 def train_steps(
