@@ -1,15 +1,12 @@
-"""The two ways in which a user hears "no": one clear line on standard error, and an exit code.
-
-Never a traceback.
-"""
+"""Errors shown as one line on standard error, with an exit code."""
 
 
 class SeqgenError(Exception):
-    """It failed (exit code 1). The message names the value, where it stands and what would do.
+    """It failed (exit code 1). The message names the value, where it stands and what to use.
 
     Args:
         message: speaks of fields and values.
-        fields: paths of the configuration's fields that would mend it, like "training.batch"; the
+        fields: paths of the configuration's fields that would fix it, like "training.batch"; the
             command line adds their flags.
 
     """

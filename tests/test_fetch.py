@@ -98,14 +98,14 @@ def test_another_file_is_refused(tmp_path, source):
 
 
 def test_what_cannot_be_had_says_so(tmp_path):
-    """Fails when a missing copy or a dead address is a traceback, or does not say what would do."""
+    """Fails when a missing copy or a dead address is a traceback, or does not say what to use."""
     for name in ("lear.txt", "othello.txt"):
         (tmp_path / name).write_text("blow, winds\n")
     with pytest.raises(SeqgenError, match=r"holds no hamlet.txt"):
         obtain(published(), tmp_path)
     for address in ((tmp_path / "nowhere").as_uri(), "no address"):
         with pytest.raises(
-            SeqgenError, match=r"cannot download .*; a copy of yours would do, as the source$"
+            SeqgenError, match=r"cannot download .*; use a copy of yours as the source$"
         ):
             obtain(published(address), None)
 
@@ -173,7 +173,9 @@ def test_a_download_that_breaks_off_is_tried_again(server):
 def test_no_library_speaks_for_us(server, address, reason):
     """Fails when what pooch, requests or urllib raise is a traceback, or a refusal a download."""
     address = address.format(server[0])
-    with pytest.raises(SeqgenError, match=rf"^cannot download .*: {reason}.*; a copy") as raised:
+    with pytest.raises(
+        SeqgenError, match=rf"^cannot download .*: {reason}.*; use a copy"
+    ) as raised:
         obtain(published(address), None)
     assert "\n" not in str(raised.value)
     assert cache_folder("downloads") is None or kept() == []

@@ -136,8 +136,8 @@ def test_each_side_has_its_own_vocabulary():
 
 
 @pytest.mark.parametrize(("reason", "options"), [
-    ("'h\\+c' needs two LSTMs, here gru and lstm", {"initial_state": "h+c", "encoder": "gru"}),
-    ("'h\\+c' needs two LSTMs, here lstm and rnn", {"initial_state": "h+c", "decoder": "rnn"}),
+    ("'h\\+c' needs two LSTMs, not gru and lstm", {"initial_state": "h+c", "encoder": "gru"}),
+    ("'h\\+c' needs two LSTMs, not lstm and rnn", {"initial_state": "h+c", "decoder": "rnn"}),
     ("equal widths", {"outputs": ("general", "dot"), "width": 10}),
     ("equal widths", {"inputs": ("dot",), "width": 10}),
 ])  # fmt: skip

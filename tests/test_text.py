@@ -125,7 +125,7 @@ def test_a_line_end_is_a_word():
 )
 def test_unknown_symbols(unit, content, position):
     """Fails when a symbol that is not in the vocabulary becomes another one, is left out, or is
-    refused where there is `<unk>`; or when the message counts from zero.
+    refused where there is `<unk>`; or when the message counts from zero, or says that '' is known.
     """
     table = ("a", "b", END)
     with pytest.raises(
@@ -134,6 +134,8 @@ def test_unknown_symbols(unit, content, position):
         text_vocabulary(unit, table).encode(content)
     assert isinstance(raised.value, UnknownSymbol)
     assert (raised.value.piece in "cx", raised.value.position) == (True, position)
+    shown = str(raised.value.shown_in(content))
+    assert shown.endswith("; known: 'ab<eos>'" if unit == "character" else f" of {content!r}")
     ids = text_vocabulary(unit, (UNKNOWN, *table)).encode(content)
     assert ids == {"word": [2, 1, 3, 0, 2, 0], "character": [2, 1, 0, 2]}[unit]
 
@@ -317,7 +319,7 @@ def test_what_is_not_utf8_is_refused_with_its_line(
     monkeypatch.setattr(text, "PIECE", piece)
     path = write(tmp_path, {"bad.txt": content}) / "bad.txt"
     with pytest.raises(
-        SeqgenError, match=rf"bad.txt, line {line}: not UTF-8; the unit \"byte\" would do$"
+        SeqgenError, match=rf"bad.txt, line {line}: not UTF-8; use the unit \"byte\"$"
     ):
         read(path, unit)
     assert bytes(read(path, "byte")) == content
@@ -453,7 +455,7 @@ def flagged(path: Path, local: int, central: int, value: int) -> Path:
         (lambda at: at / "nothing.txt", r"there is no .*nothing.txt$"),
         (
             lambda at: write(at, {"prepare.py": ""}) / "x.zip",
-            r"there is no .*; `python .*prepare.py` would get it",
+            r"there is no .*; get it with `python .*prepare.py`",
         ),
         (lambda at: at / ("x" * 300), r"x{300}"),
         (lambda at: at, "no text in it"),

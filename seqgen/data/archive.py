@@ -14,10 +14,10 @@ from seqgen.errors import SeqgenError
 from seqgen.storage.files import reason_of
 
 TIGHTEST = 200
-"""No text is packed tighter than this; English prose shrinks to a third."""
+"""Largest ratio of unpacked to packed size; above it a zip is refused. English prose has 3."""
 
 LEFT_OUT = {"__MACOSX", "__pycache__"}
-"""Folders that no one means."""
+"""Folders that are ignored."""
 
 
 class File(NamedTuple):
@@ -37,7 +37,7 @@ def files_in(path: str | Path) -> list[File]:
     root = Path(path)
     if not os.path.exists(path):  # pathlib's own raises for a name that is too long
         script = root.parent / "prepare.py"
-        hint = f"; `python {script}` would get it" if script.exists() else ""
+        hint = f"; get it with `python {script}`" if script.exists() else ""
         raise SeqgenError(f"there is no {path}{hint}")
     try:
         if root.is_dir():
@@ -82,8 +82,10 @@ def _members(path: Path) -> list[File]:
     archive = zipfile.ZipFile(path)
     for member in archive.infolist():
         if member.file_size > TIGHTEST * max(member.compress_size, 1024):
-            size = f"{member.filename} would unpack to {member.file_size:,} bytes"
-            raise SeqgenError(f"{path}: {size}: that is no text")
+            raise SeqgenError(
+                f"{path}: {member.filename} would unpack to {member.file_size:,} bytes: "
+                "that is no text"
+            )
     return [
         File(member.filename, partial(archive.open, member))
         for member in archive.infolist()

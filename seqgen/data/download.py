@@ -92,8 +92,9 @@ def _downloaded(file: Published) -> bytes:
 
 
 def _failed(file: Published, reason: str) -> SeqgenError:
-    hint = "a copy of yours would do, as the source"
-    return SeqgenError(f"cannot download {file.address}: {reason}; {hint}")
+    return SeqgenError(
+        f"cannot download {file.address}: {reason}; use a copy of yours as the source"
+    )
 
 
 def _receive(address: str, path: Path) -> None:

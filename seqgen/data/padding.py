@@ -79,8 +79,9 @@ def text_ids(texts: Sequence[str], tokenizer: Tokenizer, width: int | None = Non
         rows = Ragged(np.fromiter(chain.from_iterable(each), np.int32), lengths)
     for row in np.flatnonzero(rows.lengths > width)[:1] if width is not None else ():
         unit = tokenizer.unit if isinstance(tokenizer, Vocabulary) else "token"
-        long = f"{texts[row]!r} has {rows.lengths[row]} {unit}s"
-        raise UsageError(f"{long}, and there is room for {width}")
+        raise UsageError(
+            f"{texts[row]!r} has {rows.lengths[row]} {unit}s, and there is room for {width}"
+        )
     return rows
 
 

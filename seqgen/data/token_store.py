@@ -36,8 +36,13 @@ class Corpus(NamedTuple):
 
     @property
     def sizes(self) -> Sizes:
-        """What a model is told of it: a text has no source."""
-        return Sizes(0, len(self.tokenizer), self.tokenizer.special)
+        """What a model is told of it."""
+        return sizes_of(self.tokenizer)
+
+
+def sizes_of(tokenizer: Vocabulary) -> Sizes:
+    """What a model is told of a text: there is no source."""
+    return Sizes(0, len(tokenizer), tokenizer.special)
 
 
 def kept(key: str, name: str, fill: Callable[[Path], None]) -> Corpus:
@@ -45,7 +50,7 @@ def kept(key: str, name: str, fill: Callable[[Path], None]) -> Corpus:
 
     Args:
         key: all that decides what the streams are.
-        name: what errors call it.
+        name: what it is named in errors.
         fill: writes the streams, `keep` last.
 
     Raises:
@@ -69,8 +74,9 @@ def kept(key: str, name: str, fill: Callable[[Path], None]) -> Corpus:
             shutil.rmtree(partial, ignore_errors=True)
         return opened(folder)
     except OSError as error:
-        failed = f"cannot write the tokens of {name} to {folder}: {error.strerror}"
-        raise SeqgenError(failed) from error
+        raise SeqgenError(
+            f"cannot write the tokens of {name} to {folder}: {error.strerror}"
+        ) from error
 
 
 @cache

@@ -43,7 +43,7 @@ class UnknownSymbol(UsageError):
         piece: the piece.
         position: its place among the text's pieces, counted from 1.
         text: the text, where it is short enough to be shown.
-        known: the characters that would do, where they are few enough to be shown.
+        known: the characters that can be encoded, where they are few enough to be shown.
 
     """
 
@@ -55,7 +55,7 @@ class UnknownSymbol(UsageError):
         if text is None:
             super().__init__(f"{message}: it is not in the run's vocabulary")
         else:
-            super().__init__(f"{message} of {text!r}; known: {known!r}")
+            super().__init__(f"{message} of {text!r}" + (f"; known: {known!r}" if known else ""))
 
     def shown_in(self, text: str) -> "UnknownSymbol":
         """The same error, with the text and with what is known."""
@@ -105,9 +105,11 @@ class Vocabulary:
     def __post_init__(self) -> None:
         twice = [symbol for i, symbol in enumerate(self.table) if self.ids[symbol] != i]
         if (self.unit == "byte") != (not self.table) or twice:
-            wrong = f": it holds {twice[0]!r} more than once" if twice else ""
-            distinct = f"{len(self.table)} symbols, {len(self.ids)} of them distinct"
-            raise ValueError(f"{distinct}, are no table of {self.unit}s{wrong}")
+            repeated = f": it holds {twice[0]!r} more than once" if twice else ""
+            raise ValueError(
+                f"{len(self.table)} symbols, {len(self.ids)} of them distinct, are no table of "
+                f"{self.unit}s{repeated}"
+            )
         if not all(each is None or 0 <= each < len(self) for each in self.special):
             raise ValueError(f"{self.special} are not ids of {len(self)} {self.unit}s")
 

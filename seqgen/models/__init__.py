@@ -9,7 +9,9 @@ from seqgen.types import Config, Model, Sizes
 
 
 class Architecture(NamedTuple):
-    """`name` stands in config.json, `label(cfg)` in the names of runs; `family` is whom it fits."""
+    """`name` stands in config.json, `label(cfg)` in the names of runs; `family` is the kind
+    of data it can be trained on.
+    """
 
     name: str
     family: str
@@ -34,5 +36,5 @@ def build(cfg: Config, sizes: Sizes) -> Model:
 
 
 def label(cfg: Config) -> str:
-    """What a model is called in the names of runs: attention, lstm, ..."""
+    """What a model is named in the names of runs: attention, lstm, ..."""
     return ARCHITECTURES[type(cfg)].label(cfg)

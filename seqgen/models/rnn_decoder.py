@@ -51,7 +51,7 @@ class Config:
 
 
 class Params(NamedTuple):
-    """The decoder's weights; one entry a mechanism, None for a mechanism without any."""
+    """The decoder's weights; one entry per mechanism, None for a mechanism without any."""
 
     embedding: Float[Array, "V D"]
     inputs: tuple[Any, ...]
@@ -130,7 +130,7 @@ def join_aux(*parts: dict[str, Array]) -> dict[str, Array]:
 def precompute(cfg: Config, params: Params, memory: Memory, *, dtype: Dtype = "float32") -> Params:
     """The weights as `recur` takes them: the product of a context that no query changes is a bias.
 
-    It is then taken once a source, not once a step.
+    It is then taken once per source, not once per step.
 
     Args:
         cfg: the decoder's settings.

@@ -82,7 +82,7 @@ def encode(
 
 
 class StateProjection(NamedTuple):
-    """Projections of h and c; None where it does not pass or the widths agree."""
+    """Projections of h and c; None where the state is not used or the widths agree."""
 
     h: Linear | None
     c: Linear | None
@@ -101,7 +101,7 @@ def init_projection(
     Args:
         scheme: of initial values.
         key: what they are drawn from.
-        initial_state: whether c passes, too.
+        initial_state: whether the decoder's c is made from the encoder's, too.
         width: the encoder's.
         hidden: the decoder's.
 
@@ -126,7 +126,7 @@ def project_state(
     Args:
         params: the projection.
         final: the encoder's final carry.
-        initial_state: whether c passes, too.
+        initial_state: whether the decoder's c is made from the encoder's, too.
         cell: the decoder's.
         dtype: the precision of products.
 

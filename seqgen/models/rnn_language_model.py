@@ -48,8 +48,10 @@ class Config:
     def __post_init__(self) -> None:
         check_sizes(embedding=self.embedding, hidden=self.hidden, layers=self.layers)
         if self.tied and self.embedding != self.hidden:
-            widths = f"{self.embedding} and {self.hidden}"
-            raise ValueError(f"a tied output needs embedding and hidden alike, not {widths}")
+            raise ValueError(
+                "a tied output needs embedding and hidden alike, not "
+                f"{self.embedding} and {self.hidden}"
+            )
 
 
 class Params(NamedTuple):
@@ -188,7 +190,10 @@ def start(
 
 
 FEW = 256
-"""Tokens, bytes say, of which the first product is taken for all: in a loop once, before it."""
+"""Up to this vocabulary size the first product is taken for all tokens.
+
+XLA then moves it out of the loop.
+"""
 
 
 def step(

@@ -30,11 +30,13 @@ class Config:
     def __post_init__(self) -> None:
         e, d = self.encoder, self.decoder
         if self.initial_state == "h+c" and not e.cell == d.cell == "lstm":
-            here = f"here {e.cell} and {d.cell}"
-            raise ValueError(f"initial_state='h+c' needs two LSTMs, {here}; 'h' would do")
+            raise ValueError(
+                f"initial_state='h+c' needs two LSTMs, not {e.cell} and {d.cell}; use 'h'"
+            )
         if e.hidden != d.hidden and "dot" in d.inputs + d.outputs:
-            here = f"here {e.hidden} and {d.hidden}"
-            raise ValueError(f"dot attention needs equal widths, {here}; 'general' would do")
+            raise ValueError(
+                f"dot attention needs equal widths, not {e.hidden} and {d.hidden}; use 'general'"
+            )
 
 
 class Params(NamedTuple):
@@ -77,10 +79,10 @@ def init(cfg: Config, sizes: Sizes, key: Key[Array, ""]) -> Params:
     k_encoder, k_projection, k_decoder = jax.random.split(key, 3)
     scheme, width, hidden = SCHEMES[cfg.init], cfg.encoder.hidden, cfg.decoder.hidden
     assert isinstance(sizes.source, int)  # see `build`
-    passes = cfg.initial_state
+    initial = cfg.initial_state
     return Params(
         rnn_encoder.init(cfg.encoder, scheme, k_encoder, vocabulary=sizes.source),
-        rnn_encoder.init_projection(scheme, k_projection, passes, width=width, hidden=hidden),
+        rnn_encoder.init_projection(scheme, k_projection, initial, width=width, hidden=hidden),
         rnn_decoder.init(cfg.decoder, scheme, k_decoder, vocabulary=sizes.target, width=width),
     )
 

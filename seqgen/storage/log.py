@@ -33,7 +33,7 @@ def path(run: Path) -> Path:
 
 
 def append(run: Path, *events: Event) -> None:
-    """Write events, one a line, and flush them to the disk.
+    """Write events, one per line, and flush them to the disk.
 
     Raises:
         SeqgenError: they cannot be written; then nothing of them stays.

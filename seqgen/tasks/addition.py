@@ -48,8 +48,10 @@ class Addition:
         numbers = 10**self.digits
         exist = numbers * (numbers + 1) // 2
         if n > exist:
-            there = f"there are {exist:,} distinct additions of up to {self.digits} digits"
-            raise ValueError(f"{there}, and {n:,} were asked for")
+            raise ValueError(
+                f"there are {exist:,} distinct additions of up to {self.digits} digits, "
+                f"and {n:,} were asked for"
+            )
         operands = np.empty((0, 2), np.int64)
         while len(operands) < n:
             lengths = generator.integers(1, self.digits + 1, (2 * n, 2))

@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def audit(task: Task, train: Sequence[Pair], test: Sequence[Pair]) -> list[Row]:
-    """One row in total, called "all", then one a format, sorted."""
+    """One row in total, named "all", then one per format, sorted."""
     questions = {question for question, _ in train}
     folded = {question.lower() for question in questions}
     keys = {task.key(*pair) for pair in train}

@@ -94,8 +94,9 @@ def recognise(path: str | Path) -> Task:
         except ValueError:
             continue
         return task
-    known = f"is of none of the tasks {', '.join(TASKS)}"
-    raise SeqgenError(f"{path}, line 1: {question!r} -> {answer!r} {known}")
+    raise SeqgenError(
+        f"{path}, line 1: {question!r} -> {answer!r} is of none of the tasks {', '.join(TASKS)}"
+    )
 
 
 def _lines(path: Path) -> list[str]:
@@ -104,8 +105,9 @@ def _lines(path: Path) -> list[str]:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{content[error.start]:02x}"
-        raise SeqgenError(f"{path}, line {line}: not UTF-8 ({byte})") from error
+        raise SeqgenError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x})"
+        ) from error
     if not text:
         raise SeqgenError(f"{path}, line 1: the file is empty")
     return text.removesuffix("\n").split("\n")

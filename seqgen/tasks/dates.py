@@ -72,15 +72,21 @@ class Dates:
 
     def __post_init__(self) -> None:
         if not 1000 <= self.first_year <= self.last_year <= 9999:
-            found = f"from {self.first_year} to {self.last_year}"
-            raise ValueError(f"years must run upward within 1000 to 9999, not {found}")
+            raise ValueError(
+                "years must run upward within 1000 to 9999, not "
+                f"from {self.first_year} to {self.last_year}"
+            )
         unknown = [name for name in self.formats if name not in FORMATS]
         if unknown or not self.formats or len(set(self.formats)) < len(self.formats):
-            there = f"formats must be some of {', '.join(FORMATS)}, each at most once"
-            raise ValueError(f"{there}, not {self.formats!r}")
+            raise ValueError(
+                f"formats must be some of {', '.join(FORMATS)}, each at most once, "
+                f"not {self.formats!r}"
+            )
         if "short" in self.formats and self.last_year - self.first_year >= 100:
-            ambiguous = "a year of two digits is ambiguous over more than 100 years"
-            raise ValueError(f"{ambiguous}: leave out the short format")
+            raise ValueError(
+                "a year of two digits is ambiguous over more than 100 years: "
+                "leave out the short format"
+            )
 
     @cached_property
     def _questions(self) -> list[str]:

@@ -66,8 +66,9 @@ class Grammar:
                 raise ValueError(f"{name} must be 0 to 1, not {value}")
         radius = abs(np.linalg.eigvals(self._expansions[0])).max()
         if radius > 1 - 1e-9:  # else their expected length is infinite (Booth & Thompson 1973)
-            found = f"nesting {self.nesting}, clauses {self.clauses}"
-            raise ValueError(f"sentences would not end: {found}")
+            raise ValueError(
+                f"sentences would not end: nesting {self.nesting}, clauses {self.clauses}"
+            )
 
     @cached_property
     def rules(self) -> dict[str, list[tuple[float, Stack]]]:

@@ -37,9 +37,10 @@ class Markov:
     def __post_init__(self) -> None:
         _check(self.size, self.seed, self.concentration)
         if self.order < 1 or self.size ** (self.order + 1) > 2**16:
-            found = f"{self.order} of size {self.size}"
-            limit = "order must be 1 or more, with at most 2¹⁶ probabilities"
-            raise ValueError(f"{limit}, not {found}")
+            raise ValueError(
+                "order must be 1 or more, with at most 2¹⁶ probabilities, not "
+                f"{self.order} of size {self.size}"
+            )
 
     @property
     def symbols(self) -> tuple[str, ...]:

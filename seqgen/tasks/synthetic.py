@@ -69,10 +69,14 @@ class Synthetic:
     def __post_init__(self) -> None:
         sizes = self.train, self.validation, self.test
         if min(sizes) < 2:
-            listed = f"{sizes[0]}, {sizes[1]} and {sizes[2]}"
-            raise UsageError(f"a split has 2 tokens or more, not {listed}")
+            raise UsageError(
+                f"a split has 2 tokens or more, not {sizes[0]}, {sizes[1]} and {sizes[2]}",
+                fields=("data.train", "data.validation", "data.test"),
+            )
         if self.seed < 0:
-            raise UsageError(f"the data's seed must be 0 or more, not {self.seed}")
+            raise UsageError(
+                f"the data's seed must be 0 or more, not {self.seed}", fields=("data.seed",)
+            )
 
     @property
     def name(self) -> str:

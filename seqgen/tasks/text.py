@@ -35,9 +35,9 @@ class Text:
     Args:
         path: a file, a folder or a zip.
         sha256: what it was when the run was made.
-        unit: what a token is; as bytes, any file will do.
+        unit: what a token is; as bytes, any file can be read.
         min_count: symbols that are rarer in the training split become <unk>.
-        most: keep at most so many symbols, the most frequent ones.
+        most: keep at most this many symbols, the most frequent ones.
         validation: the part of a stream without named splits that training is evaluated with.
         test: the part at its end to test on.
 
@@ -56,11 +56,16 @@ class Text:
 
     def __post_init__(self) -> None:
         if self.min_count < 1 or (self.most is not None and self.most < 1):
-            found = f"{self.min_count} and {self.most}"
-            raise UsageError(f"min_count and most must be 1 or more, not {found}")
+            raise UsageError(
+                f"min_count and most must be 1 or more, not {self.min_count} and {self.most}",
+                fields=("data.min_count", "data.most"),
+            )
         if not (min(self.validation, self.test) >= 0 and self.validation + self.test < 1):
-            found = f"{self.validation} and {self.test}"
-            raise UsageError(f"validation and test are parts that leave a rest, not {found}")
+            raise UsageError(
+                "validation and test are parts that leave a rest, not "
+                f"{self.validation} and {self.test}",
+                fields=("data.validation", "data.test"),
+            )
 
     @property
     def name(self) -> str:
@@ -121,9 +126,10 @@ def symbols(path: str | None, file: File, unit: Unit) -> Iterator[list[str] | by
             else:
                 yield from map(list, iter(lambda: text.read(PIECE), ""))
         except UnicodeDecodeError as error:
-            where = f"{path}: {file.name}, line {_broken_line(file)}"
-            what = f'{where}: not UTF-8; the unit "byte" would do'
-            raise SeqgenError(what, fields=("data.unit",)) from error
+            raise SeqgenError(
+                f'{path}: {file.name}, line {_broken_line(file)}: not UTF-8; use the unit "byte"',
+                fields=("data.unit",),
+            ) from error
 
 
 def _broken_line(file: File) -> int:
@@ -139,9 +145,9 @@ def _broken_line(file: File) -> int:
 
 def parts_of(files: list[File]) -> dict[str, list[File]]:
     """The files of each split where their names say it, or all of them as "all"."""
-    said = {file: {*re.split("[^a-z]+", Path(file.name).name.lower())} for file in files}
+    parts = {file: {*re.split("[^a-z]+", Path(file.name).name.lower())} for file in files}
     named = {
-        split: [file for file in files if said[file] & words] for split, words in NAMED.items()
+        split: [file for file in files if parts[file] & words] for split, words in NAMED.items()
     }
     once = len({*chain.from_iterable(named.values())}) == sum(map(len, named.values()))
     return named if once and all(named.values()) else {"all": files}

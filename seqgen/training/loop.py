@@ -16,7 +16,7 @@ SPAN_SECONDS = 1.0
 """How long the steps should last that are taken together: what a Ctrl-C waits for."""
 
 SAVE_SECONDS = 30.0
-"""A full state is saved at least so often, beside the ends of epochs."""
+"""Between two saves of the full state at most; it is also saved where epochs end."""
 
 LINES_PER_EPOCH = 10
 """Training lines in the log an epoch."""
@@ -44,11 +44,11 @@ class Session(ABC):
 
     @abstractmethod
     def tell(self, steps: int, rate: float) -> None:
-        """So many more steps were taken: check them, and say how it goes."""
+        """After `steps` more: check them, and say how it goes."""
 
     @abstractmethod
     def write_line(self, rate: float) -> None:
-        """A line of the log: means since the last one, and the rate a second."""
+        """A line of the log: means since the last one, and the rate per second."""
 
     @abstractmethod
     def check_weights(self) -> None:
@@ -126,7 +126,7 @@ def plan_epoch(session: Session) -> None:
 
 
 class Pace:
-    """How many steps take about `SPAN_SECONDS`, and the rate in examples (or tokens) a second."""
+    """How many steps take about `SPAN_SECONDS`, and the rate in examples (or tokens) per second."""
 
     def __init__(self, size: int) -> None:
         self.size, self.steps, self.rate = size, 1, 0.0
@@ -137,11 +137,11 @@ class Pace:
         self.began = time.monotonic()
 
     def lap(self, steps: int) -> float:
-        """So many steps ended; the first ones, which compile, tell nothing. Returns the rate."""
-        a_step = max(time.monotonic() - self.began, 1e-6) / steps
+        """After `steps` steps; the first ones, which compile, tell nothing. Returns the rate."""
+        seconds = max(time.monotonic() - self.began, 1e-6) / steps
         if self.compiled:
-            self.rate = self.size / a_step
-            self.steps = max(1, min(4 * self.steps, int(SPAN_SECONDS / a_step)))
+            self.rate = self.size / seconds
+            self.steps = max(1, min(4 * self.steps, int(SPAN_SECONDS / seconds)))
         self.compiled = True
         return self.rate
 
@@ -159,7 +159,7 @@ def training_event(step: int, program: Program, totals: Totals, rate: float) -> 
         step: steps taken.
         program: what trains.
         totals: the sums since the last line.
-        rate: examples or tokens a second.
+        rate: examples or tokens per second.
 
     """
     sums, steps = totals.sums, int(totals.steps)

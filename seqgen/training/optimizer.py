@@ -1,4 +1,4 @@
-"""What turns gradients into updates: a rule behind clipping, with a scheduled, traced rate."""
+"""Gradients to updates: an update rule after clipping, with a scheduled, traced rate."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,9 +17,12 @@ Optimizer = Callable[[Hyper], optax.GradientTransformation]
 
 
 def scheduled(
-    rule: list[optax.GradientTransformation], shape: ScheduleName, warmup: float, steps: int
+    update_rule: list[optax.GradientTransformation],
+    shape: ScheduleName,
+    warmup: float,
+    steps: int,
 ) -> Optimizer:
-    """A rule behind gradient-norm clipping (Pascanu et al. 2013), built from the traced `hyper`.
+    """An update rule after gradient-norm clipping (Pascanu et al. 2013), of the traced `hyper`.
 
     lr_t = lr · s(t): s is 1, or rises linearly over the first `warmup` of all steps and falls to 0
     as a cosine by `steps` (Loshchilov & Hutter 2017, eq. 5). The shape is static and peaks at 1;
@@ -27,7 +30,7 @@ def scheduled(
     Loshchilov & Hutter 2019, algorithm 2).
 
     Args:
-        rule: what makes an update of a clipped gradient.
+        update_rule: what makes an update of a clipped gradient.
         shape: the schedule's.
         warmup: the part of all steps over which the rate rises.
         steps: all steps.
@@ -43,7 +46,7 @@ def scheduled(
             decay = [optax.add_decayed_weights(hyper.decay, lambda p: jax.tree.map(is_matrix, p))]
         return optax.chain(
             optax.clip_by_global_norm(hyper.clip),
-            *rule,
+            *update_rule,
             *decay,
             optax.scale_by_learning_rate(lambda step: hyper.learning_rate * scale(step)),
         )

@@ -49,17 +49,19 @@ def default_axis() -> MemberAxis:
 
 
 def mesh_for(most: int) -> Mesh:
-    """A line of devices, at most so many."""
+    """A line of devices, at most `most`."""
     devices = jax.devices()[:most]
     return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
 
 
 def mesh_of(devices: int) -> Mesh:
-    """Exactly so many devices. Raises `UsageError` where jax has fewer."""
+    """A line of exactly `devices`. Raises `UsageError` where jax has fewer."""
     mesh = mesh_for(devices)
     if mesh.size < devices:
-        said = f"devices {devices} is more than the {mesh.size} that jax has here"
-        raise UsageError(said, fields=("training.devices",))
+        raise UsageError(
+            f"devices {devices} is more than the {mesh.size} that jax has here",
+            fields=("training.devices",),
+        )
     return mesh
 
 

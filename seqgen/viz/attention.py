@@ -62,8 +62,10 @@ def attention_map(
 
     """
     if np.shape(weights) != (len(output), len(source)) or not np.size(weights):
-        sizes = f"an output of {len(output)} and a source of {len(source)} pieces"
-        raise ValueError(f"weights {np.shape(weights)} for {sizes}")
+        raise ValueError(
+            f"weights {np.shape(weights)} for an output of {len(output)} and a source of "
+            f"{len(source)} pieces"
+        )
     weights = np.asarray(weights, dtype=float)
     image = ax.imshow(
         weights, cmap="gray", vmin=0, vmax=1, interpolation="none", aspect="equal", origin="upper"
@@ -185,8 +187,9 @@ def _outline(ax: Axes, gold: Gold, shape: tuple[int, int]) -> None:
     for t, classes in enumerate(gold):
         positions = sorted(frozenset().union(*classes.values()))
         if positions and not 0 <= positions[0] <= positions[-1] < count_s:
-            place = f"gold positions {positions} of output piece {t}"
-            raise ValueError(f"{place}: the source has {count_s}")
+            raise ValueError(
+                f"gold positions {positions} of output piece {t}: the source has {count_s}"
+            )
         for first, last in _runs(positions):
             frame = Rectangle((first - 0.5, t - 0.5), last - first + 1, 1, fill=False)
             frame.set(edgecolor=GOLD, linewidth=1.3, zorder=3, clip_on=False)

@@ -119,7 +119,7 @@ def _loss(ax: Axes, events: Sequence[Event]) -> None:
 
 
 def _matches(ax: Axes, events: Sequence[Event]) -> None:
-    """Exact match and token accuracy in %, never called plain accuracy."""
+    """Exact match and token accuracy in %, each under its own name."""
     for split, evaluated in _evaluations(events):
         marker, filled = SPLITS[split]
         for name, color in (("token_accuracy", ORANGE), ("exact_match", BLUE)):

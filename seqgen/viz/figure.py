@@ -187,7 +187,7 @@ def _register(path: str) -> tuple[tuple[str, str], ...]:
 
 
 def _no_glyph(characters: str) -> str:
-    """What is missing, and how to mend it."""
+    """What is missing, and how to fix it."""
     names = [f"{c!r} (U+{ord(c):04X} {unicodedata.name(c, 'unnamed')})" for c in characters[:5]]
     more = f" and {len(characters) - 5} more" if len(characters) > 5 else ""
     return (
