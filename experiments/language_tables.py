@@ -102,7 +102,7 @@ def entropy_table() -> str:
         found = over(seeds, "loss", 4), over(seeds, "gap", 4), between(seeds, 4)
         rows.append([name, *known, *found, ", ".join(seeds)])
     header = [
-        "nats a token",
+        "nats per token",
         "entropy rate",
         "the language on this text",
         "LSTM on it",
@@ -179,4 +179,4 @@ def long_table() -> str:
         rows.append([*how, f"{row['megabytes']:,.0f}", f"{row['ms']:,.0f}"])
     first = records[newest]["long"][0]
     kept = f"{first['lanes']} lanes of {first['window']:,} tokens: kept at once"
-    return table([kept, "turns", "MB", "ms a step"], rows)
+    return table([kept, "parts", "MB", "ms per step"], rows)

@@ -60,7 +60,7 @@ Members = dict[str, dict[str, PairsRun]]
 """Variant -> seed -> run."""
 
 OTHERS = {"dates-book": "dates", "best-addition": "search_addition", "best-dates": "search_dates"}
-"""Sweeps that are not called like their experiment."""
+"""Sweeps that are not named like their experiment."""
 
 FREE = frozenset({"seed", "data.file", "data.sha256", "data.split", "data.validation"})
 """Fields in which the runs of a sweep need not be what its experiment says."""
@@ -87,8 +87,10 @@ def members(folder: Path) -> Members:
     if not folder.name.startswith("best-"):
         wanted = [f"{name}-{seed}" for name in expected for seed in experiment.SEEDS]
         if missing := [name for name in wanted if name not in names]:
-            others = f"nor {len(missing) - 1} others of {experiment.__name__}"
-            raise SeqgenError(f"{folder} has no {missing[0]}, {others}")
+            raise SeqgenError(
+                f"{folder} has no {missing[0]}, "
+                f"nor {len(missing) - 1} others of {experiment.__name__}"
+            )
     found: Members = {}
     for path in (folder / name for name in names):
         variant, _, seed = path.name.rpartition("-")
@@ -129,8 +131,9 @@ def check_member(run: Run, experiment: ModuleType, wanted: Settings, free: froze
     """
     for field, value in flat(run.config).items():
         if not wanted or (field not in free and value != wanted.get(field)):
-            other = f"{run.path} is no member of {experiment.__name__}"
-            raise SeqgenError(f"{other}: its {field} is {value!r}")
+            raise SeqgenError(
+                f"{run.path} is no member of {experiment.__name__}: its {field} is {value!r}"
+            )
 
 
 def unbroken(found: Members) -> Members:

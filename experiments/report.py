@@ -76,7 +76,7 @@ def collect(names: Iterable[str], runs: Path) -> None:
 
 
 def filled(page: str) -> str:
-    """A page with every table in it made anew."""
+    """A page with every table in it made again."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if begin in page:
