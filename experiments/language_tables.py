@@ -6,7 +6,7 @@ from statistics import mean
 
 from experiments.markdown import interval, spread, table
 from experiments.records import load
-from experiments.speed_tables import versions_of
+from experiments.speed_tables import missing, versions_of
 from seqgen.evaluation.statistics import paired
 
 PUBLISHED = {"rnnlm": "136 (4 epochs)", "better-rnnlm": "75.76 (40 epochs)"}
@@ -135,9 +135,16 @@ def shakespeare_table() -> str:
     return table(header, rows)
 
 
-def language_speed_table() -> str:
-    """Training and writing beside PyTorch."""
-    newest, records = versions_of("speed_language")
+def language_speed_table(name: str = "speed_language") -> str:
+    """Training and writing beside PyTorch.
+
+    Args:
+        name: the result; an accelerator's says nothing of memory.
+
+    """
+    if note := missing(name):
+        return note
+    newest, records = versions_of(name)
     rows = []
     for part, unit in (("train", ""), ("write", "64 texts")):
         for i, row in enumerate(records[newest][part]):
@@ -156,7 +163,8 @@ def language_speed_table() -> str:
         "at a large one's rate",
         *(f"ratio, jax {version}" for version in records),
     ]
-    return f"{table(header, rows)}\n\n{limits(records[newest])}"
+    made = table(header, rows)
+    return f"{made}\n\n{limits(records[newest])}" if "memory" in records[newest] else made
 
 
 def limits(record: dict) -> str:

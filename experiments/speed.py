@@ -9,7 +9,10 @@ Method    in one process, after a warm-up, the two take turns; a ratio is the me
           ones, and a row the median over three processes, since memory lies otherwise in each. Same
           mathematics, shapes and batch: nn.LSTM, Adam(fused=True), clip_grad_norm_ on PyTorch's
           side; bfloat16 beside its autocast. The limit is the matrix products' operations over the
-          rate of one large product, which takes its turns too.
+          rate of one large product, which takes its turns too. On a GPU both compute there, float32
+          products as TF32 on either side, as is jax's default; the members of --grid are
+          vectorised, and results are files of their own (speed_h100.json); memory, long windows
+          and, without `start` in --only, the start are not measured.
 Time      about 15 minutes on 2 quiet cores, with --grid 43
 """
 
@@ -41,6 +44,7 @@ from experiments.contestants import (
 )
 from experiments.records import provenance
 from experiments.timing import (
+    accelerated,
     in_processes,
     keep,
     over_rounds,
@@ -196,22 +200,26 @@ def origin(flag: str, rounds: int, repeats: int) -> dict:
 
 
 def measure_language_models(rounds: int, repeats: int) -> None:
-    """All that results/speed_language.json has."""
-    record = by_part(in_processes(rounds, speed_language.measure, repeats))
-    (long,) = in_processes(1, speed_language.measure_long, repeats)
-    record = {**record, "memory": speed_language.measure_memory(), "long": long}
+    """All that results/speed_language.json has; on an accelerator the rates alone."""
+    record: dict = by_part(in_processes(rounds, speed_language.measure, repeats))
+    if not accelerated():
+        record["memory"] = speed_language.measure_memory()
+        (record["long"],) = in_processes(1, speed_language.measure_long, repeats)
     keep("speed_language", {**origin("--language-model", rounds, repeats), **record})
 
 
 def measure_pairs(rounds: int, repeats: int, only: tuple[str, ...]) -> None:
-    """The parts of results/speed.json that are asked for; it is written when all are measured."""
+    """The parts of results/speed.json that are asked for; it is written when all are measured, on
+    an accelerator also without the start.
+    """
     record: dict = by_part(in_processes(rounds, measure, only, repeats))
     if "train" in only:
         record["geometric_mean"] = show(geometric_means(record["train"]))
     if "start" in only:
         record["startup"] = show(startup())
-    if len(record) == 4:
-        keep("speed", {**origin("", rounds, repeats), **record})
+    if {"train", "decode"} <= set(only) and ("start" in only or accelerated()):
+        flags = "" if "start" in only else "--only train decode"
+        keep("speed", {**origin(flags, rounds, repeats), **record})
 
 
 def by_part(found: list[dict[str, list[dict]]]) -> dict[str, list[dict]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import addition, dates
 from experiments.contestants import VARIANTS, operations, our_training, their_training
-from experiments.timing import product_rate, products, ratio, show, turns
+from experiments.timing import accelerated, product_rate, products, ratio, show, turns
 from seqgen import presets
 from seqgen.cli.terminal import prepare_devices
 from seqgen.config import RunConfig
@@ -25,15 +25,22 @@ from seqgen.sweeps.plan import ProgramPlan, plan
 from seqgen.sweeps.spec import override
 from seqgen.training.sharding import MemberAxis, each_on, shared_on
 
-GRIDS: list[tuple[int, MemberAxis]] = [
+Grids = list[tuple[int, MemberAxis]]
+"""Members, and how those of a device go: one after another or vectorised."""
+
+GRIDS: Grids = [
     *((members, "map") for members in (1, 2, 4, 8, 16)),
     (4, "vmap"),
     (16, "vmap"),
 ]
-"""Members, and how those of a device go: one after another or vectorised."""
+VECTORISED: Grids = [(members, "vmap") for members in (1, 4, 16, 64, 256)]
+"""On an accelerator, whose one device has all members."""
 
 TASKS = {"addition": (addition.base(), 160), "dates": (dates.base(), 16)}
 """Settings, and the model-steps of a turn, which take about a second on 2 cores."""
+
+STEPS = {"addition": 64, "dates": 16}
+"""Steps of a turn on an accelerator, for one member as for many: 50 ms or more on an H100."""
 
 
 def our_grid(config: RunConfig, members: int, axis: MemberAxis, steps: int) -> Callable[[], None]:
@@ -66,6 +73,9 @@ def rows(task: str, variant: str, repeats: int) -> list[dict]:
     base, budget = TASKS[task]
     config = override(base, presets.decoders()[variant])
     grids = {f"{count} {axis}": (count, axis, max(budget // count, 2)) for count, axis in GRIDS}
+    if accelerated():
+        budget = STEPS[task]
+        grids = {f"{count} {axis}": (count, axis, budget) for count, axis in VECTORISED}
     contestants: dict[str, Callable] = {
         **{name: our_grid(config, *grid) for name, grid in grids.items()},
         "alone": our_training(task, variant, "float32", budget),

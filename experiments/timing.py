@@ -1,5 +1,6 @@
 """Contestants that take turns: in one process, and in one process after another."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -10,23 +11,37 @@ import jax
 import jax.numpy as jnp
 import torch
 
+from experiments.contestants import on_device
 from experiments.records import exists, load, save
 from seqgen.nn.layers import Dtype
 
-LARGE = 2048
+LARGE, LARGE_ON_ACCELERATOR = 2048, 8192
 """Rows and columns of the product whose rate is the machine's."""
 
 
+def accelerated() -> bool:
+    """Whether jax computes on something else than a CPU."""
+    return jax.default_backend() != "cpu"
+
+
+def synchronize() -> None:
+    """Wait for what PyTorch still computes on a GPU."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def turns(contestants: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, taking turns, after two uncounted calls."""
+    """Seconds of each, taking turns, after two uncounted calls, of which the first compiles."""
     for run in contestants.values():
         run()
         run()
+        synchronize()
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, run in contestants.items():
             began = time.perf_counter()
             run()
+            synchronize()
             times[name].append(time.perf_counter() - began)
     return times
 
@@ -36,9 +51,16 @@ def ratio(theirs: list[float], ours: list[float]) -> float:
     return statistics.median(t / o for t, o in zip(theirs, ours, strict=True))
 
 
+def large() -> int:
+    """An accelerator needs a larger product before starting it no longer counts."""
+    return LARGE_ON_ACCELERATOR if accelerated() else LARGE
+
+
+@on_device()
 def products(dtype: Dtype) -> dict[str, Callable[[], object]]:
     """One large product, jax's and PyTorch's: the better one's rate is the machine's."""
-    a, b = jnp.ones((LARGE, LARGE), dtype), torch.ones(LARGE, LARGE, dtype=getattr(torch, dtype))
+    shape = large(), large()
+    a, b = jnp.ones(shape, dtype), torch.ones(shape, dtype=getattr(torch, dtype))
     multiply = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))
     return {"jax product": lambda: multiply(a).block_until_ready(), "torch product": lambda: b @ b}
 
@@ -46,7 +68,7 @@ def products(dtype: Dtype) -> dict[str, Callable[[], object]]:
 def product_rate(times: dict[str, list[float]]) -> float:
     """Floating-point operations a second of the better product."""
     seconds = (statistics.median(times[name]) for name in ("jax product", "torch product"))
-    return 2 * LARGE**3 / min(seconds)
+    return 2 * large() ** 3 / min(seconds)
 
 
 def over_rounds(rows: tuple[dict, ...]) -> dict:
@@ -66,8 +88,17 @@ def in_processes(rounds: int, work: Callable, *arguments: object) -> list:
         return [pool.submit(work, *arguments).result() for _ in range(rounds)]
 
 
+def place(name: str) -> str:
+    """A result's name; an accelerator's has its own: speed_h100 of an NVIDIA H100 80GB HBM3."""
+    if not accelerated():
+        return name
+    model = re.search(r"\w*\d\w*", jax.devices()[0].device_kind)
+    return f"{name}_{model[0].lower() if model else jax.default_backend()}"
+
+
 def keep(name: str, record: dict) -> None:
-    """Write results/<name>.json, under the version of jax."""
+    """Write results/<name>.json, on an accelerator `place(name)`, under the version of jax."""
+    name = place(name)
     versions = load(name) if exists(name) else {}
     save(name, {**versions, jax.__version__: record})
 

@@ -111,7 +111,7 @@ def train_step(
         bfloat16: whether products are taken in bfloat16, by autocast.
 
     """
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+    with torch.autocast(source.device.type, dtype=torch.bfloat16, enabled=bfloat16):
         loss = functional.cross_entropy(model(source, inputs).flatten(0, 1), targets.flatten())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -212,8 +212,8 @@ class Writer(nn.Module):
     @torch.inference_mode()
     def write(self, rows: int, length: int, top_p: float | None) -> Tensor:
         """Tokens [rows, length], drawn; with top_p by a sort, as is usual."""
-        h = c = torch.zeros(rows, self.cell.hidden_size)
-        token, tokens = torch.zeros(rows, dtype=torch.long), []
+        h = c = self.affine.weight.new_zeros(rows, self.cell.hidden_size)
+        token, tokens = h.new_zeros(rows, dtype=torch.long), []
         for _ in range(length):
             h, c = self.cell(self.embedding(token), (h, c))
             p = self.affine(h).softmax(1)
