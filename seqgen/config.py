@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,22 +23,25 @@ class Training:
 
     Args:
         epochs: passes over the training examples.
-        batch: examples a step.
-        steps: train for so many steps, whatever the epochs.
+        batch: examples per step.
+        steps: train for this many steps, whatever the epochs.
         schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a
             cosine.
         warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
         select: the epoch that is tested and predicts: the last, or the best on the evaluation
             split.
-        devices: a batch is split over so many devices; of a CPU, they are its cores.
+        devices: how many devices a batch is split over; of a CPU, they are its cores.
         optimizer: Adam, or plain gradient descent.
-        plateau: the rate is divided by it after an epoch that was not the best on the evaluation
-            split.
-        accumulate: a batch's gradient is taken in so many parts, in the memory of one.
-        window: tokens that each lane of a language model reads a step, and through which gradients
-            flow back.
-        remat: of a window so many tokens keep their activations; the others' are recomputed in the
+        plateau: the rate is divided by it after an epoch whose loss on the evaluation split was
+            not the lowest so far.
+        accumulate: how many parts a batch's gradient is taken in, in the memory of one.
+        window: tokens that each lane of a language model reads per step, and through which
+            gradients flow back.
+        remat: tokens of a window that keep their activations; the others' are recomputed in the
             backward pass.
+
+    Raises:
+        UsageError: for settings without sense.
 
     """
 
@@ -58,20 +62,31 @@ class Training:
         for name in ("epochs", "batch", "steps", "devices", "accumulate", "window", "remat"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
+                raise UsageError(
+                    f"{name} must be 1 or more, not {value}", fields=(f"training.{name}",)
+                )
         if self.batch % (self.devices * self.accumulate):
             parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
-            split = f"cannot be split evenly over {self.devices} devices{parts}"
-            raise ValueError(f"a batch of {self.batch} {split}")
+            raise UsageError(
+                f"a batch of {self.batch} cannot be split evenly "
+                f"over {self.devices} devices{parts}",
+                fields=("training.batch",),
+            )
         if self.remat is not None and self.window % self.remat:
-            split = f"cannot be split evenly into parts of {self.remat}"
-            raise ValueError(f"a window of {self.window} {split}")
+            raise UsageError(
+                f"a window of {self.window} cannot be split evenly into parts of {self.remat}",
+                fields=("training.window", "training.remat"),
+            )
         if self.plateau is not None and not self.plateau >= 1:
-            said = "plateau divides the rate: it must be 1 or more"
-            raise ValueError(f"{said}, not {self.plateau}")
+            raise UsageError(
+                f"plateau divides the rate: it must be 1 or more, not {self.plateau}",
+                fields=("training.plateau",),
+            )
         if not 0 <= self.warmup < 1:
-            said = "warmup is a fraction of all steps, at least 0 and below 1"
-            raise ValueError(f"{said}, not {self.warmup}")
+            raise UsageError(
+                f"warmup is a fraction of all steps, at least 0 and below 1, not {self.warmup}",
+                fields=("training.warmup",),
+            )
 
     def length(self, epoch_steps: int) -> int:
         """How many steps it takes."""
@@ -85,7 +100,7 @@ SEEDS = range(2**32)
 def checked_seed(seed: int) -> int:
     """One of `SEEDS`. Raises `UsageError` for any other."""
     if seed not in SEEDS:
-        raise UsageError(f"seed must be at least 0 and below 2**32, not {seed}")
+        raise UsageError(f"seed must be at least 0 and below 2**32, not {seed}", fields=("seed",))
     return seed
 
 
@@ -98,7 +113,7 @@ class RunConfig:
         model: one of the architectures'.
         training: how it is trained.
         hyper: numbers that a compiled program takes as arguments.
-        seed: what weights, order of examples and dropout are made from.
+        seed: weights, order of examples and dropout come from it.
 
     """
 
@@ -147,12 +162,22 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def structured(converter: cattrs.Converter, content: Any, kind: Any) -> Any:
-    """Decoded JSON as one of our types. Raises `ValueError` that names the field."""
+    """Decoded JSON as one of our types. Raises `UsageError` that names the field."""
     try:
         return converter.structure(content, kind)
     except cattrs.BaseValidationError as error:
         lines = cattrs.transform_error(error, format_exception=_say)
-        raise ValueError("; ".join(lines)) from error
+        fields = [each.fields for each in _causes(error) if isinstance(each, SeqgenError)]
+        raise UsageError("; ".join(lines), fields=tuple(chain(*fields))) from error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What an exception group holds, groups within it opened."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    else:
+        yield error
 
 
 def read_json(path: Path) -> dict[str, Any]:

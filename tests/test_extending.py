@@ -155,7 +155,7 @@ def right(model, params, batch):
     return (out.logits.argmax(axis=-1) == batch.targets).mean()
 
 
-def watch(run, split, params, step):
+def evaluate_epoch(run, split, params, step):
     share = float(right(run.model, params, getattr(run.dataset, split)))
     scores = {"exact_match": share, "token_accuracy": share, "loss": 1 - share, "examples": 300}
     return scores, "no samples\\n"
@@ -169,7 +169,7 @@ def program(config, dataset):
 
 
 FAMILY = Family(
-    name="pairs",  # any encoder-decoder fits
+    name="series",
     data={"series": Series},
     unions={},
     run=SeriesRun,
@@ -178,13 +178,14 @@ FAMILY = Family(
     program=program,
     epoch_steps=lambda config, dataset: len(dataset.train.inputs) // config.training.batch,
     metric=Metric("exact_match", maximise=True),
-    evaluate=lambda run, split: Scores(*watch(run, split, run.params, 0)[0].values()),
-    watch=watch,
-    test=watch,
+    evaluate=lambda run, split: Scores(*evaluate_epoch(run, split, run.params, 0)[0].values()),
+    evaluate_epoch=evaluate_epoch,
+    test=evaluate_epoch,
     words=lambda event: (f"exact match {event['exact_match']:.2%}",) * 2,
     table=lambda scores: {"exact match": f"{scores['exact_match']:.2%}"},
     draw=lambda run: None,
     stacking=None,
+    architectures="pairs",  # any encoder-decoder fits
 )
 '''
 

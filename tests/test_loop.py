@@ -20,6 +20,7 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from seqgen.families import FAMILIES
+from seqgen.families.run import resuming
 from seqgen.storage import checkpoint, log
 from seqgen.training import loop, signals, solo
 from seqgen.training.batches import Page
@@ -81,7 +82,7 @@ class Fake:
         self.during = {}
         """Step, or ("evaluate", step) -> what happens while it is taken or evaluated."""
         self.functions = solo.Functions(self.init, self.carry, self.plan, self.steps)
-        self.watch = solo.Watch(self.evaluate, FAMILIES[0].metric.best)
+        self.epoch_end = solo.EpochEnd(self.evaluate, FAMILIES[0].metric.best)
 
     def train(self, run: Path, report: Report | None = None) -> None:
         """Train a run to its end, from wherever it stands."""
@@ -92,8 +93,8 @@ class Fake:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
             patch.setattr(solo, "compile_solo", lambda program, mesh: self.functions)
-            parts = {"mesh": mesh_of(1), "watch": self.watch, "report": report or Report()}
-            loop.train(solo.Solo(run, program, member, **parts), solo.resuming(run))
+            parts = {"mesh": mesh_of(1), "epoch_end": self.epoch_end, "report": report or Report()}
+            loop.train(solo.Solo(run, program, member, **parts), resuming(run))
 
     def init(self, member: Member) -> TrainState:
         params = {"w": jnp.float32(1)}
@@ -324,7 +325,7 @@ def test_a_signal_before_the_first_step_stops_there(number, tmp_path):
             signal.raise_signal(number)
         it.train(tmp_path)
 
-    again = solo.resuming(tmp_path)
+    again = resuming(tmp_path)
     with pytest.raises(signals.Stopped) as stopped, signals.stoppable(again):
         compile_and_train()
     assert str(stopped.value) == f"stopped; go on with: seqgen resume {tmp_path}"
@@ -345,7 +346,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path):
             assert caught == [signal.SIGINT]
             signal.raise_signal(signal.SIGINT)
 
-    again = solo.resuming(tmp_path)
+    again = resuming(tmp_path)
     with signals.handling(signal.default_int_handler):
         before = signals.handlers()
         with pytest.raises(signals.Stopped) as stopped, signals.stoppable(again):
@@ -366,7 +367,7 @@ def test_a_loss_that_is_not_finite_stops(tmp_path):
     assert it.spans[-1][1] < 45
     assert checkpoint.steps(tmp_path, "state") == checkpoint.steps(tmp_path, "params") == [25]
     assert max(event["step"] for event in log.read(tmp_path)) <= 40
-    with pytest.raises(SeqgenError, match="not finite at step 3; there is no checkpoint yet"):
+    with pytest.raises(SeqgenError, match="not finite at step 3; no checkpoint yet"):
         Fake(broken=3).train(tmp_path / "other")
 
 
@@ -386,7 +387,7 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path):
 
     one, other = Fake(), Fake()
     one.functions = one.functions._replace(steps=overflow)
-    other.watch = other.watch._replace(evaluate=unmeasured)
+    other.epoch_end = other.epoch_end._replace(evaluate=unmeasured)
     for what, it in (("weights", one), ("the evaluation's loss", other)):
         run, where = tmp_path / what, "step 50; the checkpoint of step 25 is intact"
         with pytest.raises(SeqgenError, match=f"{what} not finite at {where}"):

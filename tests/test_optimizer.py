@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqgen.errors import UsageError
 from seqgen.families.program import rate_divisor
 from seqgen.training.optimizer import adam, sgd
 from seqgen.training.state import HyperConfig
@@ -101,7 +102,7 @@ def test_schedules(shape, warmup):
 ])  # fmt: skip
 def test_numbers_without_sense_are_refused(options):
     """Fails when a typing error trains to the end and only then shows as nonsense."""
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises(UsageError, match=next(iter(options))):
         HyperConfig(**options)
 
 

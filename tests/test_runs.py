@@ -66,7 +66,7 @@ def test_a_name_that_no_checkpoint_could_have(tmp_path):
     for name in ("\udcff", "a\0b"):
         with pytest.raises(UsageError, match=r"a run's path is UTF-8, without NUL"):
             families.create(config(), name, tmp_path / "runs")
-    with pytest.raises(UsageError, match=rf"{tmp_path} exists; another name would do$"):
+    with pytest.raises(UsageError, match=rf"{tmp_path} exists; use another name$"):
         families.create(config(), "", tmp_path)
     assert list(tmp_path.rglob("*.json")) == []
 
@@ -89,14 +89,14 @@ def test_an_explicit_name_is_never_overwritten(tmp_path):
     """
     path = families.create(config(), "mine", tmp_path).path
     before = sorted((file, file.read_bytes()) for file in path.iterdir())
-    said = f"{path} exists; another name would do, or `seqgen resume {path}` to go on$"
+    said = f"{path} exists; use another name, or `seqgen resume {path}` to go on$"
     with pytest.raises(UsageError, match=said):
         families.create(config(), "mine", tmp_path)
     assert sorted((file, file.read_bytes()) for file in path.iterdir()) == before
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for name in ("folder", "file"):
-        with pytest.raises(UsageError, match=rf"{tmp_path / name} exists; another name would do$"):
+        with pytest.raises(UsageError, match=rf"{tmp_path / name} exists; use another name$"):
             families.create(config(), name, tmp_path)
 
 

@@ -171,7 +171,7 @@ def test_what_is_no_configuration_is_named(content, tmp_path):
 )
 def test_an_impossible_training_is_refused(field, value):
     """Fails when a run is made that divides by zero, never ends or never begins."""
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(UsageError, match=field):
         Training(**{field: value})
 
 
@@ -180,8 +180,8 @@ def test_an_impossible_training_is_refused(field, value):
     [
         (UNUSUAL["pairs"].data, LSTM, "a language_model model cannot be trained on pairs; it fits"),
         (UNUSUAL["text"].data, LSTMS, "a seq2seq model cannot be trained on text; it fits pairs"),
-        ("text.txt", LSTM, "'text.txt' is no data that a model can be trained on"),
-        (UNUSUAL["text"].data, "lstm", "'lstm' is no model that can be trained"),
+        ("text.txt", LSTM, "'text.txt' is not data that a model can be trained on"),
+        (UNUSUAL["text"].data, "lstm", "'lstm' is not a model that can be trained"),
     ],
 )
 def test_a_model_that_does_not_fit_its_data_is_refused(data, model, said):

@@ -80,7 +80,7 @@ def test_override_changes_what_it_names_and_nothing_else():
         ({"hiden": 1}, "did you mean model.encoder.hidden or model.decoder.hidden?"),
         (
             {"outputs": "dot"},
-            "model.decoder.outputs is a list, and 'dot' is not: [\"dot\"] would do",
+            "model.decoder.outputs is a list, and 'dot' is not: use [\"dot\"]",
         ),
         ({"seed": 7}, "field 'seed' cannot be set: seeds are given to the whole sweep"),
         ({"vocabulary": 7}, "no field 'vocabulary'; "),
@@ -89,7 +89,7 @@ def test_override_changes_what_it_names_and_nothing_else():
 )
 def test_override_refuses(changes, said):
     """Fails when a mistyped field is ignored, a value is cast, or the refusal does not say what
-    would do.
+    to use.
     """
     with pytest.raises(UsageError, match=re.escape(said)):
         override(BASE, changes)

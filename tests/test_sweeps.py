@@ -7,20 +7,32 @@ import shutil
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from seqgen import presets, sweeps
 from seqgen.cli import main
 from seqgen.cli.sweep import selected
 from seqgen.cli.terminal import run_to_end
-from seqgen.families import create, open_run
+from seqgen.config import RunConfig, Training
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.families import create, open_run, write_metadata
+from seqgen.families.family import LAST_FIGURE
 from seqgen.families.program import rate_divisor
+from seqgen.models import rnn_language_model
 from seqgen.storage import checkpoint, log
 from seqgen.sweeps import compiled, state
-from seqgen.sweeps.plan import ProgramPlan, plan, shared_programs
+from seqgen.sweeps.plan import Loaded, ProgramPlan, plan, shared_programs
+from seqgen.sweeps.stacked import Stacked
+from seqgen.tasks.addition import Addition
+from seqgen.tasks.dataset import Data, prepare
+from seqgen.tasks.markov import Markov
+from seqgen.tasks.synthetic import Synthetic
 from seqgen.training import sharding
 from tests.processes import events, outcome
 
@@ -384,7 +396,7 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
     """
     before = outcomes(whole)
     assert sweep("--runs", whole.parent, "--set", "steps=41") == 2
-    assert "training.steps 40, now 41; another --name would do" in capsys.readouterr().err
+    assert "training.steps 40, now 41; use another --name" in capsys.readouterr().err
     assert outcomes(whole) == before
 
 
@@ -416,7 +428,7 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
         (["my_ablation", "--set", "steps=3", "--set", "steps=4"], "'steps' is set twice"),
         (["my_ablation", "--set", "seed=3"], "field 'seed' cannot be set"),
         (["my_ablation", "--seeds", ""], "not ''"),
-        (["my_ablation.py"], "without the .py, my_ablation would do"),
+        (["my_ablation.py"], "use my_ablation, without the .py"),
         (["broken_ablation"], "cannot import 'broken_ablation' from"),
         (
             ["empty_ablation"],
@@ -431,8 +443,8 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
             ["my_ablation", "--members-per-batch", "0"],
             "--members-per-batch must be 1 or more, not 0",
         ),
-        (["my_ablation", "--set", "batch=5000"], "a --batch of 5000 is more than the"),
-        (["my_ablation", "--set", "window=5"], "--window 5 is of the windows of a text, and pairs"),
+        (["my_ablation", "--set", "batch=5000"], " training examples (--set batch=)"),
+        (["my_ablation", "--set", "window=5"], "and pairs have none (--set window=)"),
         (["my_ablation", "--data", "none.txt"], "none.txt: No such file"),
     ],
 )
@@ -468,7 +480,7 @@ def test_a_damaged_state_is_told(whole, start, tmp_path):
     before = outcome(sweep / "baseline-0")
     process = start("sweep", "my_ablation", "--runs", tmp_path)
     assert process.wait() == 1
-    assert re.search(rf"; without {kept} its 6 members begin anew\n$", process.texts()[1])
+    assert re.search(rf"; without {kept} its 6 members start again\n$", process.texts()[1])
     assert outcome(sweep / "baseline-0") == before
     (kept / "members.json").unlink()
     process = start("sweep", "my_ablation", "--runs", tmp_path)
@@ -512,3 +524,78 @@ def test_a_damaged_list_of_members_is_left_alone(whole, tmp_path):
         assert found == ([names] if names == ["baseline-0"] else [])
     (kept / "members.json").write_text('["baseline-1"]')
     assert state.interrupted(target, []) == []
+
+
+TEXT = RunConfig(
+    Synthetic(Markov(order=1, size=3), train=400, validation=50, test=50),
+    rnn_language_model.Config(3, 4),
+    Training(steps=2, batch=4, window=8),
+)
+
+
+def never(*_: object) -> None:
+    """Stands for what must not be called."""
+    raise AssertionError
+
+
+def test_what_was_begun_outlasts_other_members(tmp_path, monkeypatch):
+    """Fails when a sweep of texts alone removes the stacked state of pairs, or members that are
+    finished only because their batch was begun get no figures.
+    """
+    folder, words = tmp_path / "my_ablation", ["--runs", tmp_path, "--only", "baseline", "--seeds"]
+
+    def fail(session: Stacked) -> None:
+        raise SeqgenError("no end")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stacked, "finish", fail)
+        assert sweep(*words, "0") == 1
+    begun = stacked(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps, "draw", lambda member: None)
+        texts = plan({"text": TEXT}, [0], folder)
+        options = {"note": never, "reporting": never, "again": ""}
+        sweeps.sweep(texts, folder, fit=lambda run: None, **options)
+    assert stacked(folder) == begun != []
+    assert sweep(*words, "1") == 0
+    assert (folder / "baseline-0" / LAST_FIGURE).is_file()
+    assert not (folder / ".stacked").exists()
+
+
+def test_a_sweep_refuses_before_it_trains(tmp_path):
+    """Fails when a member that trains alone is refused only after the others have been trained."""
+    write_metadata(*plan({"text": TEXT}, [0], tmp_path)[0])
+    other = replace(TEXT, training=replace(TEXT.training, steps=3))
+    pairs = RunConfig(
+        Data(Addition(2), draws=300), presets.model("baseline", embedding=3, hidden=4)
+    )
+    both = plan({"pairs": pairs, "text": other}, [0], tmp_path)
+    with pytest.raises(UsageError, match=r"training\.steps 2, now 3; use another name"):
+        sweeps.sweep(both, tmp_path, fit=never, note=never, reporting=never, again="")
+
+
+def test_a_member_goes_on_with_its_own_data(tmp_path):
+    """Fails when a member that is known by its directory alone trains on a file that has changed
+    since.
+    """
+    data = Data(Addition(2), draws=300)
+    prepare(data, tmp_path / "data.txt")
+    data = replace(data, file=str(tmp_path / "data.txt"), split="book")
+    config = RunConfig(data, presets.model("baseline", embedding=3, hidden=4))
+    (member,) = plan({"pairs": config}, [0], tmp_path)
+    write_metadata(*member)
+    assert state.reopened(member.path, Loaded()).config == member.config
+    (tmp_path / "data.txt").write_bytes((tmp_path / "data.txt").read_bytes() + b"1+1  _2  \n")
+    with pytest.raises(SeqgenError, match="has changed since the run was made"):
+        state.reopened(member.path, Loaded())
+
+
+def test_members_carry_nothing_from_batch_to_batch(tmp_path):
+    """Fails when members whose carry nothing would begin again at an epoch are compiled."""
+    (each, _) = planned(tmp_path)
+    init = each.program.init
+    each.program = each.program._replace(
+        init=lambda member: init(member)._replace(carry=jnp.zeros((32, 2)))
+    )
+    with pytest.raises(ValueError, match="share a carry"):
+        compiled.compile_for(each, 1, "map")

@@ -13,7 +13,7 @@ from seqgen.families.directory import (
     write_metadata,
 )
 from seqgen.families.family import Family
-from seqgen.families.fit import WATCHED, adopt, finished, fit, tested
+from seqgen.families.fit import EVALUATION_NOTES, adopt, finished, fit, tested
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.registry import FAMILIES, family_of
 from seqgen.families.run import Run, parameters
@@ -21,8 +21,8 @@ from seqgen.families.schema import config_of, flat
 from seqgen.families.text_run import TextRun
 
 __all__ = [
+    "EVALUATION_NOTES",
     "FAMILIES",
-    "WATCHED",
     "Family",
     "PairsRun",
     "Run",

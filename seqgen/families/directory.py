@@ -9,15 +9,16 @@ from typing import Any
 
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.families import pairs, text
+from seqgen.families.family import Family
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.registry import family_of
-from seqgen.families.run import Run, parameters
+from seqgen.families.run import Run, parameters, resuming
 from seqgen.families.schema import config_of, to_json
 from seqgen.families.text_run import TextRun
 from seqgen.models import label
 from seqgen.storage.files import write
 from seqgen.storage.versions import versions
-from seqgen.training.solo import resuming
 from seqgen.types import Config, Sizes
 
 
@@ -81,8 +82,9 @@ def open_at(path: Path) -> Run:
 
 
 def open_run(name: str | os.PathLike[str]) -> Run:
-    """Open a run by its path, or by a name under `runs/`. Raises `UsageError` where there is
-    none.
+    """Open a run by its path, or by a name under `runs/`.
+
+    Raises `UsageError` where there is none.
     """
     for path in (locate(name), Path(name)):
         if is_run(path):
@@ -94,19 +96,22 @@ def open_run(name: str | os.PathLike[str]) -> Run:
 
 
 def open_pairs(name: str | os.PathLike[str]) -> PairsRun:
-    """Open a run that answers questions. Raises `UsageError` for another one."""
-    run = open_run(name)
-    if not isinstance(run, PairsRun):
-        hint = "`seqgen generate` lets it write"
-        raise UsageError(f"{run.path} is a language model, and has no answers; {hint}")
-    return run
+    """Open a run of pairs. Raises `UsageError` for another one."""
+    return open_of(pairs.FAMILY, name)
 
 
 def open_text(name: str | os.PathLike[str]) -> TextRun:
-    """Open a language model's run. Raises `UsageError` for another one."""
+    """Open a run of text, a language model's. Raises `UsageError` for another one."""
+    return open_of(text.FAMILY, name)
+
+
+def open_of(family: Family, name: str | os.PathLike[str]) -> Any:
+    """Open a run of one kind of data. Raises `UsageError` for one of another kind."""
     run = open_run(name)
-    if not isinstance(run, TextRun):
-        raise UsageError(f"{run.path} is no language model; `seqgen predict` lets it answer")
+    if run.family.name != family.name:
+        raise UsageError(
+            f"{run.path} is a run of {run.family.name}; this needs a run of {family.name}"
+        )
     return run
 
 
@@ -116,9 +121,10 @@ def check_size(cfg: Config, sizes: Sizes) -> None:
     needed = 4 * 4 * count  # float32: weights, gradients and Adam's two moments
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > memory:
-        there = f"{needed / 1e9:,.0f} GB to train, and this machine has {memory / 1e9:,.0f} GB"
-        large = f"a model of {count:,} parameters takes {there}"
-        raise UsageError(f"{large}; a smaller model would do")
+        raise UsageError(
+            f"a model of {count:,} parameters takes {needed / 1e9:,.0f} GB to train, "
+            f"and this machine has {memory / 1e9:,.0f} GB; use a smaller model"
+        )
 
 
 def allocate_directory(folder: Path, name: str | None, stem: str) -> Path:
@@ -134,15 +140,14 @@ def allocate_directory(folder: Path, name: str | None, stem: str) -> Path:
             path.mkdir()
         except FileExistsError as error:
             if not path.parent.is_dir():
-                wrong = f"{path.parent} is not a folder"
-                raise SeqgenError(f"cannot make {path}: {wrong}") from error
+                raise SeqgenError(f"cannot make {path}: {path.parent} is not a folder") from error
             continue
         except OSError as error:
             raise SeqgenError(f"cannot make {path}: {error.strerror}") from error
         return path
     path = locate(names[-1], folder)
     resume = f", or `{resuming(path)}` to go on" if is_run(path) else ""
-    raise UsageError(f"{path} exists; another name would do{resume}", fields=("name",))
+    raise UsageError(f"{path} exists; use another name{resume}", fields=("name",))
 
 
 def check_path(path: Path) -> None:

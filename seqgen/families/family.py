@@ -34,6 +34,10 @@ class Metric(NamedTuple):
 class Stacking(NamedTuple):
     """How members of a compiled program are scored together by the `evaluate` of their program.
 
+    The program's batches are `Rows`: what its plan holds are numbers of rows, for data sets of
+    equal length stand one below the other, and a member's rows are counted from where its own
+    begins. Nothing is carried from batch to batch: `program.carry` is not called.
+
     signature(dataset) -> all about the data that changes the program, hashable
     blocks(dataset, split) -> what `evaluate` is given
     scored(run, split, made) -> a member's scores and samples, from what it made
@@ -52,13 +56,15 @@ class Family(NamedTuple):
     program(config, dataset) -> Program
     epoch_steps(config, dataset) -> how many steps of it are an epoch, without building it
     evaluate(run, split) -> scores, a NamedTuple
-    watch, test(run, split, params, step) -> scores and samples: during training, at its end
+    evaluate_epoch, test(run, split, params, step) -> scores and samples: during training, at its
+        end
     words(event) -> an evaluation's headline, and all of it
     table(scores by name) -> rows for the terminal
     draw(run): figures in the run's directory, `LAST_FIGURE` the last
     """
 
     name: str
+    """What messages say: a run of pairs, a run of text."""
     data: dict[str, type]
     """The data configurations that select the family, by their names in config.json."""
     unions: dict[type, dict[str, type]]
@@ -71,10 +77,12 @@ class Family(NamedTuple):
     epoch_steps: Callable[[Any, Any], int]
     metric: Metric
     evaluate: Callable[[Any, Any], Any]
-    watch: Callable[[Any, Any, Params, int], tuple[Event, str]]
+    evaluate_epoch: Callable[[Any, Any, Params, int], tuple[Event, str]]
     test: Callable[[Any, Any, Params, int], tuple[Event, str]]
     words: Callable[[Event], tuple[str, str]]
     table: Callable[[dict[str, Any]], dict[str, str]]
     draw: Callable[[Any], None]
     stacking: Stacking | None
     """None: members of a sweep train one after another."""
+    architectures: str | None = None
+    """The family whose architectures fit, by its name; None: those of its own name."""

@@ -1,18 +1,19 @@
 """A run from wherever it stands to its end: trained, tested, drawn."""
 
 import jax
+import jax.numpy as jnp
 
 from seqgen.data.pairs import Split
-from seqgen.families.run import Run
+from seqgen.families.run import Run, resuming
 from seqgen.storage import checkpoint, log
 from seqgen.storage.files import alone, write
 from seqgen.training import solo
 from seqgen.training.loop import train
 from seqgen.training.sharding import mesh_of
-from seqgen.training.steps import Program
+from seqgen.training.steps import Program, zero_totals
 from seqgen.types import Member, Params
 
-WATCHED = {
+EVALUATION_NOTES = {
     "validation": "the validation split is evaluated at every epoch",
     "test": "no validation rows: the test split is evaluated at every epoch, as the book does",
 }
@@ -26,14 +27,14 @@ def fit(run: Run, report: solo.Report) -> log.Event:
     epoch, like the book's. Raises `SeqgenError` where another process trains the run.
     """
     if run.evaluation_split == "test":
-        report.note(WATCHED["test"])
+        report.note(EVALUATION_NOTES["test"])
     with alone(run.path):
         program, family = run.family.program(run.config, run.dataset), run.family
         epoch_steps = program.batches.steps
 
         def evaluate(params: Params, step: int) -> tuple[log.Event, str]:
             split = run.evaluation_split
-            scores, samples = family.watch(run, split, params, step)
+            scores, samples = family.evaluate_epoch(run, split, params, step)
             return evaluation(split, step, epoch_steps, scores), samples
 
         session = solo.Solo(
@@ -41,10 +42,10 @@ def fit(run: Run, report: solo.Report) -> log.Event:
             program,
             member_of(run),
             mesh=mesh_of(run.config.training.devices),
-            watch=solo.Watch(evaluate, family.metric.best),
+            epoch_end=solo.EpochEnd(evaluate, family.metric.best),
             report=report,
         )
-        train(session, solo.resuming(run.path))
+        train(session, resuming(run.path))
         event = test(run, program, report)
         family.draw(run)
     return event
@@ -74,6 +75,9 @@ def test(run: Run, program: Program, report: solo.Report) -> log.Event:
     there.
     """
     if (event := tested(run)) is not None:
+        samples = run.path / "samples" / f"{event['step']}.txt"
+        if not event.get("final") and samples.is_file():  # that epoch's are the test's
+            write(run.path / "samples" / "test.txt", samples.read_text(encoding="utf-8"))
         return event
     step, split = run.selected_step(), run.test_split
     scores, samples = run.family.test(run, split, run.params, step)
@@ -83,7 +87,7 @@ def test(run: Run, program: Program, report: solo.Report) -> log.Event:
 
 
 def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples: str) -> log.Event:
-    """Write what the test gave. Returns its event.
+    """Write what the test gave: its samples, and its event unless the log has one. Returns it.
 
     Args:
         run: the run.
@@ -93,9 +97,11 @@ def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples:
         samples: decoded.
 
     """
+    write(run.path / "samples" / "test.txt", samples)
+    if (event := tested(run)) is not None:
+        return event
     event = evaluation(run.test_split, step, program.batches.steps, scores)
     event = {**event, "final": True, "step": program.steps, "selected_step": step}
-    write(run.path / "samples" / "test.txt", samples)
     log.append(run.path, event)
     return event
 
@@ -105,7 +111,7 @@ def tested(run: Run) -> log.Event | None:
 
     Where an epoch's evaluation is as thorough as the last one, it counts.
     """
-    step, alike = run.selected_step(), run.family.watch is run.family.test
+    step, alike = run.selected_step(), run.family.evaluate_epoch is run.family.test
     for event in log.read(run.path):
         if event["event"] != "evaluate":
             continue
@@ -125,4 +131,8 @@ def finished(run: Run) -> bool:
 
 def adopt(run: Run, params: Params) -> None:
     """Give a new run weights that were trained elsewhere: it has then been trained to its end."""
-    solo.adopt(run.path, run.family.program(run.config, run.dataset), member_of(run), params)
+    program = run.family.program(run.config, run.dataset)
+    state = jax.jit(program.init)(member_of(run))
+    state = state._replace(step=jnp.int32(program.steps), params=params)
+    checkpoint.save_params(run.path, program.steps, params)
+    checkpoint.save_state(run.path, program.steps, (state, zero_totals()))

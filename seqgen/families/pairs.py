@@ -41,13 +41,17 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     """Raises `UsageError` for fewer examples than a batch has, and for what pairs do not have."""
     batch, examples = config.training.batch, len(dataset.splits.train)
     if examples < batch:
-        few = f"a batch of {batch} is more than the {examples} training examples"
-        raise UsageError(few, fields=("training.batch",))
+        raise UsageError(
+            f"a batch of {batch} is more than the {examples} training examples",
+            fields=("training.batch",),
+        )
     for name in ("window", "remat"):
         value = getattr(config.training, name)
         if value != getattr(Training(), name):
-            none = f"{name} {value} is of the windows of a text, and pairs have none"
-            raise UsageError(none, fields=(f"training.{name}",))
+            raise UsageError(
+                f"{name} {value} is of the windows of a text, and pairs have none",
+                fields=(f"training.{name}",),
+            )
 
 
 def program(config: RunConfig, dataset: Dataset) -> Program:
@@ -83,7 +87,7 @@ def split_blocks(dataset: Dataset, split: Split) -> Batch:
     return blocks(batch, *blocking(rows, batch.source.shape[1]))
 
 
-def watch(run: PairsRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:
+def evaluate_epoch(run: PairsRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:
     """Scores over a whole split, and its first decoded examples.
 
     Args:
@@ -197,8 +201,8 @@ FAMILY = Family(
     epoch_steps=epoch_steps,
     metric=Metric("exact_match", maximise=True),
     evaluate=scores_of,
-    watch=watch,
-    test=watch,
+    evaluate_epoch=evaluate_epoch,
+    test=evaluate_epoch,
     words=words,
     table=table,
     draw=draw,

@@ -26,6 +26,7 @@ from seqgen.errors import UsageError
 from seqgen.evaluation.answers import Scores, block_rows
 from seqgen.families.run import Run
 from seqgen.interop.attention import Attention, on_source
+from seqgen.tasks.dataset import sizes_of
 from seqgen.types import Batch, Sizes
 
 
@@ -62,7 +63,7 @@ class PairsRun(Run):
     @property
     def sizes(self) -> Sizes:
         """What its tokens tell a model."""
-        return Sizes(len(self.tokenizer), len(self.tokenizer), self.tokenizer.special)
+        return sizes_of(self.tokenizer)
 
     @property
     def evaluation_split(self) -> Split:
@@ -91,8 +92,10 @@ class PairsRun(Run):
         """The questions and answers of a split. Raises `UsageError` where the run has none."""
         pairs = getattr(self.dataset.splits, split)
         if not pairs:
-            how = "its data are split as the book does, into train and test"
-            raise UsageError(f"{self.path} has no {split} split: {how}")
+            raise UsageError(
+                f"{self.path} has no {split} split: "
+                "its data are split as the book does, into train and test"
+            )
         return pairs
 
     def batch(self, split: Split) -> Batch:
@@ -116,8 +119,10 @@ class PairsRun(Run):
         made = answer(self.model, generation, limit, end, self.params, source, length, key)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
         for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
-            left = "nothing is left to answer, the logits processors take every token"
-            raise UsageError(f"{questions[row]!r}: {left}")
+            raise UsageError(
+                f"{questions[row]!r}: nothing is left to answer, "
+                "the logits processors take every token"
+            )
         return tokens, logprob, aux
 
     def predict(
@@ -139,18 +144,22 @@ class PairsRun(Run):
         Args:
             questions: a list of texts.
             generation: how answers are chosen.
-            seed: what is drawn is drawn from it.
+            seed: of the sampling; not used without it.
             n: how many answers.
 
         Raises:
-            UsageError: for what the run cannot read, and for more answers than there are.
+            UsageError: for what the run cannot read, for no answers, and for more than there are.
 
         """
         if isinstance(questions, str):
             raise UsageError("predict takes a list of questions: [question]")
+        if n < 1:
+            raise UsageError(f"n must be 1 or more, not {n}", fields=("n",))
         if n > (generation.beam or 1):
-            wanted = f"there is one answer, and {n} were asked for"
-            raise UsageError(f"{wanted}: a beam of {n} would do", fields=("generation.beam",))
+            raise UsageError(
+                f"there is one answer, and {n} were asked for: use a beam of {n}",
+                fields=("generation.beam",),
+            )
         return [
             [self.text(row) for row in answers[:n]]
             for rows in self.blocks(questions)
@@ -193,7 +202,7 @@ class PairsRun(Run):
             questions: one text, or several.
             generation: how answers are chosen.
             hypothesis: which of a beam's answers, 0 the best.
-            seed: what is drawn is drawn from it.
+            seed: of the sampling; not used without it.
 
         Raises:
             UsageError: for a model without attention, for a hypothesis that there is none of, and
@@ -203,8 +212,11 @@ class PairsRun(Run):
         if not self.attends:
             raise UsageError(f"{self.path} has no attention to show: its model does not attend")
         if not 0 <= hypothesis < (generation.beam or 1):
-            there = f"there are {generation.beam or 1}"
-            raise UsageError(f"there is no hypothesis {hypothesis}: {there}, counted from 0")
+            raise UsageError(
+                f"there is no hypothesis {hypothesis}: "
+                f"there are {generation.beam or 1}, counted from 0",
+                fields=("hypothesis",),
+            )
         if isinstance(questions, str):
             return self.attention([questions], generation, hypothesis=hypothesis, seed=seed)[0]
         return [

@@ -30,7 +30,7 @@ def build_program(
         model: what is trained.
         batches: on what.
         evaluate: what members of a compiled program are scored with; None: they are not stacked.
-        size: examples or tokens a step.
+        size: examples or tokens per step.
         unit: which of them.
 
     """

@@ -16,11 +16,13 @@ def family_of(config: RunConfig) -> Family:
         if type(config.data) in family.data.values():
             break
     else:
-        raise UsageError(f"{config.data!r} is no data that a model can be trained on")
+        raise UsageError(f"{config.data!r} is not data that a model can be trained on")
     architecture = ARCHITECTURES.get(type(config.model))
     if architecture is None:
-        raise UsageError(f"{config.model!r} is no model that can be trained")
-    if architecture.family != family.name:
-        wrong = f"a {architecture.name} model cannot be trained on {family.name}"
-        raise UsageError(f"{wrong}; it fits {architecture.family}")
+        raise UsageError(f"{config.model!r} is not a model that can be trained")
+    if architecture.family != (family.architectures or family.name):
+        raise UsageError(
+            f"a {architecture.name} model cannot be trained on {family.name}; "
+            f"it fits {architecture.family}"
+        )
     return family

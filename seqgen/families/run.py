@@ -4,6 +4,7 @@ config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  
 figures/
 """
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
@@ -19,8 +20,12 @@ from seqgen.families.family import Family
 from seqgen.models import build
 from seqgen.storage import checkpoint, log
 from seqgen.storage.versions import versions
-from seqgen.training.solo import resuming
 from seqgen.types import Config, Model, Params, Sizes
+
+
+def resuming(run: Path) -> str:
+    """The command that goes on with a run."""
+    return f"seqgen resume {shlex.quote(str(run))}"
 
 
 class Run(ABC):
@@ -61,8 +66,9 @@ class Run(ABC):
         try:
             return self.restored(step)
         except SeqgenError as error:
-            again = f"`{resuming(self.path)}` writes the last epoch's again"
-            raise SeqgenError(f"{error}; {again}") from error
+            raise SeqgenError(
+                f"{error}; `{resuming(self.path)}` writes the last epoch's again"
+            ) from error
 
     def restored(self, step: int) -> Params:
         """The parameters of an epoch. Raises `SeqgenError` where they were not kept."""
@@ -88,8 +94,9 @@ class Run(ABC):
         if steps:
             return steps[-1]
         if (step := log.broken(self.path)) is not None:
-            lost = f"at step {step} its loss or weights were not finite"
-            raise SeqgenError(f"{self.path} has no weights: {lost}")
+            raise SeqgenError(
+                f"{self.path} has no weights: at step {step} its loss or weights were not finite"
+            )
         member = (self.path.parent / "sweep.json").exists()
         trains = "its sweep's command" if member else f"`{resuming(self.path)}`"
         raise SeqgenError(f"{self.path} has no finished epoch yet; {trains} trains it")

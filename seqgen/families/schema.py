@@ -34,7 +34,7 @@ def unstructured(config: RunConfig) -> dict[str, Any]:
 
 
 def from_json(content: Any) -> RunConfig:
-    """Decoded JSON of this version. Raises `ValueError` that names the field."""
+    """Decoded JSON of this version. Raises `UsageError` that names the field."""
     return structured(converter(), content, RunConfig)
 
 

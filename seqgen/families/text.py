@@ -35,13 +35,16 @@ def check(config: RunConfig, corpus: Corpus) -> None:
     """Raises `UsageError` for less text than a step reads, or none to evaluate on."""
     training, name = config.training, config.data.name
     if epoch_steps(config, corpus) < 1:
-        wanted = f"{training.batch} lanes of {training.window}"
-        few = f"{name}: {len(corpus.train):,} tokens are too few for {wanted}"
-        fields = ("training.batch", "training.window")
-        raise UsageError(f"{few}; a smaller batch or window would do", fields=fields)
+        raise UsageError(
+            f"{name}: {len(corpus.train):,} tokens are too few for {training.batch} lanes of "
+            f"{training.window}; use a smaller batch or window",
+            fields=("training.batch", "training.window"),
+        )
     if max(len(corpus.validation), len(corpus.test)) < 2:
-        none = f"{name}: no tokens are kept to evaluate the run on"
-        raise UsageError(f"{none}; a larger validation would do", fields=("data.validation",))
+        raise UsageError(
+            f"{name}: the validation and test splits are empty; use a larger validation",
+            fields=("data.validation",),
+        )
 
 
 def epoch_steps(config: RunConfig, corpus: Corpus) -> int:
@@ -62,14 +65,14 @@ def program(config: RunConfig, corpus: Corpus) -> Program:
     )
 
 
-def watch(run: TextRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:
+def evaluate_epoch(run: TextRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:
     """An estimate of the perplexity, on several lanes, and some texts.
 
     Args:
         run: the run.
         split: which tokens.
         params: the weights.
-        step: what the texts are drawn from.
+        step: the seed of the texts.
 
     """
     losses = token_losses(run.model, params, run.tokens(split), lanes=LANES)
@@ -85,7 +88,7 @@ def test(run: TextRun, split: Split, params: Params, step: int) -> tuple[log.Eve
         run: the run.
         split: which tokens.
         params: the weights.
-        step: what the texts are drawn from.
+        step: the seed of the texts.
 
     """
     scores = perplexity(run.model, params, run.tokens(split))
@@ -93,7 +96,7 @@ def test(run: TextRun, split: Split, params: Params, step: int) -> tuple[log.Eve
 
 
 def samples(run: TextRun, params: Params, step: int) -> str:
-    """Texts as the model writes them now, drawn from its whole distribution."""
+    """Texts as the model writes them now, sampled from its whole distribution."""
     writer = run.having(params)
     length = WORDS if run.tokenizer.unit == "word" else CHARACTERS
     generation = GenerationConfig(temperature=1.0)
@@ -151,7 +154,7 @@ FAMILY = Family(
     epoch_steps=epoch_steps,
     metric=Metric("loss", maximise=False),
     evaluate=scores_of,
-    watch=watch,
+    evaluate_epoch=evaluate_epoch,
     test=test,
     words=words,
     table=table,

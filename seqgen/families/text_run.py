@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Integer
 
 from seqgen.config import checked_seed, strict_converter
 from seqgen.data.pairs import Split
+from seqgen.data.token_store import sizes_of
 from seqgen.data.tokenizer import END, Vocabulary, text_vocabulary
 from seqgen.decoding.compiled import next_token, read, search, write
 from seqgen.decoding.generate import AFTER_END
@@ -63,7 +64,7 @@ class TextRun(Run):
     @property
     def sizes(self) -> Sizes:
         """What its tokens tell a model."""
-        return Sizes(0, len(self.tokenizer), self.tokenizer.special)
+        return sizes_of(self.tokenizer)
 
     @property
     def evaluation_split(self) -> Split:
@@ -81,7 +82,7 @@ class TextRun(Run):
         if len(tokens) >= 2:
             return tokens
         names = [name for name in ("validation", "test") if len(getattr(self.dataset, name)) > 1]
-        others = f"; split {', '.join(names)} would do" if names else ""
+        others = f"; use split {' or '.join(names)}" if names else ""
         raise UsageError(f"{self.path} has no {split} split{others}", fields=("split",))
 
     def generate(
@@ -103,8 +104,8 @@ class TextRun(Run):
             generation: how they are chosen.
             ban: symbols that are never written.
             end: a symbol after which a text is over.
-            seed: what is drawn is drawn from it.
-            n: texts a prompt: drawn, or the best of a beam.
+            seed: of the sampling; not used without it.
+            n: texts per prompt: sampled, or the best of a beam.
 
         Raises:
             UsageError: for a symbol or a prompt that the run cannot read, and where nothing is left
@@ -126,11 +127,24 @@ class TextRun(Run):
         seed: int = 0,
         n: int = 1,
     ) -> Iterator[list[Text]]:
-        """As `generate`, in one list, again and again as the texts grow.
+        """The texts of `generate` in one list, again and again as they grow.
 
-        What a beam finds is there at once. Arguments and errors are those of `generate`.
+        What a beam finds is there at once. Raises as `generate`.
+
+        Args:
+            prompts: what the texts begin with.
+            length: tokens to write.
+            generation: how they are chosen.
+            ban: symbols that are never written.
+            end: a symbol after which a text is over.
+            seed: of the sampling; not used without it.
+            n: texts per prompt: sampled, or the best of a beam.
+
         """
         check_wanted(length, generation, end, n)
+        if not prompts:
+            yield []
+            return
         banned = tuple(sorted({self.tokenizer.id_of(symbol) for symbol in ban}))
         last = None if end is None else self.tokenizer.id_of(end)
         repeated = [prompt for prompt in prompts for _ in range(n)]
@@ -162,7 +176,7 @@ class TextRun(Run):
 
     def keys(self, seed: int, n: int, prompts: int) -> Any:
         """A key for each text: those of one prompt are those of every other."""
-        root = jax.random.key(checked_seed(seed))
+        root = jax.random.key(seed)
         return jax.vmap(partial(jax.random.fold_in, root))(jnp.tile(jnp.arange(n), prompts))
 
     def encoded(self, text: str) -> Int[np.ndarray, " N"]:
@@ -182,9 +196,10 @@ class TextRun(Run):
         for prompt, row, score in zip(prompts, tokens, logprob, strict=True):
             row = row[row != AFTER_END]
             if score == -np.inf:
-                where = f"after {prompt!r} and {len(row)} tokens"
-                taken = "bans and logits processors take every token"
-                raise UsageError(f"{where} nothing is left to write: {taken}")
+                raise UsageError(
+                    f"after {prompt!r} and {len(row)} tokens nothing is left to write: "
+                    "bans and logits processors take every token"
+                )
             text = self.tokenizer.decode(np.concatenate([self.encoded(prompt), row]))
             found.append(Text(prompt, text, len(row), float(score)))
         return found
@@ -234,21 +249,27 @@ def check_wanted(length: int, generation: GenerationConfig, end: str | None, n: 
         length: tokens to write.
         generation: how they are chosen.
         end: a symbol after which a text is over.
-        n: texts a prompt.
+        n: texts per prompt.
 
     """
     if length < 1 or n < 1:
-        raise UsageError(f"length and n must be 1 or more, not {length} and {n}")
+        raise UsageError(
+            f"length and n must be 1 or more, not {length} and {n}", fields=("length", "n")
+        )
     if generation.beam is None and not generation.samples and n > 1:
-        one = f"there is one greedy text, and {n} were asked for"
-        fields = ("generation.temperature", "generation.beam")
-        raise UsageError(f"{one}: a temperature or a beam would do", fields=fields)
+        raise UsageError(
+            f"there is one greedy text, and {n} were asked for: use a temperature or a beam",
+            fields=("generation.temperature", "generation.beam"),
+        )
     if generation.min_length is not None and end is None:
-        none = "min_length puts off an end symbol, and there is none"
-        raise UsageError(f"{none}: an end would do", fields=("end",))
+        raise UsageError(
+            "min_length puts off an end symbol, and there is none: give an end", fields=("end",)
+        )
     if generation.beam is not None and n > generation.beam:
-        few = f"a beam of {generation.beam} has no {n} texts"
-        raise UsageError(f"{few}; a wider beam would do", fields=("generation.beam",))
+        raise UsageError(
+            f"a beam of {generation.beam} has no {n} texts; use a wider beam",
+            fields=("generation.beam",),
+        )
 
 
 def migrated(content: dict[str, Any]) -> dict[str, Any]:

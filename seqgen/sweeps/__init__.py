@@ -1,19 +1,18 @@
 """Sweeps: every variant of an experiment with every seed, in as few compiled programs as can be."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from seqgen.errors import SeqgenError
-from seqgen.families import Run, open_at
+from seqgen.families import Run
 from seqgen.families.family import LAST_FIGURE
 from seqgen.storage import log
 from seqgen.storage.files import alone
 from seqgen.sweeps import pending, sequential, stacked
 from seqgen.sweeps.plan import Note, Planned, plan
-from seqgen.sweeps.state import record, stacked_in
+from seqgen.sweeps.state import record, remove_unused
 from seqgen.training.sharding import MemberAxis, default_axis
 from seqgen.training.signals import Stopped, signals
 
@@ -31,7 +30,7 @@ def sweep(
     axis: MemberAxis | None = None,
     at_once: int | None = None,
 ) -> None:
-    """Train all that is not finished; what was interrupted goes on first. Then draw what is not.
+    """Train all that is not finished; what was interrupted goes on first. Then draw the figures.
 
     Args:
         planned: all members.
@@ -40,7 +39,7 @@ def sweep(
         note: is told of one of those that broke off.
         reporting: makes a `stacked.Report`: how those go that train together.
         again: the command that goes on.
-        axis: how the members of a device are mapped; None: as suits the device.
+        axis: how the members of a device are mapped; None: `default_axis`.
         at_once: members that train at a time; None: as many as fit.
 
     Raises:
@@ -54,22 +53,24 @@ def sweep(
     except OSError as error:
         raise SeqgenError(f"cannot make {folder}: {error.strerror}") from error
     together, one_by_one = parted(planned)
+    members = list(planned)
     with alone(folder), signals() as caught:
+        sequential.waiting(one_by_one)  # refuses before anything is trained
         if together:
             how = {"axis": axis or default_axis(), "at_once": at_once}
             with reporting() as report:
                 waiting = pending.still_to_do(together, folder, **how)
                 record(folder, planned, again)
                 stacked.train(waiting, folder, len(together), report=report, again=again)
+            members += pending.not_asked_for(waiting, planned)
         if one_by_one:
-            sequential.waiting(one_by_one)  # refuses before anything is written
             record(folder, planned, again)
             sequential.train(one_by_one, fit, note)
-        for member in planned:
+        for member in members:
             if caught:
                 raise Stopped(caught[0], again)
             draw(member)
-        shutil.rmtree(stacked_in(folder), ignore_errors=True)
+        remove_unused(folder)
 
 
 def parted(planned: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
@@ -81,9 +82,7 @@ def parted(planned: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
 def draw(member: Planned) -> None:
     """The figures of a finished member, from its directory, where it has none."""
     if log.broken(member.path) is None and not (member.path / LAST_FIGURE).is_file():
-        run = open_at(member.path)
-        run.dataset = member.dataset
-        member.family.draw(run)
+        member.family.draw(member.opened())
 
 
 def summary(
@@ -93,7 +92,19 @@ def summary(
     axis: MemberAxis | None = None,
     at_once: int | None = None,
 ) -> list[str]:
-    """What `sweep` would train; nothing is written. Arguments and errors are those of `sweep`."""
+    """What `sweep` would train, in lines of text. Nothing is written.
+
+    Args:
+        planned: all members.
+        folder: the sweep's.
+        axis: how the members of a device are mapped; None: `default_axis`.
+        at_once: members that train at a time; None: as many as fit.
+
+    Raises:
+        UsageError: where a run of a member's name was made with other settings.
+        SeqgenError: where members do not fit in memory.
+
+    """
     together, one_by_one = parted(planned)
     lines = []
     if together:

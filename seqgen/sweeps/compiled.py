@@ -35,7 +35,11 @@ class Compiled(NamedTuple):
 
 
 def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
-    """Compile a program's functions for so many members at a time, for any number of steps."""
+    """Compile a program's functions for `members` members at a time, for any number of steps.
+
+    Raises `ValueError` for a program that carries something from batch to batch: no epoch of a
+    member would begin it again.
+    """
     program, mesh = plan.program, sharding.mesh_for(members)
     count = sharding.filled(members, mesh)
     rows = len(jax.tree.leaves(program.batches.data)[0])
@@ -72,6 +76,8 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
     totals = fresh_totals(count)
     steps = sharding.while_finite(partial(train_steps, program))
     creating, state = compiled(create, (), slots)
+    if jax.tree.leaves(state.carry):
+        raise ValueError("members whose batches share a carry cannot train together")
     planning, items = compiled(order, epoch, slots)
     given = plan.data, span
     training, _ = compiled(steps, given, slots, items, state, totals, donate=(3, 4))
@@ -102,8 +108,10 @@ def compile_fitting(plan: ProgramPlan, axis: MemberAxis, at_once: int | None) ->
     count = min(at_once or members, members, AT_ONCE)
     while (compiled := compile_for(plan, count, axis)).bytes > room:
         if at_once or count == 1:
-            taken = f"{count} at a time take {compiled.bytes / 1e9:,.2f} GB"
-            others = f"{plan.members[0].path} and the {members - 1} others of its program"
-            raise SeqgenError(f"{others} do not fit: {taken}, and {room / 1e9:,.2f} GB are free")
+            raise SeqgenError(
+                f"{plan.members[0].path} and the {members - 1} others of its program do not fit: "
+                f"{count} at a time take {compiled.bytes / 1e9:,.2f} GB, "
+                f"and {room / 1e9:,.2f} GB are free"
+            )
         count = -(-count // 2)
     return compiled

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seqgen.families import WATCHED, parameters
+from seqgen.families import EVALUATION_NOTES, parameters
 from seqgen.storage import checkpoint
 from seqgen.sweeps.compiled import Compiled, compile_fitting
 from seqgen.sweeps.plan import Planned, ProgramPlan, shared_programs
-from seqgen.sweeps.state import interrupted, over, stacked_at
+from seqgen.sweeps.state import interrupted, is_finished, stacked_at
 from seqgen.training import sharding
 from seqgen.training.sharding import MemberAxis
 
@@ -39,7 +39,7 @@ def still_to_do(
         SeqgenError: where members do not fit in memory.
 
     """
-    done = {member.path for member in planned if over(member)}
+    done = {member.path for member in planned if is_finished(member)}
     begun = interrupted(folder, planned)
     held = {member.path for batch in begun for member in batch}
     found = []
@@ -53,6 +53,13 @@ def still_to_do(
         batches = [plan.members[i : i + compiled.count] for i in starts]
         found.append(Pending(plan, compiled, batches))
     return found
+
+
+def not_asked_for(pending: Sequence[Pending], planned: Sequence[Planned]) -> list[Planned]:
+    """Members that train only because their batch was begun: they are not among the planned."""
+    asked = {member.path for member in planned}
+    batches = (batch for each in pending for batch in each.batches)
+    return [member for batch in batches for member in batch if member.path not in asked]
 
 
 def summary(pending: Sequence[Pending], members: int) -> list[str]:
@@ -71,7 +78,7 @@ def summary(pending: Sequence[Pending], members: int) -> list[str]:
             f"  {len(plan.members)} members of {weights:,} parameters, {plan.steps:,} steps each",
             f"  {at_once} at a time on {compiled.mesh.size} devices; "
             f"{compiled.bytes / 1e6:,.0f} MB predicted, {free:,.0f} MB free",
-            f"  {WATCHED[plan.evaluation_split]}",
+            f"  {EVALUATION_NOTES[plan.evaluation_split]}",
         ]
     return lines
 

@@ -13,7 +13,7 @@ import numpy as np
 from seqgen.config import RunConfig
 from seqgen.data.pairs import Split
 from seqgen.errors import UsageError
-from seqgen.families import Family, check_path, complete, family_of
+from seqgen.families import Family, Run, check_path, complete, family_of
 from seqgen.families.family import Stacking
 from seqgen.training.sharding import Slot, padded
 from seqgen.training.steps import Program
@@ -32,6 +32,12 @@ class Planned(NamedTuple):
         """The kind of its data."""
         return family_of(self.config)
 
+    def opened(self) -> Run:
+        """The run itself, with its data; its directory need not be there yet."""
+        run = self.family.run(self.path, self.config, self.family)
+        run.dataset = self.dataset
+        return run
+
 
 class Loaded:
     """Data sets, each made or read once."""
@@ -40,11 +46,10 @@ class Loaded:
         self.known: dict[Any, Any] = {}
 
     def of(self, config: RunConfig) -> Any:
-        """The data of a configuration."""
-        data = config.data.pinned()
-        if data not in self.known:
-            self.known[data] = family_of(config).load(data)
-        return self.known[data]
+        """The data of a configuration, whose checksum is the one that it names."""
+        if config.data not in self.known:
+            self.known[config.data] = family_of(config).load(config.data)
+        return self.known[config.data]
 
 
 def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> list[Planned]:
@@ -63,6 +68,7 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
         check_path(folder / name)
         if family_of(config).stacking is not None:
             check_stackable(name, config)
+        config = replace(config, data=config.data.pinned())
         config, dataset = complete(config, loaded.of(config))
         runs = (replace(config, seed=seed) for seed in seeds)
         planned += [Planned(folder / f"{name}-{run.seed}", run, dataset) for run in runs]
@@ -72,10 +78,15 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
 def check_stackable(name: str, config: RunConfig) -> None:
     """Raises `UsageError` for what members of a compiled program cannot do."""
     if config.training.select != "last":
-        kept = "a sweep keeps the last epoch's weights alone"
-        raise UsageError(f"{name}: {kept}, so select must be 'last'")
+        raise UsageError(
+            f"{name}: a sweep keeps the last epoch's weights alone, so select must be 'last'",
+            fields=("training.select",),
+        )
     if config.training.devices > 1:
-        raise UsageError(f"{name}: a sweep gives each member one device, so devices must be 1")
+        raise UsageError(
+            f"{name}: a sweep gives each member one device, so devices must be 1",
+            fields=("training.devices",),
+        )
 
 
 class ProgramPlan:
@@ -105,7 +116,12 @@ class ProgramPlan:
     @property
     def evaluation_split(self) -> Split:
         """The split that is evaluated at every epoch."""
-        return self.dataset.splits.evaluation_split
+        return self.members[0].opened().evaluation_split
+
+    @property
+    def test_split(self) -> Split:
+        """The split that is evaluated at the end."""
+        return self.members[0].opened().test_split
 
     @cached_property
     def data(self) -> Tree:

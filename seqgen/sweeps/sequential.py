@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from seqgen.families import Run, open_at, parameters, write_metadata
+from seqgen.families import Run, parameters, write_metadata
 from seqgen.sweeps.plan import Note, Planned
-from seqgen.sweeps.state import break_off, made, over
+from seqgen.sweeps.state import break_off, exists, is_finished
 from seqgen.training.solo import NotFinite
 
 
@@ -16,14 +16,14 @@ def train(planned: Sequence[Planned], fit: Callable[[Run], object], note: Note) 
     """
     for member in waiting(planned):
         try:
-            fit(open_at(member.path) if made(member) else write_metadata(*member))
+            fit(member.opened() if exists(member) else write_metadata(*member))
         except NotFinite as error:
             break_off(member.path, error.step, note)
 
 
 def waiting(planned: Sequence[Planned]) -> list[Planned]:
     """The members that are neither finished nor broken off."""
-    return [member for member in planned if not over(member)]
+    return [member for member in planned if not is_finished(member)]
 
 
 def summary(planned: Sequence[Planned]) -> list[str]:

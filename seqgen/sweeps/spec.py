@@ -54,7 +54,7 @@ def chain(*sweeps: Sweep) -> Sweep:
     chained: Sweep = {}
     for name, changes in itertools.chain.from_iterable(sweep.items() for sweep in sweeps):
         if name in chained:
-            raise UsageError(f"two variants are called {name!r}")
+            raise UsageError(f"two variants are named {name!r}")
         chained[name] = changes
     return chained
 
@@ -94,17 +94,14 @@ def override(config: RunConfig, changes: Changes) -> RunConfig:
         if path in FIXED:
             raise UsageError(f"field {path!r} cannot be set: {FIXED[path]}")
         if isinstance(value, str) and isinstance(now[path], list | tuple):
-            raise UsageError(f'{path} is a list, and {value!r} is not: ["{value}"] would do')
+            raise UsageError(f'{path} is a list, and {value!r} is not: use ["{value}"]')
         found[path] = field
         *parents, leaf = path.split(".")
         node = tree
         for parent in parents:
             node = node[parent]
         node[leaf] = value
-    try:
-        return from_json(tree)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return from_json(tree)
 
 
 def _resolve(field: str, paths: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqgen.data.pairs import Split
 from seqgen.errors import SeqgenError
-from seqgen.families import Run, is_run, open_at, tested, write_metadata
+from seqgen.families import Run, is_run, write_metadata
 from seqgen.families.fit import evaluation, keep_test
 from seqgen.storage import checkpoint, log
 from seqgen.storage.files import alone, write
@@ -80,16 +80,13 @@ def train_together(
     """
     kept = stacked_at(folder, members)
     if not (kept / "members.json").exists() or not all(is_run(each.path) for each in members):
-        forget(kept)  # what a kill left of its removal; if one's directory is gone, all begin anew
+        forget(kept)  # of a removal cut short by a kill; without one's run, all start again
     for member in members:
         if not is_run(member.path):
             write_metadata(*member)
-    runs = [open_at(member.path) for member in members]
-    for run, member in zip(runs, members, strict=True):
-        run.dataset = member.dataset
+    runs = [member.opened() for member in members]
     if changes := [f"{run.path}: {change}" for run in runs for change in run.changes()]:
-        bits = "the result need not be the same to the bit"
-        report.note(f"made elsewhere ({changes[0]}): {bits}")
+        report.note(f"made elsewhere ({changes[0]}): the result need not be the same to the bit")
     with ExitStack() as stack:
         for run in runs:
             stack.enter_context(alone(run.path))
@@ -147,8 +144,9 @@ class Stacked(Session):
             try:
                 step, loaded, skipped = checkpoint.restore_state(self.kept, like)
             except SeqgenError as error:  # to start over would cost what was kept
-                anew = f"without {self.kept} its {len(self.runs)} members begin anew"
-                raise SeqgenError(f"{error}; {anew}") from error
+                raise SeqgenError(
+                    f"{error}; without {self.kept} its {len(self.runs)} members start again"
+                ) from error
             tree = sharding.padded(loaded, count)
             for line in skipped:
                 self.report.note(f"skipped a checkpoint: {line}")
@@ -162,8 +160,7 @@ class Stacked(Session):
 
     def begin_epoch(self) -> None:
         """Which examples each member sees; each epoch has the hyper-parameters of its past."""
-        if self.shared.config.training.plateau is not None:
-            self.slots = jax.device_put(self.adjusted(), self.each)
+        self.slots = jax.device_put(self.adjusted(), self.each)
         epoch = np.int32(self.step // self.program.batches.steps)
         self.plan = self.compiled.plan(epoch, self.slots)
 
@@ -263,15 +260,14 @@ class Stacked(Session):
         """Each member's weights, its state (so that `resume` knows its end), its test."""
         state, totals = self.host((self.state, self.totals))
         whole = sharding.shared_on(self.compiled.mesh)
-        if "test" not in self.blocks:
-            self.blocks["test"] = jax.device_put(self.shared.blocks("test"), whole)
-        scored, _ = self.evaluated("test")
+        split = self.shared.test_split
+        if split not in self.blocks:
+            self.blocks[split] = jax.device_put(self.shared.blocks(split), whole)
+        scored, _ = self.evaluated(split)
         for i, (run, (scores, samples)) in enumerate(zip(self.runs, scored, strict=True)):
             if log.broken(run.path) is not None:
                 continue
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], (state, totals))
             checkpoint.save_params(run.path, self.step, mine[0].params)
             checkpoint.save_state(run.path, self.step, mine)
-            write(run.path / "samples" / "test.txt", samples)
-            if tested(run) is None:
-                keep_test(run, self.program, self.step, scores, samples)
+            keep_test(run, self.program, self.step, scores, samples)

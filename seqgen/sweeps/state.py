@@ -9,27 +9,28 @@
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from seqgen.errors import UsageError
-from seqgen.families import config_of, finished, flat, is_run, open_at
+from seqgen.families import config_of, finished, flat, is_run
 from seqgen.storage import checkpoint, log
 from seqgen.storage.files import sha256, write
 from seqgen.sweeps.plan import Loaded, Note, Planned
 
 
 def stacked_in(folder: Path) -> Path:
-    """Where a sweep keeps stacked states; a sweep that was begun before goes on in `.groups`."""
+    """Where a sweep keeps stacked states; older sweeps used `.groups`."""
     before = folder / ".groups"
     return before if before.is_dir() else folder / ".stacked"
 
 
-def made(member: Planned) -> bool:
+def exists(member: Planned) -> bool:
     """Whether a member has its directory.
 
     Raises:
-        UsageError: where what stands there was made with other settings.
+        UsageError: where the run in it was made with other settings.
 
     """
     if not is_run(member.path):
@@ -37,19 +38,17 @@ def made(member: Planned) -> bool:
     then, now = flat(config_of(member.path)), flat(member.config)
     for field in sorted(then.keys() | now.keys()):
         if then.get(field) != now.get(field):
-            was = f"{field} {then.get(field)!r}, now {now.get(field)!r}"
-            other = f"{member.path} was made with {was}; another name would do"
-            raise UsageError(other, fields=("name",))
+            raise UsageError(
+                f"{member.path} was made with {field} {then.get(field)!r}, "
+                f"now {now.get(field)!r}; use another name",
+                fields=("name",),
+            )
     return True
 
 
-def over(member: Planned) -> bool:
-    """Whether a member is finished, or has broken off for good. Raises as `made`."""
-    if not made(member):
-        return False
-    run = open_at(member.path)
-    run.dataset = member.dataset
-    return finished(run)
+def is_finished(member: Planned) -> bool:
+    """Whether a member is finished, or has broken off for good. Raises as `exists`."""
+    return exists(member) and finished(member.opened())
 
 
 def break_off(run: Path, step: int, note: Note) -> None:
@@ -71,14 +70,30 @@ def digest(names: list[str]) -> str:
 def interrupted(folder: Path, planned: Sequence[Planned]) -> list[list[Planned]]:
     """The members, batch by batch, whose stacked state was saved.
 
-    Those that are not asked for now are among them.
+    Those that are not asked for now are among them. Raises `SeqgenError` where their data have
+    changed.
     """
-    known, found, loaded = {member.path: member for member in planned}, [], Loaded()
-    for kept in sorted(stacked_in(folder).glob("*")):
-        paths = [folder / name for name in members_of(kept)]
-        if checkpoint.steps(kept, "state") and paths and all(is_run(path) for path in paths):
-            found.append([known.get(path) or reopened(path, loaded) for path in paths])
-    return found
+    known, loaded = {member.path: member for member in planned}, Loaded()
+    batches = [waiting_in(kept) for kept in sorted(stacked_in(folder).glob("*"))]
+    return [
+        [known.get(path) or reopened(path, loaded) for path in batch] for batch in batches if batch
+    ]
+
+
+def waiting_in(kept: Path) -> list[Path]:
+    """The runs whose stacked state is in a folder; none where they cannot go on from it."""
+    paths = [kept.parents[1] / name for name in members_of(kept)]
+    whole = checkpoint.steps(kept, "state") and all(is_run(path) for path in paths)
+    return paths if whole else []
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the stacked states that no members wait for, and their folder when it is empty."""
+    for kept in stacked_in(folder).glob("*"):
+        if not waiting_in(kept):
+            forget(kept)
+    with suppress(OSError):  # not empty, or not there
+        stacked_in(folder).rmdir()
 
 
 def members_of(kept: Path) -> list[str]:
@@ -96,7 +111,7 @@ def _is_name(name: Any) -> bool:
 
 
 def reopened(path: Path, loaded: Loaded) -> Planned:
-    """A member as its directory tells."""
+    """A member as its directory tells. Raises `SeqgenError` where its data have changed."""
     config = config_of(path)
     return Planned(path, config, loaded.of(config))
 

@@ -1,13 +1,11 @@
 """A run that trains alone: on one device, or each of its batches split over several."""
 
-import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -40,21 +38,15 @@ class NotFinite(SeqgenError):
 
     def __init__(self, run: Path, what: str, step: int) -> None:
         kept = checkpoint.steps(run, "state")
-        at = (
-            f"the checkpoint of step {kept[-1]} is intact" if kept else "there is no checkpoint yet"
+        last = f"the checkpoint of step {kept[-1]} is intact" if kept else "no checkpoint yet"
+        super().__init__(
+            f"{run}: {what} not finite at step {step}; {last}; try a lower lr or clip",
+            fields=("hyper.lr", "hyper.clip"),
         )
-        fields = ("hyper.lr", "hyper.clip")
-        line = f"{run}: {what} not finite at step {step}; {at}; a lower lr or clip may do"
-        super().__init__(line, fields=fields)
         self.step = step
 
 
-def resuming(run: Path) -> str:
-    """The command that goes on with a run."""
-    return f"seqgen resume {shlex.quote(str(run))}"
-
-
-class Watch(NamedTuple):
+class EpochEnd(NamedTuple):
     """What is done with a run at the end of each epoch.
 
     evaluate(params, step) -> an event for the log, and decoded samples as text
@@ -97,7 +89,7 @@ class Solo(Session):
         program: what trains.
         member: its key and hyper-parameters.
         mesh: the devices over which its batches are split.
-        watch: what is done at an epoch's end.
+        epoch_end: what is done at an epoch's end.
         report: is told how it goes.
 
     Raises:
@@ -112,10 +104,10 @@ class Solo(Session):
         member: Member,
         *,
         mesh: Mesh,
-        watch: Watch,
+        epoch_end: EpochEnd,
         report: Report,
     ) -> None:
-        self.run, self.program, self.watch, self.report = run, program, watch, report
+        self.run, self.program, self.epoch_end, self.report = run, program, epoch_end, report
         self.whole, self.rows = sharding.shared_on(mesh), sharding.rows_on(mesh)
         self.functions = compile_solo(program, mesh)
         self.data, self.member = jax.device_put((program.batches.data, member), self.whole)
@@ -168,13 +160,13 @@ class Solo(Session):
 
     def end_epoch(self) -> None:
         """Evaluate; keep the samples, the event and the parameters of an epoch."""
-        event, samples = self.watch.evaluate(self.state.params, self.step)
+        event, samples = self.epoch_end.evaluate(self.state.params, self.step)
         if not np.isfinite(event["loss"]):
             raise NotFinite(self.run, "the evaluation's loss", self.step)
         write(self.run / "samples" / f"{self.step}.txt", samples)
         log.append(self.run, event)
         self.report.evaluated(event, samples)
-        keep = {self.watch.best(log.epochs(self.run))}
+        keep = {self.epoch_end.best(log.epochs(self.run))}
         checkpoint.save_params(self.run, self.step, self.state.params, keep=keep)
 
     def save(self) -> None:
@@ -187,7 +179,7 @@ def restore(
 ) -> tuple[TrainState, Totals]:
     """The newest good checkpoint, or `fresh` where there is none; the log is cut back to its step.
 
-    An epoch's parameters are damaged or gone where its state is whole: they are written again.
+    If an epoch's parameters are damaged but its state is whole, they are written again.
     Raises `SeqgenError` where states are gone, or none is good: to start over would cost what was
     kept.
 
@@ -200,8 +192,10 @@ def restore(
     """
     if not checkpoint.numbered(run, "state"):
         if kept := checkpoint.numbered(run, "params")[1:]:  # the first come just before their state
-            gone = f"checkpoints/state is empty, with parameters of step {kept[-1]} beside it"
-            raise SeqgenError(f"{run}: {gone}: bring it back")
+            raise SeqgenError(
+                f"{run}: checkpoints/state is empty, with parameters of step {kept[-1]} beside it: "
+                "bring it back"
+            )
         log.cut(run, 0)
         return fresh
     step, loaded, skipped = checkpoint.restore_state(run, fresh)
@@ -219,19 +213,3 @@ def restore(
             report.note(f"written again from the state of step {step}: {error}")
             checkpoint.save_params(run, step, params, keep=checkpoint.steps(run, "params"))
     return loaded
-
-
-def adopt(run: Path, program: Program, member: Member, params: Params) -> None:
-    """Give a new run weights that were trained elsewhere: it has then been trained to its end.
-
-    Args:
-        run: its directory.
-        program: what would have trained it.
-        member: its key and hyper-parameters.
-        params: the weights.
-
-    """
-    state = jax.jit(program.init)(member)
-    state = state._replace(step=jnp.int32(program.steps), params=params)
-    checkpoint.save_params(run, program.steps, params)
-    checkpoint.save_state(run, program.steps, (state, zero_totals()))
