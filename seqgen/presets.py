@@ -1,6 +1,4 @@
-"""Named pairs of data and model with sensible defaults: the only library file where a task
-meets one.
-"""
+"""Named pairs of data and model, with default settings."""
 
 from dataclasses import replace
 from typing import Any
@@ -46,17 +44,23 @@ def model(
     return rnn_seq2seq.Config(rnn_encoder.Config(embedding, hidden), decoder, init=init)
 
 
+SIZES: dict[tuple[str, bool], tuple[int, int, float]] = {
+    ("addition", False): (128, 25, 3e-3),
+    ("addition", True): (128, 25, 3e-3),
+    ("dates", False): (128, 20, 4e-3),
+    ("dates", True): (64, 4, 8e-3),
+}
+"""A task, and whether the model attends -> hidden width, epochs and learning rate."""
+
+OTHERS = 128, 20, 3e-3
+"""The same of a task that `SIZES` does not have."""
+
+
 def preset(task: str, variant: str) -> RunConfig:
     """The default run of a pair: true lengths, reversed, modern initialisation, warm-up and
     cosine.
     """
-    attends = "attention" in variant
-    hidden, epochs, lr = {
-        ("addition", False): (128, 25, 3e-3),
-        ("addition", True): (128, 25, 3e-3),
-        ("dates", False): (128, 20, 4e-3),
-        ("dates", True): (64, 4, 8e-3),
-    }[task, attends]
+    hidden, epochs, lr = SIZES.get((task, "attention" in variant), OTHERS)
     training = Training(epochs=epochs, schedule="cosine", warmup=0.05)
     data = Data(TASKS[task](), reverse=True)
     cfg = model(variant, embedding=16, hidden=hidden, init="modern")

@@ -158,7 +158,7 @@ def test_memory_that_runs_out_is_one_line(command, capsys):
     """Fails when more data than memory holds looks like a bug of ours."""
     command(fail(MemoryError("Unable to allocate 745. GiB")))
     assert cli.main(["probe"]) == 1
-    error = "out of memory: Unable to allocate 745. GiB; less data or a smaller model would do"
+    error = "out of memory: Unable to allocate 745. GiB; use less data or a smaller model"
     assert capsys.readouterr() == ("", f"seqgen: error: {error}\n")
 
 
@@ -171,7 +171,7 @@ def test_memory_that_runs_out_is_one_line(command, capsys):
         ),
         (
             RuntimeError("Unable to initialize backend 'bogus'"),
-            "Unable to initialize backend 'bogus'; `seqgen doctor` tells",
+            "Unable to initialize backend 'bogus'; see `seqgen doctor`",
         ),
     ],
 )
@@ -231,7 +231,7 @@ def test_a_narrow_encoding_loses_no_answer(monkeypatch):
     """Fails when a character that the terminal cannot show takes the whole answer with it."""
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", narrow)
-    cli.mend_output()
+    cli.prepare_output()
     print("runs/날", flush=True)
     assert narrow.buffer.getvalue() == b"runs/\\ub0a0\n"
 
@@ -337,6 +337,15 @@ def test_the_doctor_reports(capsys):
     assert f"{'devices':<18}{', '.join(map(str, jax.devices()))}" in lines
     # tests/conftest.py sets it
     assert any(line.startswith("! JAX_PLATFORMS=cpu is set") for line in lines)
+
+
+def test_the_doctor_counts_compiled_programs(tmp_path, monkeypatch):
+    """Fails when corpora and downloads, which are kept beside them, are counted as programs."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    (tmp_path / "corpora").mkdir()
+    for name in ("jit_run-0-cache", "jit_run-0-atime", "corpora/train.npy"):
+        (tmp_path / name).write_bytes(bytes(10**6))
+    assert doctor.describe_cache().startswith(f"{tmp_path}: 1 programs, 1.0 MB")
 
 
 @pytest.mark.parametrize(

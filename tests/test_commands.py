@@ -8,17 +8,20 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import seqgen
-from seqgen import cli
+from seqgen import cli, tasks
 from seqgen.cli import predict
-from seqgen.families import PairsRun
+from seqgen.families import PairsRun, schema
 from seqgen.families.schema import to_json
 from seqgen.storage import log
 from seqgen.storage.files import alone
+from seqgen.tasks.addition import Addition
+from tests.conftest import TINY
 
 TRAIN = ["train", "addition", "attention"]
 SMALL = ["--task.digits", "2", "--draws", "300", "--batch", "32", "--epochs", "1"]
@@ -112,21 +115,21 @@ def test_train(attention_run):
         (["date", "attention"], "no task 'date'; did you mean 'dates'?"),
         (["xyzzy", "attention"], f"no task 'xyzzy'; there are {TASKS}"),
         (["dates", "atention"], "no model 'atention'; did you mean 'attention'?"),
-        ([*TRAIN[1:], "--lr", "-1"], "lr must be above 0 and finite in float32, not -1.0"),
-        ([*TRAIN[1:], "--lr", "nan"], "lr must be above 0 and finite in float32, not nan"),
-        ([*TRAIN[1:], "--clip", "0"], "clip must be above 0 and finite in float32, not 0.0"),
-        ([*TRAIN[1:], "--dropout", "1"], "dropout must be at least 0 and below 1, not 1.0"),
-        ([*TRAIN[1:], "--epochs", "0"], "epochs must be 1 or more, not 0"),
-        ([*TRAIN[1:], "--steps", "0"], "steps must be 1 or more, not 0"),
-        ([*TRAIN[1:], "--batch", "0"], "batch must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--lr", "-1"], "--lr must be above 0 and finite in float32, not -1.0"),
+        ([*TRAIN[1:], "--lr", "nan"], "--lr must be above 0 and finite in float32, not nan"),
+        ([*TRAIN[1:], "--clip", "0"], "--clip must be above 0 and finite in float32, not 0.0"),
+        ([*TRAIN[1:], "--dropout", "1"], "--dropout must be at least 0 and below 1, not 1.0"),
+        ([*TRAIN[1:], "--epochs", "0"], "--epochs must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--steps", "0"], "--steps must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--batch", "0"], "--batch must be 1 or more, not 0"),
         ([*FEW, "--batch", "241"], "a --batch of 241 is more than the 240 training examples"),
         ([*FEW, "--window", "3"], "--window 3 is of the windows of a text, and pairs have none"),
         ([*FEW, "--remat", "5"], "--remat 5 is of the windows of a text, and pairs have none"),
         (
             [*TRAIN[1:], "--warmup", "2"],
-            "warmup is a fraction of all steps, at least 0 and below 1, not 2.0",
+            "--warmup is a fraction of all steps, at least 0 and below 1, not 2.0",
         ),
-        ([*TRAIN[1:], "--draws", "0"], "draws must be 1 or more, not 0"),
+        ([*TRAIN[1:], "--draws", "0"], "--draws must be 1 or more, not 0"),
         (
             [*TRAIN[1:], "--draws", "3"],
             "draws: 3 rows are too few to split for training and testing",
@@ -136,12 +139,12 @@ def test_train(attention_run):
             "50000 draws: there are 5,050 distinct additions of up to 2 digits,"
             " and 50,000 were asked for",
         ),
-        ([*TRAIN[1:], "--seed", "-1"], "seed must be at least 0 and below 2**32, not -1"),
+        ([*TRAIN[1:], "--seed", "-1"], "--seed must be at least 0 and below 2**32, not -1"),
         (
             [*TRAIN[1:], "--seed", str(2**32)],
-            f"seed must be at least 0 and below 2**32, not {2**32}",
+            f"--seed must be at least 0 and below 2**32, not {2**32}",
         ),
-        ([*TRAIN[1:], "--data-seed", "-1"], "the data's seed must be 0 or more, not -1"),
+        ([*TRAIN[1:], "--data-seed", "-1"], "the data's --data-seed must be 0 or more, not -1"),
     ],
 )
 def test_train_refuses(words, line, refused, tmp_path):
@@ -196,11 +199,40 @@ def test_train_s_help(seq):
         assert seq("train", *options, "--help")[1].startswith("usage: seqgen train TASK MODEL")
 
 
+def test_a_task_of_one_s_own(seq, monkeypatch, tmp_path):
+    """Fails when a third task in the table breaks the commands, or cannot be trained on without
+    numbers of its own in the presets.
+    """
+
+    @dataclass(frozen=True)
+    class Sums(Addition):
+        name = "sums"
+
+    monkeypatch.setitem(tasks.TASKS, "sums", Sums)
+    schema.converter.cache_clear()
+    try:
+        words = ["--draws", "300", "--batch", "32", "--steps", "2", *TINY]
+        code, out, err = seq("train", "sums", "attention", "--task.digits", "2", *words)
+        assert (code, out) == (0, "runs/sums-attention\n"), err
+        assert seqgen.load("sums-attention").config.data.task == Sums(2)
+        assert "sums, leak-free split" in seq("audit", "sums", "--draws", "300")[1]
+    finally:
+        schema.converter.cache_clear()
+
+
+def test_the_samples_of_an_epoch_that_counts_as_the_test(book_run):
+    """Fails when a run whose test is read from the log, for it was evaluated on the test split all
+    the time, has no samples of it.
+    """
+    samples, step = book_run / "samples", seqgen.load(book_run).selected_step()
+    assert (samples / "test.txt").read_text() == (samples / f"{step}.txt").read_text()
+
+
 def test_train_overwrites_nothing(refused, copied):
     """Fails when an existing run or file loses a byte to a new run of its name."""
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     line = refused(2, *TRAIN, *SMALL, "--name", copied)
-    assert line == f"{copied} exists; another --name would do, or `seqgen resume {copied}` to go on"
+    assert line == f"{copied} exists; use another --name, or `seqgen resume {copied}` to go on"
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 
@@ -441,7 +473,7 @@ def test_predict_refuses_questions(refused, attention_run, book_run):
     assert line.startswith("standard input, line 2: unknown character '가' at position 3")
     assert refused(2, "predict", attention_run, "") == "question 1 is empty"
     unseeded = refused(2, "predict", attention_run, "1+1", "--temperature", "1", "--seed", "-1")
-    assert unseeded == "seed must be at least 0 and below 2**32, not -1"
+    assert unseeded == "--seed must be at least 0 and below 2**32, not -1"
     line = refused(2, "predict", book_run, "111+222")
     assert line == "'111+222' has 7 characters, and there is room for 5"
 

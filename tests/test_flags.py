@@ -3,14 +3,19 @@
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 import seqgen
 from seqgen import cli, presets
-from seqgen.cli.flags import HIDDEN, flag, in_flags
+from seqgen.cli import import_book, sweep
+from seqgen.cli.flags import HIDDEN, Flat, flag, flags_of, in_flags
+from seqgen.cli.parse import call
+from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import flat
 
@@ -77,22 +82,22 @@ def test_every_field_is_asked_for_by_its_flag(data, model, offered):
 @pytest.mark.parametrize(
     ("message", "fields", "said"),
     [
-        ("a smaller batch would do", ["training.batch"], "a smaller --batch would do"),
+        ("use a smaller batch", ["training.batch"], "use a smaller --batch"),
         (
-            "4 lanes; a smaller batch or window would do",
+            "4 lanes; use a smaller batch or window",
             ["training.batch", "training.window"],
-            "4 lanes; a smaller --batch or --window would do",
+            "4 lanes; use a smaller --batch or --window",
         ),
-        ("a name; another name would do", ["name"], "a name; another --name would do"),
+        ("a name; use another name", ["name"], "a name; use another --name"),
         ("a min_count below 5", ["data.min_count"], "a --min-count below 5"),
         ("batches, sub-batch, batch-size, a.batch", ["training.batch"], "{} (--batch)"),
         ("it is not finite", ["hyper.lr", "hyper.clip"], "{} (--lr, --clip)"),
-        ("a lower lr would do", ["hyper.lr", "hyper.clip"], "a lower --lr would do (--clip)"),
+        ("try a lower lr", ["hyper.lr", "hyper.clip"], "try a lower --lr (--clip)"),
         ('the unit "byte"', ["data.unit"], 'the --unit "byte"'),
         (
-            "name exists; another name would do, or `seqgen resume name` to go on",
+            "name exists; use another name, or `seqgen resume name` to go on",
             ["name"],
-            "name exists; another --name would do, or `seqgen resume name` to go on",
+            "name exists; use another --name, or `seqgen resume name` to go on",
         ),
         ("runs/name/x: another name", ["name"], "runs/name/x: another --name"),
         ("another name; see name/x, 'name' and runs/name", ["name"],
@@ -106,25 +111,75 @@ def test_a_message_in_flags(message, fields, said):
     assert in_flags(message, fields) == said.format(message)
 
 
-def test_an_error_with_fields_is_shown_with_flags(monkeypatch, capsys):
-    """Fails when the command line shows an error's fields as they are, or one without as
+def test_an_error_names_what_the_command_takes():
+    """Fails when a message names a flag that the command does not have, not one that it has, or
+    fields change what the library itself raises.
+    """
+    message = "a smaller batch, another name or a wider beam"
+    fields = ("training.batch", "name", "generation.beam")
+
+    def other(name: str = "", generation: Annotated[GenerationConfig, Flat] = GREEDY) -> None:
+        raise SeqgenError(message, fields=fields)
+
+    def neither() -> None:
+        raise SeqgenError(message, fields=fields)
+
+    assert str(UsageError(message, fields=fields)) == message
+    for command, shown in (
+        (other, "a smaller batch, another --name or a wider --beam"),
+        (neither, message),
+    ):
+        with pytest.raises(SeqgenError, match=f"^{shown}$"):
+            call(command, "seqgen probe", [])
+
+
+COMMANDS = ["sweep", "resume", "evaluate", "predict", "generate", "score", "attention"]
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "import-book", "export-book", "audit"])
+def test_the_flags_of_a_command_are_offered(name, offered):
+    """Fails when a message would name a flag that the command does not have."""
+    module = import_module(cli.COMMANDS[name][0])
+    assert flags_of(module.command) - offered(name) == set()
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("training.batch", "--set batch="),
+        ("hyper.lr", "--set lr="),
+        ("data.seed", "--set data.seed="),
+        ("model.encoder.hidden", "--set model.encoder.hidden="),
+        ("data.file", "--data"),
+        ("data.split", "--split"),
+        ("name", "--name"),
+        ("seed", None),
+        ("generation.beam", None),
+    ],
+)
+def test_a_sweep_s_fields_are_set(field, said):
+    """Fails when a sweep's message names a flag of `seqgen train`, or a field that --set takes for
     another.
     """
+    assert sweep.shown(field) == said
 
-    def fail(error: SeqgenError) -> str:
-        def command(words: list[str]) -> None:
-            raise error
 
-        monkeypatch.setattr(cli, "import_command", lambda module: type("", (), {"main": command}))
-        assert cli.main(["train"]) == error.exit_code
-        return capsys.readouterr().err
+def test_an_assignment_stands_after_the_message():
+    """Fails when it stands in the place of a word of the message."""
+    line = in_flags("a batch of 9 is too much", ["training.batch"], sweep.shown)
+    assert line == "a batch of 9 is too much (--set batch=)"
 
-    message, fields = "a smaller batch would do", ("training.batch",)
-    shown = "seqgen: error: a smaller --batch would do\n"
-    for kind in (SeqgenError, UsageError):
-        assert fail(kind(message, fields=fields)) == shown
-        assert fail(kind(message)) == f"seqgen: error: {message}\n"
-        assert str(kind(message, fields=fields)) == message
+
+def test_an_imported_run_is_named_by_its_own_flag(tmp_path, monkeypatch, capsys):
+    """Fails when `seqgen import-book` speaks of --name, which it does not have."""
+
+    def exists(*_):
+        raise UsageError("it exists; use another name", fields=("name",))
+
+    monkeypatch.setattr(import_book, "read_pickle", exists)
+    words = ["import-book", "x.pkl", "--model", "rnnlm", "--data", "x", "--run", "it"]
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == "seqgen: error: it exists; use another --run\n"
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
@@ -157,8 +212,9 @@ def test_the_fields_of_errors_are_fields(offered):
             if names == ["fields"] and isinstance(node.value, ast.Tuple):
                 said |= {each.value for each in node.value.elts if isinstance(each, ast.Constant)}
     commands = [
-        *(("train", *pair) for pair in (("dates", "peeky"), ("text", "rnnlm"))),
-        *((name,) for name in ("generate", "evaluate")),
+        *(("train", task, "rnnlm") for task in ("text", "markov")),
+        ("train", "dates", "peeky"),
+        *((name,) for name in ("generate", "evaluate", "attention")),
     ]
     known = set(chain.from_iterable(offered(*command) for command in commands))
     assert {field for field in said if flag(field) not in known} == set()

@@ -43,7 +43,7 @@ from seqgen.tasks.text import Text, checksum
 from seqgen.training import batches, loop
 from seqgen.training.batches import Windows
 from seqgen.training.sharding import mesh_of
-from seqgen.training.solo import Solo, Watch
+from seqgen.training.solo import EpochEnd, Solo
 from seqgen.training.state import HyperConfig
 from seqgen.training.steps import zero_totals
 from tests import book_language, oracles, test_commands
@@ -223,8 +223,8 @@ def test_splits_are_the_parts_of_the_text(characters, prose):
 
 
 FEW = "prose: 3,563 tokens are too few for"
-MORE = "a smaller --batch or --window would do"
-PARTS = "validation and test are parts that leave a rest"
+MORE = "use a smaller --batch or --window"
+PARTS = "--validation and --test are parts that leave a rest"
 
 
 @pytest.mark.parametrize(("words", "code", "line"), [
@@ -234,16 +234,16 @@ PARTS = "validation and test are parts that leave a rest"
      "{}/bad.txt: bad.txt, line 2: not UTF-8; use the --unit \"byte\""),
     (["--batch", "512"], 2, f"{FEW} 512 lanes of 64; {MORE}"),
     (["--window", "1048"], 2, f"{FEW} 4 lanes of 1048; {MORE}"),
-    (["--remat", "5"], 2, "a window of 64 cannot be split evenly into parts of 5"),
-    (["--accumulate", "3"], 2, "a batch of 4 cannot be split evenly over 1 devices in 3 parts"),
+    (["--remat", "5"], 2, "a --window of 64 cannot be split evenly into parts of 5 (--remat)"),
+    (["--accumulate", "3"], 2, "a --batch of 4 cannot be split evenly over 1 devices in 3 parts"),
     (["--devices", "4"], 2, "--devices 4 is more than the 2 that jax has here"),
-    (["--devices", "3"], 2, "a batch of 4 cannot be split evenly over 3 devices"),
-    (["--window", "0"], 2, "window must be 1 or more, not 0"),
-    (["--plateau", "0.5"], 2, "plateau divides the rate: it must be 1 or more, not 0.5"),
+    (["--devices", "3"], 2, "a --batch of 4 cannot be split evenly over 3 devices"),
+    (["--window", "0"], 2, "--window must be 1 or more, not 0"),
+    (["--plateau", "0.5"], 2, "--plateau divides the rate: it must be 1 or more, not 0.5"),
     (["--validation", "0.6", "--test", "0.5"], 2, f"{PARTS}, not 0.6 and 0.5"),
     (["--min-count", "5000"], 2,
      "prose: nothing but <unk> is left of it; use a --min-count below 5000"),
-    (["--min-count", "0"], 2, "min_count and most must be 1 or more, not 0 and None"),
+    (["--min-count", "0"], 2, "--min-count and --most must be 1 or more, not 0 and None"),
 ])  # fmt: skip
 def test_train_refuses(words, code, line, refused, tmp_path, prose):
     """Fails when what cannot do is trained with, is a traceback or more than a line, or leaves a
@@ -256,12 +256,12 @@ def test_train_refuses(words, code, line, refused, tmp_path, prose):
 
 
 def test_a_text_without_an_evaluation_split_is_refused_at_once(refused, prose, tmp_path):
-    """Fails when a run that nothing can watch is trained for an epoch before anybody says so, and
+    """Fails when a run that nothing can evaluate is trained for an epoch before that is told, and
     can never end.
     """
     words = shlex.split("--validation 0 --test 0 --window 16 --model.hidden 12")
     line = refused(2, *TRAIN, "--data", prose, *TINY, *words)
-    said = "no tokens are kept to evaluate the run on; a larger --validation would do"
+    said = "the validation and test splits are empty; use a larger --validation"
     assert line == f"prose: {said}"
     assert list(tmp_path.iterdir()) == []
 
@@ -303,13 +303,13 @@ def test_train_s_syntax(seq, tmp_path):
 def session(folder: Path, config: RunConfig) -> Solo:
     """A new run at the beginning of its first epoch."""
     run = create(config, str(folder))
-    watch = Watch(lambda params, step: ({}, ""), run.family.metric.best)
+    epoch_end = EpochEnd(lambda params, step: ({}, ""), run.family.metric.best)
     made = Solo(
         run.path,
         run.family.program(run.config, run.dataset),
         member_of(run),
         mesh=mesh_of(config.training.devices),
-        watch=watch,
+        epoch_end=epoch_end,
         report=Silence(),
     )
     made.begin_epoch()
@@ -390,7 +390,7 @@ def scripted(prose, tmp_path_factory):
     """
     seen: list = []
 
-    def watch(run, split, params, step):
+    def evaluate_epoch(run, split, params, step):
         seen.append(jax.device_get(params))
         training = run.config.training
         epoch = Windows(run.tokens("train"), training.batch, training.window).steps
@@ -402,7 +402,7 @@ def scripted(prose, tmp_path_factory):
     config = tiny(prose, dropout=0.2, epochs=5, steps=None, **way)
     config = replace(config, hyper=replace(config.hyper, lr=1.0))
     run = create(config, str(tmp_path_factory.mktemp("scripted") / "run"))
-    run.family = run.family._replace(watch=watch)
+    run.family = run.family._replace(evaluate_epoch=evaluate_epoch)
     families.fit(run, Silence())
     return run, outcome(run.path), [*seen]
 
@@ -564,7 +564,7 @@ def test_a_split_that_is_not_there(characters, seq, refused, prose, tmp_path):
         families.adopt(run, characters.params)
         missing = next(iter(splits))
         line = refused(2, "evaluate", run.path, "--split", missing)
-        assert line == f"{run.path} has no {missing} split; --split {other} would do"
+        assert line == f"{run.path} has no {missing} split; use --split {other}"
         assert json.loads(seq("evaluate", run.path, "--split", other, "--json")[1])["tokens"] > 300
         assert run.evaluation_split == run.test_split == other
     code, out, err = seq("evaluate", characters.path, "--split", "dev")
@@ -587,11 +587,10 @@ def test_the_terminal_names_the_split_of_the_final_score(split, capsys):
 
 def test_commands_of_the_other_kind_say_what_would_do(refused, character_run, attention_run):
     """Fails when a run of the other kind is a traceback, or gets an answer."""
-    kind = f"{character_run} is a language model, and has no answers"
-    line = f"{kind}; `seqgen generate` lets it write"
+    line = f"{character_run} is a run of text; this needs a run of pairs"
     assert refused(2, "predict", character_run, "1+1") == line
     assert refused(2, "attention", character_run, "1+1") == line
-    line = f"{attention_run} is no language model; `seqgen predict` lets it answer"
+    line = f"{attention_run} is a run of pairs; this needs a run of text"
     assert refused(2, "generate", attention_run) == line
     assert refused(2, "score", attention_run, "-", stdin=b"1+1\n") == line
 
@@ -801,23 +800,28 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--ban", "['a']"], "\"['a']\" is no JSON list: Expecting value: line 1 column 2 (char 1)"),
     (["--ban", ","], "',' has an empty symbol; a comma itself is banned as '[\",\"]'"),
     (["--min-length", "5"],
-     "min_length puts off an end symbol, and there is none: an --end would do"),
-    (["--temperature", "1", "--seed", "-1"], "seed must be at least 0 and below 2**32, not -1"),
-    (["--seed", str(10**20)], f"seed must be at least 0 and below 2**32, not {10**20}"),
+     "min_length puts off an end symbol, and there is none: give an --end"),
+    (["--temperature", "1", "--seed", "-1"], "--seed must be at least 0 and below 2**32, not -1"),
+    (["--seed", str(10**20)], f"--seed must be at least 0 and below 2**32, not {10**20}"),
     (["--end", "."], "'.' is not one of the run's {} characters"),
     (["--n", "2"],
-     "there is one greedy text, and 2 were asked for: a --temperature or a --beam would do"),
-    (["--n", "4", "--beam", "3"], "a beam of 3 has no 4 texts; a wider --beam would do"),
-    (["--length", "0"], "length and n must be 1 or more, not 0 and 1"),
-    (["--n", "0"], "length and n must be 1 or more, not 100 and 0"),
-    (["--beam", "0"], "beam must be 1 or more, not 0"),
-    (["--temperature", "0"], "temperature must be above 0 and finite, not 0.0"),
-    (["--top-p", "1.5"], "top_p must be above 0 and at most 1, not 1.5"),
+     "there is one greedy text, and 2 were asked for: use a --temperature or a --beam"),
+    (["--n", "4", "--beam", "3"], "a beam of 3 has no 4 texts; use a wider --beam"),
+    (["--length", "0"], "--length and --n must be 1 or more, not 0 and 1"),
+    (["--n", "0"], "--length and --n must be 1 or more, not 100 and 0"),
+    (["--beam", "0"], "--beam must be 1 or more, not 0"),
+    (["--temperature", "0"], "--temperature must be above 0 and finite, not 0.0"),
+    (["--top-p", "1.5"], "--top-p must be above 0 and at most 1, not 1.5"),
 ])  # fmt: skip
 def test_generate_refuses(words, line, refused, characters):
     """Fails when what cannot be written is written, or the reason is a traceback or not named."""
     said = line.format(len(characters.tokenizer))
     assert refused(2, "generate", characters.path, *words) == said
+
+
+def test_no_prompts_have_no_texts(characters):
+    """Fails when an empty list of prompts is an error, or has a text."""
+    assert characters.generate([]) == []
 
 
 def test_a_word_that_is_unknown_is_read_as_one(word_run, seq):
@@ -856,10 +860,12 @@ def test_predict_with_a_beam(seq, attention_run, refused):
     assert all(len({tuple(text) for text in row.tolist()}) == 3 for row in tokens)
     first = "".join(f"{first}\n" for first, *_ in answers)
     assert seq("predict", attention_run, "--beam", 3, stdin=stdin)[1] == first
-    line = "there is one answer, and 2 were asked for: a --beam of 2 would do"
+    line = "there is one answer, and 2 were asked for: use a --beam of 2"
     assert refused(2, "predict", attention_run, "1+1", "--n", 2) == line
-    line = "there is one answer, and 4 were asked for: a --beam of 4 would do"
+    line = "there is one answer, and 4 were asked for: use a --beam of 4"
     assert refused(2, "predict", attention_run, "1+1", "--n", 4, "--beam", 3) == line
+    line = "--n must be 1 or more, not 0"
+    assert refused(2, "predict", attention_run, "1+1", "--n", 0) == line
 
 
 def test_predict_by_drawing(seq, attention_run):
@@ -1076,7 +1082,7 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
     before = sorted(tmp_path.iterdir())
     no_list = "bomb.pkl is not a list of NumPy arrays as the book pickles one"
     bomb = f"{no_list}: it asks for 'posix.system'"
-    few = "90 tokens are too few for 20 lanes of 35; a smaller --batch or --window would do"
+    few = "90 tokens are too few for 20 lanes of 35; use a smaller batch or window"
     other = "it.pkl was trained on 18 symbols, and other.txt has 20 symbols: it is not its data"
     nowhere = f"there is no {tmp_path}/nowhere"
     none = "cannot read nowhere.pkl: No such file or directory"
@@ -1096,7 +1102,7 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
     kept = sums(character_run)
     words = ["--model", "rnnlm", "--data", prose, "--run", character_run]
     line = refused(2, "import-book", "it.pkl", *words)
-    assert line.startswith(f"{character_run} exists; another --")
+    assert line.startswith(f"{character_run} exists; use another --run")
     assert sums(character_run) == kept
 
 
@@ -1213,7 +1219,7 @@ def test_a_sweep_again(swept, monkeypatch, seq, refused):
     words = ["sweep", "my_languages", "--only", "fast"]
     line = refused(2, *words, "--set", "hidden=13")
     made = "runs/my_languages/fast-0 was made with model.hidden 12, now 13"
-    assert line == f"{made}; another --name would do"
+    assert line == f"{made}; use another --name"
     line = refused(2, *words, "--set", "tied=true", "--name", "other")
     assert "a tied output needs embedding and hidden alike, not 7 and 12" in line
     assert {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")} == before

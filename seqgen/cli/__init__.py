@@ -44,18 +44,18 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 (it failed), 2 (bad usage), 130 (Ctrl-C), 141
-    (nobody reads on).
+    (the reader of standard output has left).
 
     A `SeqgenError` becomes one line, and so does what the machine lacks. Any other exception is a
     bug of ours, and keeps its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    mend_output()
+    prepare_output()
     try:
         run(words)
         print(end="", flush=True)  # here, where what cannot be written can still be caught
     except SeqgenError as error:
-        say(worded(error))
+        say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -76,29 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def worded(error: SeqgenError) -> str:
-    """An error's message, with flags in the place of the fields that it names."""
-    if not error.fields:
-        return str(error)
-    from seqgen.cli.flags import in_flags  # and tyro with it
-
-    return in_flags(str(error), error.fields)
-
-
 def say(line: str) -> None:
-    """One line of refusal."""
+    """Print an error as one line."""
     print("seqgen: error:", " ".join(line.splitlines()), file=sys.stderr)
 
 
 def silence(descriptor: int) -> None:
-    """Nobody reads on, or the disk is full: what is still buffered goes nowhere, quietly."""
+    """Discard what is still buffered: its reader has left, or the disk is full."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
-def mend_output() -> None:
-    """Nowhere to write to (`>&-`) is no error, and rather an escape than an answer lost to a narrow
-    encoding.
-    """
+def prepare_output() -> None:
+    """Make a closed output (`>&-`) one that discards, and escape what the encoding lacks."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
@@ -106,13 +95,11 @@ def mend_output() -> None:
 
 
 def lack(error: Exception) -> str | None:
-    """What the machine lacks, and what would do; None for any other error."""
+    """What the machine lacks, and what to do about it; None for any other error."""
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return (
-            f"out of memory: {error or 'no more to be had'}; less data or a smaller model would do"
-        )
+        return f"out of memory: {error or 'none is left'}; use less data or a smaller model"
     if "Unable to initialize backend" in str(error):
-        return f"{error}; `seqgen doctor` tells more"
+        return f"{error}; see `seqgen doctor`"
     return None
 
 
@@ -149,14 +136,16 @@ def import_command(module: str) -> Any:
 def overview() -> str:
     """What `seqgen --help` prints."""
     lines = "\n".join(f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items())
-    more = "`seqgen COMMAND --help` tells more, `seqgen --version` the version."
-    return f"usage: seqgen COMMAND ...\n\n{lines}\n\n{more}"
+    return (
+        f"usage: seqgen COMMAND ...\n\n{lines}\n\n"
+        "`seqgen COMMAND --help` tells more, `seqgen --version` the version."
+    )
 
 
 def use_compilation_cache() -> None:
     """Let jax find, when it is imported later, what it compiled in earlier runs.
 
-    It goes without where there can be no cache. A `JAX_COMPILATION_CACHE_DIR` from outside wins,
+    Nothing is set where there can be no cache. A `JAX_COMPILATION_CACHE_DIR` from outside wins,
     even an empty one, which turns the cache off.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or (folder := cache_folder()) is None:

@@ -35,7 +35,7 @@ def command(
         output: a figure, .png or .svg; or the numbers, .json or .npz.
         generation: how answers are chosen.
         hypothesis: which of a beam's answers, 0 the best.
-        seed: what is drawn is drawn from it.
+        seed: of the sampling; not used without it.
 
     """
     if not text:
@@ -53,8 +53,9 @@ def command(
         from seqgen.families.pairs import maps
 
         if not (drawn := maps(seen)):
-            empty = f"{run} answers with nothing, so there is nothing to draw"
-            raise SeqgenError(f"{empty}; more training would do")
+            raise SeqgenError(
+                f"{run} answers with nothing, so there is nothing to draw; train it longer"
+            )
         viz.save(viz.attention_figure(drawn), output)
     for line in dict.fromkeys(f"{each.question} -> {each.answer}" for each in seen):
         print(line)

@@ -1,11 +1,11 @@
 """seqgen audit: how much of the test set already stands in the training set."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from seqgen.cli.parse import call
+from seqgen.cli.parse import call, check_known
 from seqgen.errors import UsageError
 from seqgen.tasks import TASKS
 from seqgen.tasks.audit import Row, audit
@@ -16,9 +16,7 @@ HEADER = ("test rows", "word for word", "ignoring case", "by key")
 
 
 def command(
-    task: Annotated[
-        Literal["addition", "dates"] | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")
-    ] = None,
+    task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
     /,
     draws: int = 50_000,
     data_seed: int = 0,
@@ -26,21 +24,21 @@ def command(
 ) -> None:
     """Count the test rows whose question, or key, stands in the training set.
 
-    The key is the day, or the unordered pair of operands.
+    The key is what the task splits by: the day, or the unordered pair of operands.
 
     Args:
-        task: addition or dates, as we make and split them.
-        draws: how many examples to draw, before duplicates are dropped.
+        task: addition, dates or another task, as `seqgen train` makes and splits it.
+        draws: how many examples to make, before duplicates are dropped.
         data_seed: what the data are made from.
         file: audit a file in the book's format instead, with the book's split.
 
     """
     if task and not file:
-        data = Data(TASKS[task](), draws=draws, seed=data_seed)
+        data = Data(TASKS[check_known("task", task, TASKS)](), draws=draws, seed=data_seed)
     elif file and not task:
         data = Data(recognise(file), file=str(file.absolute()), split="book")
     else:
-        raise UsageError("name a task (addition or dates) or a --file to audit: one of the two")
+        raise UsageError(f"name a task ({' or '.join(TASKS)}) or a --file to audit: one of the two")
     splits = load(data).splits
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in splits._asdict().items())
     print(f"{data.task.name}, {data.split} split: {sizes}")

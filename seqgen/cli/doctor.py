@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
 
 
 def report() -> None:
-    """Print versions, devices, the compilation cache, and known traps with what mends them."""
+    """Print versions, devices, the compilation cache, and known traps with what fixes them."""
     print(f"{'python':<18}{platform.python_version()} on {platform.system()} {platform.machine()}")
     print(f"{'seqgen':<18}{__version__}")
     for package in PACKAGES:
@@ -120,8 +120,8 @@ def describe_cache() -> str:
     """Where compiled programs are kept, and how much of them."""
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if not folder:
-        return "off, so every start compiles anew"
-    sizes = [file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()]
+        return "off, so every start compiles again"
+    sizes = [file.stat().st_size for file in Path(folder).glob("*-cache")]
     return (
         f"{folder}: {len(sizes)} programs, {sum(sizes) / 1e6:.1f} MB (may be deleted at any time)"
     )

@@ -1,8 +1,9 @@
-"""How fields of a configuration are called on the command line."""
+"""The names of a configuration's fields on the command line."""
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, get_type_hints
 
 import tyro
@@ -19,28 +20,54 @@ HIDDEN = {"data.sha256"}
 FLAT = ("data", "training", "hyper", "generation")
 """Parts of a configuration whose fields' flags do not have its name before them."""
 
+Shown = Callable[[str], str | None]
+"""A field's path -> how one command takes it: a flag, or `--set field=`; None: not at all."""
+
 
 def flag(field: str) -> str:
     """The flag of a field: training.batch is --batch, model.hidden is --model.hidden."""
     part, _, rest = field.partition(".")
-    name = RENAMED.get(field) or (rest if part in FLAT else field)
+    name = RENAMED.get(field) or (rest if part in FLAT and rest else field)
     return "--" + name.replace("_", "-")
 
 
-def in_flags(message: str, fields: Collection[str]) -> str:
-    """A message about fields, with their flags in the place of their names, or after it."""
-    unsaid = []
+def flags_of(command: Callable[..., Any]) -> set[str]:
+    """The flags of a command whose options are the parameters of a function."""
+    found = set()
+    for name, parameter in inspect.signature(command).parameters.items():
+        if dataclasses.is_dataclass(parameter.default):
+            found |= {flag(f"{name}.{each.name}") for each in dataclasses.fields(parameter.default)}
+        elif parameter.kind is not parameter.POSITIONAL_ONLY:
+            found.add(flag(name.rstrip("_")))
+    return found
+
+
+def shown_by(command: Callable[..., Any]) -> Shown:
+    """Fields by their flags where a command has those."""
+    flags = flags_of(command)
+    return lambda field: flag(field) if flag(field) in flags else None
+
+
+def in_flags(message: str, fields: Collection[str], shown: Shown = flag) -> str:
+    """A message about fields, with their flags in the place of their names, or after it.
+
+    An assignment like `--set batch=` always stands after it.
+    """
+    after = []
     for field in fields:
-        leaf, shown = field.rpartition(".")[2], flag(field)
+        leaf, option = field.rpartition(".")[2], shown(field)
+        if option is None:
+            continue
         word = rf"(?<![\w./'\"-]){re.escape(leaf)}(?![\w/'\"-])"
         quoted = "`[^`]*`"  # a command, in which a path may hold the word
         found = re.finditer(f"{quoted}|{word}", message)
-        if places := [place for place in found if place[0] == leaf]:
+        places = [place for place in found if place[0] == leaf]
+        if places and not option.endswith("="):
             start, end = places[-1].span()
-            message = f"{message[:start]}{shown}{message[end:]}"
+            message = f"{message[:start]}{option}{message[end:]}"
         else:
-            unsaid.append(shown)
-    return f"{message} ({', '.join(unsaid)})" if unsaid else message
+            after.append(option)
+    return f"{message} ({', '.join(after)})" if after else message
 
 
 def asked(value: Any, part: str, *, concrete: Collection[Any] = ()) -> Any:

@@ -2,16 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import tyro
 
 from seqgen.cli.flags import Flat
-from seqgen.cli.parse import call, split_symbols
-from seqgen.data.tokenizer import Vocabulary
+from seqgen.cli.parse import call, input_lines, split_symbols
 from seqgen.decoding.logits import GREEDY, GenerationConfig
-from seqgen.errors import UsageError
 from seqgen.families import TextRun, open_text
 
 
@@ -38,9 +35,9 @@ def command(
         generation: how they are chosen.
         ban: symbols that are never written: "<unk>,N,$", or as JSON '["<unk>", ","]'.
         end: a symbol after which a text is over.
-        seed: what is drawn is drawn from it.
-        n: texts for each prompt: drawn, or the best of a beam.
-        json_: one JSON object a text, with its number of tokens and log-probability in nats.
+        seed: of the sampling; not used without it.
+        n: texts per prompt: sampled, or the best of a beam.
+        json_: one JSON object per text, with its number of tokens and log-probability in nats.
 
     """
     opened = open_text(run)
@@ -53,7 +50,7 @@ def command(
         "n": n,
     }
     if prompt is None and sys.stdin is not None and not sys.stdin.isatty():
-        prompts = [line.rstrip("\r\n") for line in _lines(opened.tokenizer)] or [""]
+        prompts = [line for _, line in input_lines(opened.tokenizer.read)] or [""]
     else:
         prompts = [prompt or ""]
     if len(prompts) == 1 and n == 1 and not json_:
@@ -67,18 +64,6 @@ def command(
 
 AT_ONCE = 64
 """Prompts that are gone on with together."""
-
-
-def _lines(tokenizer: Vocabulary) -> Sequence[str]:
-    """Standard input. Raises `UsageError`, naming the line, where it is not UTF-8 but should be."""
-    found = []
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            found.append(tokenizer.read(line))
-        except UnicodeDecodeError as error:
-            wrong = f"not UTF-8 (byte 0x{line[error.start]:02x})"
-            raise UsageError(f"standard input, line {number}: {wrong}") from error
-    return found
 
 
 def flow(run: TextRun, prompts: list[str], options: dict[str, Any]) -> None:

@@ -41,9 +41,11 @@ def command(
     texts = model in presets.LANGUAGE_MODELS
     config = language(model, data) if texts else questions(model, data, reverse)
     config, dataset = complete(replace(config, model=cfg))
-    if (there := dataset.sizes.target) != vocabulary:
-        other = f"{data} has {there:,} symbols: it is not its data"
-        raise SeqgenError(f"{pickle} was trained on {vocabulary:,} symbols, and {other}")
+    if dataset.sizes.target != vocabulary:
+        raise SeqgenError(
+            f"{pickle} was trained on {vocabulary:,} symbols, "
+            f"and {data} has {dataset.sizes.target:,} symbols: it is not its data"
+        )
     made = create(config, run)
     try:
         adopt(made, params)
@@ -69,4 +71,4 @@ def questions(model: str, data: Path, reverse: bool | None) -> RunConfig:
 
 def main(arguments: list[str]) -> None:
     """`seqgen import-book PICKLE`."""
-    call(command, "seqgen import-book", arguments)
+    call(command, "seqgen import-book", arguments, shown={"name": "--run"}.get)

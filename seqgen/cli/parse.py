@@ -1,23 +1,36 @@
 """tyro, with our error for what a configuration refuses; and what several commands read alike."""
 
+import difflib
 import json
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any
 
 import tyro
 
-from seqgen.errors import UsageError
+from seqgen.cli.flags import Shown, in_flags, shown_by
+from seqgen.errors import SeqgenError, UsageError
 
 
 @contextmanager
 def refusing() -> Generator[None]:
-    """What a configuration refuses is bad usage. Raises `UsageError` with what it said."""
+    """A configuration's `ValueError` is bad usage. Raises `UsageError` with its message."""
     try:
         yield
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+@contextmanager
+def showing(shown: Shown) -> Generator[None]:
+    """Errors that name fields name what the command takes instead: its flags, for example."""
+    try:
+        yield
+    except SeqgenError as error:
+        error.args = (in_flags(str(error), error.fields, shown),)
+        raise
 
 
 def parse(target: Any, prog: str, arguments: list[str], *, default: Any = None) -> Any:
@@ -27,10 +40,10 @@ def parse(target: Any, prog: str, arguments: list[str], *, default: Any = None) 
         target: what is asked for.
         prog: the command.
         arguments: its words.
-        default: values of what is not said; None: the target's own.
+        default: values of what is not given; None: the target's own.
 
     Raises:
-        UsageError: with what a configuration said; tyro's own complaints exit with 2.
+        UsageError: with a configuration's message; tyro's own complaints exit with 2.
 
     """
     options = {} if default is None else {"default": default}
@@ -38,14 +51,54 @@ def parse(target: Any, prog: str, arguments: list[str], *, default: Any = None) 
         return tyro.cli(target, prog=prog, args=arguments, **options)
 
 
-def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
-    """Read a command's arguments, and only then run it: a `ValueError` of its own is a bug."""
+def call(
+    command: Callable[..., None], prog: str, arguments: list[str], *, shown: Shown | None = None
+) -> None:
+    """Read a command's arguments, and only then run it: a `ValueError` of its own is a bug.
+
+    Args:
+        command: the function; its parameters are the options.
+        prog: the command's name.
+        arguments: its words.
+        shown: how errors name fields; None: by the flags of the command.
+
+    """
 
     @wraps(command)
     def bind(*args: Any, **options: Any) -> Callable[[], None]:
         return partial(command, *args, **options)
 
-    parse(bind, prog, arguments)()
+    with showing(shown or shown_by(command)):
+        parse(bind, prog, arguments)()
+
+
+def check_known(kind: str, word: str, known: Collection[str]) -> str:
+    """The word, if it is known. Raises `UsageError` that suggests the nearest."""
+    if word in known:
+        return word
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    raise UsageError(f"no {kind} {word!r}; {hint}")
+
+
+def split_for(file: Any, asked: str | None) -> str | None:
+    """The split that was asked for, or the book's for a `file` in the book's format; else None."""
+    return asked or (None if file is None else "book")
+
+
+def input_lines(read: Callable[[bytes], str]) -> Iterator[tuple[int, str]]:
+    """The lines of standard input without their ends, and their numbers from 1.
+
+    Raises `UsageError`, naming the line, where `read` finds that it is not UTF-8.
+    """
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            text = read(line)
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02x})"
+            ) from error
+        yield number, text.rstrip("\r\n")
 
 
 def split_symbols(words: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from seqgen.cli.flags import Flat
-from seqgen.cli.parse import call
+from seqgen.cli.parse import call, input_lines
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.families import PairsRun, open_pairs
@@ -27,14 +27,14 @@ def command(
 ) -> None:
     """Answer questions: the arguments, or without any the lines of standard input.
 
-    One answer a line.
+    One line per question.
 
     Args:
         run: a path, or a name under runs/.
         text: questions.
         generation: how answers are chosen.
-        seed: what is drawn is drawn from it.
-        n: so many answers of a beam, the best first, on the line, with tabs between them.
+        seed: of the sampling; not used without it.
+        n: answers of a beam per question, the best first, with tabs between them.
 
     """
     opened = open_pairs(run)
@@ -49,7 +49,7 @@ def command(
 
 
 def show(answers: list[list[str]]) -> None:
-    """One line a question."""
+    """One line per question."""
     print("\n".join("\t".join(each) for each in answers), flush=True)
 
 
@@ -60,12 +60,7 @@ def questions(run: PairsRun) -> Iterator[str]:
         UsageError: naming the line, for one that the run cannot read.
 
     """
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            question = line.decode().rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            wrong = f"not UTF-8 (byte 0x{line[error.start]:02x})"
-            raise UsageError(f"standard input, line {number}: {wrong}") from error
+    for number, question in input_lines(bytes.decode):
         if not question.strip():
             raise UsageError(f"standard input, line {number}: the question is empty")
         try:

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from seqgen import sweeps
-from seqgen.cli.parse import call
+from seqgen.cli.flags import flag, flags_of
+from seqgen.cli.parse import call, split_for
 from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, train_to_end
 from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
@@ -105,7 +106,17 @@ def devices_of(configs: Collection[RunConfig]) -> int:
 
 def main(arguments: list[str]) -> None:
     """`seqgen sweep MODULE`."""
-    call(command, "seqgen sweep", arguments)
+    call(command, "seqgen sweep", arguments, shown=shown)
+
+
+def shown(field: str) -> str | None:
+    """A field as a sweep takes it: by a flag of its own, or by --set."""
+    if flag(field) in flags_of(command):
+        return flag(field)
+    part, _, leaf = field.partition(".")
+    if part in ("training", "hyper"):
+        return f"--set {leaf}="
+    return f"--set {field}=" if part in ("data", "model") else None
 
 
 def again() -> str:
@@ -116,7 +127,7 @@ def again() -> str:
 def imported(name: str) -> ModuleType:
     """The experiment's module. Raises `UsageError` where there is none, or it is no experiment."""
     sys.path.append(str(Path.cwd()))  # at the end: no file of the user's takes a library's place
-    hint = f"; without the .py, {name.removesuffix('.py')} would do" if name.endswith(".py") else ""
+    hint = f"; use {name.removesuffix('.py')}, without the .py" if name.endswith(".py") else ""
     module = attempt(
         lambda: importlib.import_module(name), f"cannot import {name!r} from {Path.cwd()}", hint
     )
@@ -185,10 +196,8 @@ def well_formed(variant: tuple[Any, Any]) -> bool:
 
 
 def places(split: str | None, data: Path | None) -> list[str]:
-    """--split and --data as assignments; a file of the book's format is split as the book does,
-    unless told otherwise.
-    """
-    chosen = split or ("book" if data else None)
+    """--split and --data as assignments."""
+    chosen = split_for(data, split)
     words = [f"data.split={json.dumps(chosen)}"] if chosen else []
     return [*words, f"data.file={json.dumps(str(data.absolute()))}"] if data else words
 
@@ -221,14 +230,21 @@ def numbers(words: str) -> list[int]:
 
 
 MOST = 10_000
-"""Seeds."""
+"""Most seeds of one sweep."""
 
 
-def checked(seeds: Any, what: str, said: str | None = None) -> list[int]:
-    """Seeds as a list. Raises `UsageError` unless they are distinct ones of `SEEDS`."""
+def checked(seeds: Any, what: str, words: str | None = None) -> list[int]:
+    """Seeds as a list. Raises `UsageError` unless they are distinct ones of `SEEDS`.
+
+    Args:
+        seeds: whatever can be iterated over.
+        what: where they come from, for the error.
+        words: how they were given; None: as they are.
+
+    """
     found = attempt(lambda: [operator.index(seed) for seed in seeds], what)
     if not 0 < len(found) == len(set(found)) <= MOST or not all(seed in SEEDS for seed in found):
         raise UsageError(
-            f"{what} must be like 0:10 or 0,3,7, not {seeds if said is None else said!r}"
+            f"{what} must be like 0:10 or 0,3,7, not {seeds if words is None else words!r}"
         )
     return found

@@ -1,5 +1,5 @@
-"""What a training run tells the terminal: a live bar, or a plain line every so often where nobody
-watches.
+"""Progress of training on the terminal: a live bar, or plain lines where standard error is
+no terminal.
 """
 
 import os
@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from seqgen.cli import silence
 from seqgen.families import Run, fit
+from seqgen.families.run import resuming
 from seqgen.storage.log import Event
 from seqgen.training.signals import stoppable
-from seqgen.training.solo import resuming
 from seqgen.training.steps import Program, Totals
 
 PLAIN_SECONDS = 10.0
@@ -28,7 +28,7 @@ SHOWN = 4
 
 
 def note(line: str) -> None:
-    """One line on standard error. Training goes on where nobody reads it."""
+    """One line on standard error. Training goes on where that is closed."""
     try:
         print(line, file=sys.stderr)
     except OSError:
@@ -42,7 +42,7 @@ class Bar:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-        self.steps, self.live, self.said = 1, sys.stderr.isatty(), time.monotonic()
+        self.steps, self.live, self.shown = 1, sys.stderr.isatty(), time.monotonic()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -70,11 +70,11 @@ class Bar:
         self.progress.update(self.bar, total=steps)
 
     def show(self, done: int, line: str, plain: str) -> None:
-        """How much is done; where nobody watches, `plain` says it now and then."""
+        """How much is done. Without a live bar, print `plain` every `PLAIN_SECONDS`."""
         self.progress.update(self.bar, completed=done, description=line)
-        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
+        if not self.live and time.monotonic() - self.shown > PLAIN_SECONDS:
             self.note(plain)
-            self.said = time.monotonic()
+            self.shown = time.monotonic()
 
     def note(self, line: str) -> None:
         """One line, above the bar."""
@@ -105,7 +105,7 @@ class Terminal(Bar):
         self.total(program.steps)
 
     def advance(self, step: int, totals: Totals, rate: float) -> None:
-        """Steps were taken: the sums since the last line of the log, and the rate a second."""
+        """Steps were taken: the sums since the last line of the log, and the rate per second."""
         loss = float(totals.sums["loss"]) / float(totals.sums["tokens"])
         line = f"loss {loss:.4f} · {self.headline} · {rate:,.0f} {self.program.unit}/s"
         seconds = (self.steps - step) * self.program.size / rate if rate else 0
@@ -136,7 +136,7 @@ class SweepTerminal(Bar):
         self.total(steps)
 
     def advance(self, steps: int, line: str) -> None:
-        """So many more are done."""
+        """`steps` more are done."""
         self.done += steps
         left = (time.monotonic() - self.began) / self.done * (self.steps - self.done)
         of = f"{self.done:,} of {self.steps:,} model-steps"
@@ -144,7 +144,7 @@ class SweepTerminal(Bar):
 
 
 def prepare_devices(count: int) -> None:
-    """So many CPU devices, before jax starts; whoever asked for another number gets that."""
+    """`count` CPU devices, before jax starts; an environment that sets a number keeps it."""
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         with suppress(RuntimeError):  # jax has started: called from Python, not as a command
             jax.config.update("jax_num_cpu_devices", count)
@@ -163,8 +163,9 @@ def train_to_end(run: Run, again: str) -> None:
     with terminal, stoppable(again):
         terminal.note(f"{run.path}: {run.config.data.name}, seed {run.config.seed}")
         if changes := run.changes():
-            bits = "the result need not be the same to the bit"
-            terminal.note(f"made elsewhere ({'; '.join(changes)}): {bits}")
+            terminal.note(
+                f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit"
+            )
         event = fit(run, terminal)
         headline, _ = run.family.words(event)
         terminal.note(f"{event['split']} {headline} · figures in {run.path / 'figures'}")

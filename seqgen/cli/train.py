@@ -1,14 +1,13 @@
 """seqgen train: a new run of a task or corpus and a model."""
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from seqgen import families, presets
-from seqgen.cli.flags import Flat, answered, asked
-from seqgen.cli.parse import parse, refusing
+from seqgen.cli.flags import Flat, answered, asked, flag
+from seqgen.cli.parse import check_known, parse, refusing, showing, split_for
 from seqgen.cli.terminal import prepare_devices, run_to_end
 from seqgen.config import RunConfig, Training
 from seqgen.errors import UsageError
@@ -25,8 +24,14 @@ def usage() -> str:
         f"TASK is {', '.join(tasks)}; then MODEL is {', '.join(models)}."
         for models, tasks in kinds.items()
     ]
-    own = "Each pair has its own defaults: `seqgen train dates attention --help` shows them."
-    return "\n".join(["usage: seqgen train TASK MODEL [OPTIONS]", "", *lines, own])
+    return "\n".join(
+        [
+            "usage: seqgen train TASK MODEL [OPTIONS]",
+            "",
+            *lines,
+            "Each pair has its own defaults: `seqgen train dates attention --help` shows them.",
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Place:
     """Where a run is made.
 
     Args:
-        seed: what the run is made from: weights, order of examples, dropout.
+        seed: weights, order of examples and dropout come from it.
         name: the run's name under --runs, or a path; without it a free one is made.
         runs: the folder of runs.
 
@@ -53,10 +58,11 @@ def main(arguments: list[str]) -> None:
     pairings = presets.pairings()
     task = one_of("task", arguments[:1], pairings)
     name = one_of("model", arguments[1:2], pairings[task])
-    config, place = read(pairings[task][name], f"seqgen train {task} {name}", arguments[2:])
-    prepare_devices(config.training.devices)
-    mesh_of(config.training.devices)  # before there is a directory
-    run_to_end(families.create(config, place.name, place.runs))
+    with showing(flag):
+        config, place = read(pairings[task][name], f"seqgen train {task} {name}", arguments[2:])
+        prepare_devices(config.training.devices)
+        mesh_of(config.training.devices)  # before there is a directory
+        run_to_end(families.create(config, place.name, place.runs))
 
 
 def one_of(kind: str, words: list[str], known: Collection[str]) -> str:
@@ -64,11 +70,7 @@ def one_of(kind: str, words: list[str], known: Collection[str]) -> str:
     word = words[0] if words else "-"
     if word.startswith("-"):
         raise UsageError(f"train needs a {kind}: {', '.join(known)}")
-    if word in known:
-        return word
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    raise UsageError(f"no {kind} {word!r}; {hint}")
+    return check_known(kind, word, known)
 
 
 def read(preset: RunConfig, prog: str, arguments: list[str]) -> tuple[RunConfig, Place]:
@@ -96,8 +98,7 @@ def read(preset: RunConfig, prog: str, arguments: list[str]) -> tuple[RunConfig,
 
 
 def split_of_file(data: Any, arguments: list[str]) -> Any:
-    """A file of the book's format is split as the book does, unless told otherwise."""
-    said = any(word.partition("=")[0] == "--split" for word in arguments)
-    if said or getattr(data, "file", None) is None:
-        return data
-    return replace(data, split="book")
+    """The data with the split that `split_for` gives."""
+    given = any(word.partition("=")[0] == "--split" for word in arguments)
+    split = None if given else split_for(getattr(data, "file", None), None)
+    return data if split is None else replace(data, split=split)
