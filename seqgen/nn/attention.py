@@ -69,7 +69,7 @@ def dot_attention(
     """Contexts and weights of `dot`.
 
     The backward pass is hand-written: autodiff's is slower on a CPU. Without a backward pass the
-    memory is not transposed first: a decoder, with one query a step, would do so at every step.
+    memory is not transposed first: a decoder, with one query per step, would do so at every step.
     """
     weights = masked_softmax(jnp.einsum("bte,bse->bts", query, values), mask)
     return weights @ values, weights
