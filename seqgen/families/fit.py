@@ -17,7 +17,7 @@ EVALUATION_NOTES = {
     "validation": "the validation split is evaluated at every epoch",
     "test": "no validation rows: the test split is evaluated at every epoch, as the book does",
 }
-"""What is said of the split that is evaluated during training."""
+"""What the terminal is told of the split that is evaluated during training."""
 
 
 def fit(run: Run, report: solo.Report) -> log.Event:

@@ -70,7 +70,7 @@ def program(config: RunConfig, dataset: Dataset) -> Program:
 
 
 def epoch_steps(config: RunConfig, dataset: Dataset) -> int:
-    """Steps an epoch, without a row being encoded."""
+    """Steps per epoch, without a row being encoded."""
     return len(dataset.splits.train) // config.training.batch
 
 
@@ -174,7 +174,7 @@ def draw(run: PairsRun) -> None:
 
 
 def maps(items: Sequence[Attention], *, task: Task | None = None) -> list[Any]:
-    """What is drawn of answers: one map an answer and head; nothing of an empty one.
+    """What is drawn of answers: one map per answer and head; nothing of an empty one.
 
     With a `task`, the positions that it says each character is read from are outlined; the answers
     must then be right.

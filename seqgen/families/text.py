@@ -48,7 +48,7 @@ def check(config: RunConfig, corpus: Corpus) -> None:
 
 
 def epoch_steps(config: RunConfig, corpus: Corpus) -> int:
-    """Steps an epoch."""
+    """Steps per epoch."""
     return Windows(corpus.train, config.training.batch, config.training.window).steps
 
 

@@ -117,7 +117,7 @@ def reopened(path: Path, loaded: Loaded) -> Planned:
 
 
 def forget(kept: Path) -> None:
-    """Drop a stacked state; its members first, so that what a kill leaves belongs to nobody."""
+    """Drop a stacked state; its members first, so that what a kill leaves has none."""
     (kept / "members.json").unlink(missing_ok=True)
     shutil.rmtree(kept, ignore_errors=True)
 
