@@ -158,8 +158,11 @@ class PairsCase(Case):
     def begin(self, params, batch: Batch, carry):
         """What decoding begins with."""
         start = self.model.start(params, batch.source, batch.length, capacity=T)
-        np.testing.assert_array_equal(start.token, SIZES.special.bos)
         return start.memory, start.carry
+
+    def first(self):
+        """The token that `start` says to read first, after `prompts`."""
+        return np.full(B, SIZES.special.bos)
 
     def crosses(self, carry):
         """What crosses batches of the carry that steps leave."""
@@ -210,6 +213,11 @@ class TextCase(Case):
     def begin(self, params, batch: Batch, carry):
         """What writing begins with."""
         return self.model.start(params, batch.inputs, None, capacity=T).memory, carry
+
+    def first(self):
+        """The token that `start` says to read first, after `prompts`."""
+        tokens, lengths = self.prompts()
+        return tokens[np.arange(B), lengths - 1]
 
     def crosses(self, carry):
         """All of it."""

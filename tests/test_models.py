@@ -127,10 +127,11 @@ def test_room_for_more_changes_nothing(case):
 def test_a_carrys_rows_are_the_batchs(case):
     """Fails when a leaf of a carry has another first axis than the batch, so that a beam that
     gathers rows mixes them up; or the carry that comes back is not the one that was given: a loop
-    over it would not compile, or compile twice.
+    over it would not compile, or compile twice; or when decoding begins with another token.
     """
     (source, length), token = case.prompts(), np.int32(np.arange(B) % V)
     start, carry, _ = begun(case.model, T, case.params, source, length, token)
+    np.testing.assert_array_equal(start.token, case.first())
     initial = case.model.initial_state(case.params, B)
     for before, after in ((initial, case.result.after), (start.carry, carry)):
         assert jax.tree.structure(before) == jax.tree.structure(after)

@@ -60,11 +60,11 @@ def build_program(
     )
 
 
-def on_plateau(plateau: float | None, hyper: Hyper, epochs: list[Event]) -> Hyper:
+def on_plateau(plateau: float | None, hyper: Hyper, epochs: Callable[[], list[Event]]) -> Hyper:
     """The rate divided by `plateau` for every earlier epoch that was not the best so far."""
     if plateau is None:
         return hyper
-    divisor = rate_divisor(epochs, plateau)
+    divisor = rate_divisor(epochs(), plateau)
     return hyper._replace(learning_rate=hyper.learning_rate / divisor)
 
 

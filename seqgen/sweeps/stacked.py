@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -168,7 +169,7 @@ class Stacked(Session):
         """The slots with each member's own hyper-parameters."""
         slots = self.shared.slots(self.members, self.compiled.count)
         hypers = [
-            self.program.adjust(member.config.hyper.traced(), log.epochs(member.path))
+            self.program.adjust(member.config.hyper.traced(), partial(log.epochs, member.path))
             for member in self.members
         ]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *hypers)

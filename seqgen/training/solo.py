@@ -120,7 +120,7 @@ class Solo(Session):
     def begin_epoch(self) -> None:
         """An epoch has a new carry, and the hyper-parameters that its past calls for."""
         epoch, first = divmod(self.step, self.program.batches.steps)
-        hyper = self.program.adjust(self.hyper, log.epochs(self.run))
+        hyper = self.program.adjust(self.hyper, partial(log.epochs, self.run))
         self.member = self.member._replace(hyper=hyper)
         self.plan = self.functions.plan(self.member, np.int32(epoch))
         if first == 0 and jax.tree.leaves(self.state.carry):

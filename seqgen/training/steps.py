@@ -25,7 +25,8 @@ class Program(NamedTuple):
     init(member) -> TrainState
     carry(params) -> Carry: what an epoch begins with
     loss, optimizer, batches: see objective.py, optimizer.py, batches.py
-    adjust(hyper, evaluations so far) -> Hyper: the hyper-parameters of the next epoch
+    adjust(hyper, read) -> Hyper: the hyper-parameters of the next epoch; read() gives the
+        evaluations so far
     evaluate(params, blocks) -> Tree: scores members of a compiled program, inside jit; None where
         members of a sweep train one after another
     """
@@ -35,7 +36,7 @@ class Program(NamedTuple):
     loss: Loss
     optimizer: Optimizer
     batches: Batches
-    adjust: Callable[[Hyper, list[dict[str, Any]]], Hyper]
+    adjust: Callable[[Hyper, Callable[[], list[dict[str, Any]]]], Hyper]
     evaluate: Callable[[Params, Tree], Tree] | None
     steps: int
     """How many there are in all."""
