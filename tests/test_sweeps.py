@@ -254,11 +254,12 @@ def test_again_runs_nothing(whole, folder, capsys):
 def test_one_compilation_a_program(compilations, whole, tmp_path):
     """Fails when another seed, rate, set of data or length of a span compiles a program anew."""
     compilations.clear()
-    words = ["--only", "baseline", "baseline-reverse", "fast", "--seeds", "0:2"]
+    words = ["--only", "baseline", "baseline-reverse", "fast", "--set", "steps=15"]
     assert sweep("--runs", tmp_path, *words) == 0
     few = Counter(compilations)
     compilations.clear()
-    assert sweep("--runs", tmp_path / "more", "--seeds", "5:9", "--set", "clip=2.5") == 0
+    words = ["--seeds", "5:8", "--set", "clip=2.5", "--set", "steps=15"]
+    assert sweep("--runs", tmp_path / "more", *words) == 0
     # Start, plan, train and evaluate, for each program.
     assert few["jit(run)"] == compilations["jit(run)"] / 2 == 4
 
