@@ -11,8 +11,8 @@ Method    in one process, after a warm-up, the two take turns; a ratio is the me
           side; bfloat16 beside its autocast. The limit is the matrix products' operations over the
           rate of one large product, which takes its turns too. On a GPU both compute there, float32
           products as TF32 on either side, as is jax's default; the members of --grid are
-          vectorised, and results are files of their own (speed_h100.json); memory, long windows
-          and, without `start` in --only, the start are not measured.
+          vectorised, and results are files of their own (speed_h100.json), which have each row as
+          soon as it is measured; memory and long windows are not measured.
 Time      about 15 minutes on 2 quiet cores, with --grid 43
 """
 
@@ -26,7 +26,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from experiments import speed_grid, speed_language
@@ -42,11 +41,12 @@ from experiments.contestants import (
     their_decoding,
     their_training,
 )
-from experiments.records import provenance
 from experiments.timing import (
     accelerated,
+    as_they_come,
     in_processes,
     keep,
+    origin,
     over_rounds,
     product_rate,
     products,
@@ -144,17 +144,13 @@ def startup(repeats: int = 3) -> dict[str, float]:
 
 def measure(only: tuple[str, ...], repeats: int) -> dict[str, list[dict]]:
     """One round: the rows of the parts asked for."""
-    rows: dict[str, list[dict]] = {}
-    if "train" in only:
-        cells = itertools.product(DTYPES, SIZES, VARIANTS)
-        rows["train"] = [
-            show(training_row(task, variant, dtype, repeats)) for dtype, task, variant in cells
-        ]
-    if "decode" in only:
-        rows["decode"] = [
-            show(decoding_row(task, variant, repeats)) for task in SIZES for variant in VARIANTS
-        ]
-    return rows
+    cells = itertools.product(DTYPES, SIZES, VARIANTS)
+    parts = {
+        "train": (training_row(task, variant, dtype, repeats) for dtype, task, variant in cells),
+        "decode": (decoding_row(task, variant, repeats) for task in SIZES for variant in VARIANTS),
+    }
+    asked = {part: rows for part, rows in parts.items() if part in only}
+    return as_they_come("speed", f"--only {' '.join(only)}", repeats, asked)
 
 
 def geometric_means(rows: list[dict]) -> dict[str, list[float]]:
@@ -178,7 +174,7 @@ def main(
     Args:
         rounds: processes, one after another.
         repeats: turns of each row in each of them.
-        only: which parts; the file is written when all are measured.
+        only: which parts; on a CPU the file is written when all are measured.
         grid: measure many runs in one program instead, and write results/grid.json.
         language_model: measure language models instead, and write results/speed_language.json.
 
@@ -193,12 +189,6 @@ def main(
         measure_pairs(rounds, repeats, only)
 
 
-def origin(flag: str, rounds: int, repeats: int) -> dict:
-    """Where a record comes from."""
-    made = provenance(f"python -m experiments.speed {flag}".rstrip())
-    return {**made, "torch": torch.__version__, "rounds": rounds, "repeats": repeats}
-
-
 def measure_language_models(rounds: int, repeats: int) -> None:
     """All that results/speed_language.json has; on an accelerator the rates alone."""
     record: dict = by_part(in_processes(rounds, speed_language.measure, repeats))
@@ -209,16 +199,17 @@ def measure_language_models(rounds: int, repeats: int) -> None:
 
 
 def measure_pairs(rounds: int, repeats: int, only: tuple[str, ...]) -> None:
-    """The parts of results/speed.json that are asked for; it is written when all are measured, on
-    an accelerator also without the start.
+    """The parts of results/speed.json that are asked for; on a CPU it is written when all are
+    measured.
     """
     record: dict = by_part(in_processes(rounds, measure, only, repeats))
     if "train" in only:
         record["geometric_mean"] = show(geometric_means(record["train"]))
     if "start" in only:
         record["startup"] = show(startup())
-    if {"train", "decode"} <= set(only) and ("start" in only or accelerated()):
-        flags = "" if "start" in only else "--only train decode"
+    whole = {"train", "decode", "start"} <= set(only)
+    if whole or accelerated():
+        flags = "" if whole else f"--only {' '.join(only)}"
         keep("speed", {**origin(flags, rounds, repeats), **record})
 
 

@@ -18,7 +18,16 @@ from jaxtyping import Array
 
 from experiments import torch_peer
 from experiments.contestants import compiled_steps, going_on, on_device
-from experiments.timing import accelerated, in_processes, product_rate, products, ratio, show, turns
+from experiments.timing import (
+    accelerated,
+    as_they_come,
+    in_processes,
+    product_rate,
+    products,
+    ratio,
+    show,
+    turns,
+)
 from seqgen import presets
 from seqgen.config import RunConfig, Training
 from seqgen.decoding.generate import generate
@@ -33,7 +42,7 @@ from seqgen.types import Model, Sizes, Special
 CONFIG, RECIPE, HYPER = presets.LANGUAGE_MODELS["rnnlm"]
 
 STEPS, STEPS_ON_ACCELERATOR = 20, 100
-"""Training steps of a turn, which take about a second on 2 cores, 50 ms or more on an H100."""
+"""Training steps of a turn: the first take about a second on 2 cores."""
 
 
 class Size(NamedTuple):
@@ -278,8 +287,11 @@ def long_row(remat: int | None, accumulate: int, repeats: int) -> dict:
 def measure(repeats: int) -> dict[str, list[dict]]:
     """One round, in a process of its own."""
     settings = GenerationConfig(temperature=1.0), GenerationConfig(top_p=0.9)
-    rows = [writing_row(name, each, repeats) for name in SIZES for each in settings]
-    return {"train": [show(training_row(3 * repeats))], "write": [show(row) for row in rows]}
+    parts = {
+        "train": map(training_row, [3 * repeats]),
+        "write": (writing_row(name, each, repeats) for name in SIZES for each in settings),
+    }
+    return as_they_come("speed_language", "--language-model", repeats, parts)
 
 
 def measure_memory() -> dict:

@@ -3,7 +3,7 @@
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import torch
 
 from experiments.contestants import on_device
-from experiments.records import exists, load, save
+from experiments.records import exists, load, provenance, save
 from seqgen.nn.layers import Dtype
 
 LARGE, LARGE_ON_ACCELERATOR = 2048, 8192
@@ -101,6 +101,36 @@ def keep(name: str, record: dict) -> None:
     name = place(name)
     versions = load(name) if exists(name) else {}
     save(name, {**versions, jax.__version__: record})
+
+
+def origin(flags: str, rounds: int, repeats: int) -> dict:
+    """Where a record comes from."""
+    made = provenance(f"python -m experiments.speed {flags}".rstrip())
+    return {**made, "torch": torch.__version__, "rounds": rounds, "repeats": repeats}
+
+
+def as_they_come(
+    name: str, flags: str, repeats: int, parts: Mapping[str, Iterable[dict]]
+) -> dict[str, list[dict]]:
+    """The rows of one round, printed as they come.
+
+    On an accelerator also kept, each at once: what is cut short there leaves what it measured.
+
+    Args:
+        name: the result.
+        flags: of the command.
+        repeats: turns of each row.
+        parts: a part's name -> what measures its rows, one after another.
+
+    """
+    found: dict[str, list[dict]] = {part: [] for part in parts}
+    for part, rows in parts.items():
+        for row in rows:
+            found[part].append(show(row))
+            if accelerated():
+                so_far = {each: [over_rounds((row,)) for row in found[each]] for each in found}
+                keep(name, {**origin(flags, 1, repeats), **so_far})
+    return found
 
 
 def show(row: dict) -> dict:
