@@ -5,7 +5,7 @@ from functools import partial
 from statistics import median
 
 from experiments.markdown import spread, table
-from experiments.records import exists, load
+from experiments.records import load
 
 
 def versions_of(name: str) -> tuple[str, dict[str, dict]]:
@@ -85,63 +85,40 @@ def grids_table() -> str:
     )
 
 
-def missing(*names: str) -> str:
-    """What stands in the place of a table while one of its results is not there."""
-    absent = [name for name in names if not exists(name)]
-    return f"There is no results/{absent[0]}.json yet." if absent else ""
-
-
-def accelerator_table(device: str) -> str:
-    """A training step and decoding beside PyTorch's on an accelerator, a row a model.
+def accelerator_table(name: str) -> str:
+    """A training step beside PyTorch's on an accelerator: what was measured, a row each.
 
     Args:
-        device: the end of its results' names.
+        name: the result.
 
     """
-    name = f"speed_{device}"
-    if note := missing(name):
-        return note
     newest, records = versions_of(name)
-    steps = {(row["task"], row["model"], row["dtype"]): row for row in records[newest]["train"]}
-    rows = []
-    for row in records[newest]["decode"]:
-        full, narrow = (
-            steps[row["task"], row["model"], dtype] for dtype in ("float32", "bfloat16")
-        )
-        cells = [f"{row['task']}, {row['model']}"]
-        for step in (full, narrow):
-            cells += [f"{step['ours_ms']:.2f} / {step['torch_ms']:.2f}", spread(step["ratios"])]
-        times = f"{1e3 * row['ours_s']:.1f} / {1e3 * row['torch_s']:.1f}"
-        rows.append([*cells, times, spread(row["ratios"])])
-    means = [spread(of) for of in records[newest]["geometric_mean"].values()]
-    rows.append(["geometric mean", "", means[0], "", means[1], "", ""])
-    header = [
-        "seqgen / PyTorch",
-        "a training step in float32, ms",
-        "ratio",
-        "in bfloat16, ms",
-        "ratio",
-        "decoding 5,000 questions, ms",
-        "ratio",
+    rows = [
+        [
+            f"{row['task']}, {row['model']}, {row['dtype']}",
+            f"{row['ours_ms']:.2f}",
+            f"{row['torch_ms']:.2f}",
+            f"{row['fraction_of_limit']:.1%}",
+            f"{median(row['ratios']):.2f}",
+        ]
+        for row in records[newest]["train"]
     ]
-    return table(header, rows)
+    header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
+    return table([*header, f"ratio, jax {newest}"], rows)
 
 
-def accelerator_grids_table(device: str) -> str:
+def accelerator_grids_table(name: str) -> str:
     """Model-steps a second by the number of members, over PyTorch's and over our own alone.
 
     Args:
-        device: the end of its results' names.
+        name: the result.
 
     """
-    name = f"grid_{device}"
-    if note := missing(name):
-        return note
     newest, records = versions_of(name)
     columns = dict.fromkeys(str(row["members"]) for row in records[newest]["rows"])
     rows: dict[str, list[str]] = {}
     for row in records[newest]["rows"]:
-        said = f"{median(row['ratios']):.1f} / {row['ratio_alone']:.1f}"
+        said = f"{median(row['ratios']):.3g} / {row['ratio_alone']:.3g}"
         cells = rows.setdefault(f"{row['task']}, {row['model']}", [])
         cells.append(f"{row['model_steps_per_s']:,.0f} ({said})")
     return table(
@@ -155,6 +132,6 @@ SPEED_TABLES: dict[str, Callable[[], str]] = {
     "decoding": decoding_table,
     "grid": grid_table,
     "grids": grids_table,
-    "speed h100": partial(accelerator_table, "h100"),
-    "grids h100": partial(accelerator_grids_table, "h100"),
+    "speed h100": partial(accelerator_table, "speed_h100"),
+    "grids h100": partial(accelerator_grids_table, "grid_h100"),
 }

@@ -261,7 +261,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "default": default_table,
     "book": book_table,
     **SPEED_TABLES,
-    "language speed h100": lambda: language_speed_table("speed_language_h100"),
     "addition": addition_table,
     "addition differences": lambda: differences("addition"),
     "masked": masked_table,
