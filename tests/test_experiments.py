@@ -174,7 +174,7 @@ def test_what_is_missed_without_a_look():
 def small(monkeypatch):
     """The experiment on formats that only the test split has, smaller."""
     sides = dict.fromkeys(("model.encoder.hidden", "model.decoder.hidden"), 12)
-    base = override(formats.base(), {"draws": 2000, "steps": 3, **sides})
+    base = override(formats.base(), {"draws": 900, "steps": 3, **sides})
     variants = {f"without-{name}": {"test_only_formats": [name]} for name in ("short", "full")}
     monkeypatch.setattr(formats, "base", lambda: base)
     monkeypatch.setattr(formats, "variants", lambda: variants)

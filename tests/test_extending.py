@@ -241,6 +241,7 @@ def use(copy: Path, script: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_new_architecture_is_a_file_and_a_line(copy):
     """Fails when a model that is only in its file and in the table of architectures is refused,
     cannot be read back from its run, or is not trained to what it can learn: a bigram learns a
@@ -259,6 +260,7 @@ def test_a_new_architecture_is_a_file_and_a_line(copy):
     assert "a b" in use(copy, USE_BIGRAM)
 
 
+@pytest.mark.slow
 def test_a_new_kind_of_data_is_a_file_and_a_line(copy):
     """Fails when data that are neither pairs of strings nor text are refused anywhere between
     config.json and the last evaluation, or a run of theirs cannot be opened again.

@@ -142,11 +142,13 @@ def test_a_lane_alone_in_two_windows_is_the_lane(case):
 # Gradients
 
 
-def test_step_after_step_is_apply(case, monkeypatch):
+@pytest.mark.parametrize("name", ["lstm, tied", "gru"])
+def test_step_after_step_is_apply(name, monkeypatch):
     """Fails when writing and training are two functions for a vocabulary that is just too large for
     a product that is taken for all symbols; test_models.py has the smaller ones.
     """
     monkeypatch.setattr(rnn_language_model, "FEW", V - 1)
+    case = case_of(name)
     ours = stepped(case)
     close(ours.out.logits, case.result.out.logits, 1e-5)
     close(ours[1:], case.result[1:], 1e-5)
