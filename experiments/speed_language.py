@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jaxtyping import Array
 
 from experiments import torch_peer
 from experiments.contestants import compiled_steps, going_on, on_device
@@ -22,6 +21,7 @@ from experiments.timing import (
     accelerated,
     as_they_come,
     in_processes,
+    own_products,
     product_rate,
     products,
     ratio,
@@ -160,33 +160,6 @@ def operations(shapes: tuple[tuple[int, int], ...]) -> float:
     A training step takes twice that backwards.
     """
     return 2 * float(sum(rows * columns for rows, columns in shapes))
-
-
-def own_products(
-    shapes: tuple[tuple[int, int], ...], rows: int, steps: int, *, backwards: bool
-) -> Callable[[], object]:
-    """The products of some steps and nothing else, at the sizes that they have.
-
-    Args:
-        shapes: of the matrices.
-        rows: vectors that each is multiplied by.
-        steps: how many.
-        backwards: also for the gradients, of which there are two.
-
-    """
-    given = [(jnp.ones((rows, i)), jnp.ones((i, o)), jnp.ones((rows, o))) for i, o in shapes]
-
-    @jax.jit
-    def go(given):
-        def step(_: Array, small: Array) -> Array:
-            anew = [(x + small, w, dy + small) for x, w, dy in given]
-            found = [(x @ w, x.T @ dy, dy @ w.T) if backwards else x @ w for x, w, dy in anew]
-            made = jax.tree.leaves(jax.lax.optimization_barrier(found))
-            return 1e-30 * sum(product[0, 0] for product in made)
-
-        return jax.lax.fori_loop(0, steps, step, jnp.float32(0))
-
-    return lambda: go(given).block_until_ready()
 
 
 def peak(make: Callable[..., Callable[[], None]]) -> float:

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 import jax
 import jax.numpy as jnp
 import torch
+from jaxtyping import Array
 
 from experiments.contestants import on_device
 from experiments.records import exists, load, provenance, save
@@ -63,6 +64,33 @@ def products(dtype: Dtype) -> dict[str, Callable[[], object]]:
     a, b = jnp.ones(shape, dtype), torch.ones(shape, dtype=getattr(torch, dtype))
     multiply = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))
     return {"jax product": lambda: multiply(a).block_until_ready(), "torch product": lambda: b @ b}
+
+
+def own_products(
+    shapes: tuple[tuple[int, int], ...], rows: int, steps: int, *, backwards: bool
+) -> Callable[[], object]:
+    """The products of some steps and nothing else, at the sizes that they have.
+
+    Args:
+        shapes: of the matrices.
+        rows: vectors that each is multiplied by.
+        steps: how many.
+        backwards: also for the gradients, of which there are two.
+
+    """
+    given = [(jnp.ones((rows, i)), jnp.ones((i, o)), jnp.ones((rows, o))) for i, o in shapes]
+
+    @jax.jit
+    def go(given):
+        def step(_: Array, small: Array) -> Array:
+            anew = [(x + small, w, dy + small) for x, w, dy in given]
+            found = [(x @ w, x.T @ dy, dy @ w.T) if backwards else x @ w for x, w, dy in anew]
+            made = jax.tree.leaves(jax.lax.optimization_barrier(found))
+            return 1e-30 * sum(product[0, 0] for product in made)
+
+        return jax.lax.fori_loop(0, steps, step, jnp.float32(0))
+
+    return lambda: go(given).block_until_ready()
 
 
 def product_rate(times: dict[str, list[float]]) -> float:
