@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from seqgen.errors import SeqgenError
-from seqgen.families import PairsRun, Run, finished, flat, is_run, open_pairs, tested
+from seqgen.families import PairsRun, Run, finished, flat, is_run, open_pairs
 from seqgen.storage import log
 from seqgen.storage.files import write
 from seqgen.storage.versions import versions
@@ -207,7 +207,7 @@ def curve(run: PairsRun) -> dict[str, Any]:
     """One run in numbers; of one that broke, the step."""
     if (step := log.broken(run.path)) is not None:
         return {"broken": step}
-    epochs, test = log.epochs(run.path), tested(run)
+    epochs, (_, test) = log.epochs(run.path), run.tested()
     assert test is not None  # it is finished
     return {
         "split": epochs[0]["split"],

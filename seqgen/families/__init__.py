@@ -13,7 +13,7 @@ from seqgen.families.directory import (
     write_metadata,
 )
 from seqgen.families.family import Family
-from seqgen.families.fit import EVALUATION_NOTES, adopt, finished, fit, tested
+from seqgen.families.fit import EVALUATION_NOTES, adopt, finished, fit
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.registry import FAMILIES, family_of
 from seqgen.families.run import Run, parameters
@@ -43,6 +43,5 @@ __all__ = [
     "open_run",
     "open_text",
     "parameters",
-    "tested",
     "write_metadata",
 ]

@@ -74,20 +74,17 @@ def test(run: Run, program: Program, report: solo.Report) -> log.Event:
     """The test split's one evaluation, of the selected epoch; from the log where it stands
     there.
     """
-    if (event := tested(run)) is not None:
-        samples = run.path / "samples" / f"{event['step']}.txt"
-        if not event.get("final") and samples.is_file():  # that epoch's are the test's
-            write(run.path / "samples" / "test.txt", samples.read_text(encoding="utf-8"))
+    step, event = run.tested()
+    if event is not None:
         return event
-    step, split = run.selected_step(), run.test_split
-    scores, samples = run.family.test(run, split, run.params, step)
+    scores, samples = run.family.test(run, run.test_split, run.params, step)
     event = keep_test(run, program, step, scores, samples)
     report.evaluated(event, samples)
     return event
 
 
 def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples: str) -> log.Event:
-    """Write what the test gave: its samples, and its event unless the log has one. Returns it.
+    """Write what the test gave. Returns its event.
 
     Args:
         run: the run.
@@ -97,28 +94,11 @@ def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples:
         samples: decoded.
 
     """
-    write(run.path / "samples" / "test.txt", samples)
-    if (event := tested(run)) is not None:
-        return event
     event = evaluation(run.test_split, step, program.batches.steps, scores)
     event = {**event, "final": True, "step": program.steps, "selected_step": step}
+    write(run.path / "samples" / "test.txt", samples)
     log.append(run.path, event)
     return event
-
-
-def tested(run: Run) -> log.Event | None:
-    """The selected epoch's score on the test split, if the log has it.
-
-    Where an epoch's evaluation is as thorough as the last one, it counts.
-    """
-    step, alike = run.selected_step(), run.family.evaluate_epoch is run.family.test
-    for event in log.read(run.path):
-        if event["event"] != "evaluate":
-            continue
-        counts = event.get("final") or (alike and event["split"] == run.test_split)
-        if counts and event.get("selected_step", event["step"]) == step:
-            return event
-    return None
 
 
 def finished(run: Run) -> bool:
@@ -126,7 +106,7 @@ def finished(run: Run) -> bool:
     if log.broken(run.path) is not None:
         return True
     steps = run.config.training.length(run.family.epoch_steps(run.config, run.dataset))
-    return checkpoint.steps(run.path, "params")[-1:] == [steps] and tested(run) is not None
+    return checkpoint.steps(run.path, "params")[-1:] == [steps] and run.tested()[1] is not None
 
 
 def adopt(run: Run, params: Params) -> None:

@@ -101,6 +101,20 @@ class Run(ABC):
         trains = "its sweep's command" if member else f"`{resuming(self.path)}`"
         raise SeqgenError(f"{self.path} has no finished epoch yet; {trains} trains it")
 
+    def tested(self) -> tuple[int, log.Event | None]:
+        """The step of the selected epoch, and its score on the test split, if the log has it.
+
+        Where an epoch's evaluation is as thorough as the last one, it counts.
+        """
+        step, alike = self.selected_step(), self.family.evaluate_epoch is self.family.test
+        for event in log.read(self.path):
+            if event["event"] != "evaluate":
+                continue
+            counts = event.get("final") or (alike and event["split"] == self.test_split)
+            if counts and event.get("selected_step", event["step"]) == step:
+                return step, event
+        return step, None
+
     @property
     @abstractmethod
     def evaluation_split(self) -> Split:
