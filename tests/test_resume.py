@@ -88,6 +88,7 @@ def test_kill_9_many_times(turn, start, whole, tmp_path):
     assert outcome(tmp_path / "run") == whole
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_sigterm(start, whole, tmp_path):
     """Fails when a signal does not save, exits with another code, or costs a bit.
 
