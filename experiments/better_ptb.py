@@ -10,7 +10,7 @@ Command   seqgen sweep experiments.better_ptb (--set epochs=N for fewer), then
           `cat OUT/weights.* > weights.pkl` makes one again
 Expected  76.4 on the test set after 40 epochs, 76.6 by the book's own evaluation (one seed; 71.6 to
           81.3 over blocks of the text); near 92 after 8
-Time      about 4 minutes on one NVIDIA H100, at 199,000 tokens a second; 6 to 8 minutes an epoch on
+Time      3.1 minutes of training steps on one NVIDIA H100; 6 to 8 minutes an epoch on
           2 cores
 """
 

@@ -47,7 +47,7 @@ TASKS = {"addition": (addition.base(), 160), "dates": (dates.base(), 16)}
 """Settings, and the model-steps of a turn, which take about a second on 2 cores."""
 
 STEPS = {"addition": 64, "dates": 16}
-"""Steps of a turn on an accelerator, for one member as for many: about 30 ms for one on an H100."""
+"""Steps of a turn on an accelerator, for one member as for many."""
 
 
 def our_grid(config: RunConfig, members: int, axis: MemberAxis, steps: int) -> Callable[[], None]:

@@ -1,7 +1,5 @@
-"""results/speed.json and results/grid.json as Markdown tables, and those of an accelerator."""
+"""results/speed.json and results/grid.json as Markdown tables."""
 
-from collections.abc import Callable
-from functools import partial
 from statistics import median
 
 from experiments.markdown import spread, table
@@ -83,55 +81,3 @@ def grids_table() -> str:
         ["over PyTorch's / over our own", *columns],
         ([name, *cells] for name, cells in rows.items()),
     )
-
-
-def accelerator_table(name: str) -> str:
-    """A training step beside PyTorch's on an accelerator: what was measured, a row each.
-
-    Args:
-        name: the result.
-
-    """
-    newest, records = versions_of(name)
-    rows = [
-        [
-            f"{row['task']}, {row['model']}, {row['dtype']}",
-            f"{row['ours_ms']:.2f}",
-            f"{row['torch_ms']:.2f}",
-            f"{row['fraction_of_limit']:.1%}",
-            f"{median(row['ratios']):.2f}",
-        ]
-        for row in records[newest]["train"]
-    ]
-    header = ["training step, batch 128", "seqgen, ms", "PyTorch, ms", "of the product limit"]
-    return table([*header, f"ratio, jax {newest}"], rows)
-
-
-def accelerator_grids_table(name: str) -> str:
-    """Model-steps a second by the number of members, over PyTorch's and over our own alone.
-
-    Args:
-        name: the result.
-
-    """
-    newest, records = versions_of(name)
-    columns = dict.fromkeys(str(row["members"]) for row in records[newest]["rows"])
-    rows: dict[str, list[str]] = {}
-    for row in records[newest]["rows"]:
-        said = f"{median(row['ratios']):.3g} / {row['ratio_alone']:.3g}"
-        cells = rows.setdefault(f"{row['task']}, {row['model']}", [])
-        cells.append(f"{row['model_steps_per_s']:,.0f} ({said})")
-    return table(
-        ["model-steps a second (over PyTorch's / over our own alone), members", *columns],
-        ([name, *cells] for name, cells in rows.items()),
-    )
-
-
-SPEED_TABLES: dict[str, Callable[[], str]] = {
-    "speed": speed_table,
-    "decoding": decoding_table,
-    "grid": grid_table,
-    "grids": grids_table,
-    "speed h100": partial(accelerator_table, "speed_h100"),
-    "grids h100": partial(accelerator_grids_table, "grid_h100"),
-}

@@ -22,7 +22,7 @@ from experiments.language_tables import (
 )
 from experiments.markdown import interval, percent, table
 from experiments.records import load
-from experiments.speed_tables import SPEED_TABLES
+from experiments.speed_tables import decoding_table, grid_table, grids_table, speed_table
 from seqgen import presets
 from seqgen.evaluation.statistics import over_seeds, paired, wilson
 
@@ -260,7 +260,10 @@ def search_table(name: str, chosen: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "default": default_table,
     "book": book_table,
-    **SPEED_TABLES,
+    "speed": speed_table,
+    "decoding": decoding_table,
+    "grid": grid_table,
+    "grids": grids_table,
     "addition": addition_table,
     "addition differences": lambda: differences("addition"),
     "masked": masked_table,

@@ -1,5 +1,6 @@
 """The arrays that the book's `load_data` returns (its dataset/sequence.py), from our readers."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,15 @@ from jaxtyping import Int32
 from seqgen.data.padding import filled, pair_vocabulary, text_ids
 from seqgen.data.tokenizer import BLANK, DELIMITER, Vocabulary
 from seqgen.tasks.book import book_split, read_book_pairs
+
+
+def book_folder() -> Path | None:
+    """Where the book's `addition.txt` and `date.txt` are, which are not ours to commit; None where
+    they are not.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "data" / "book"
+    folder = Path(os.environ.get("SEQGEN_BOOK_DATA", beside))
+    return folder if folder.is_dir() else None
 
 
 class BookData(NamedTuple):

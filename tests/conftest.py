@@ -21,6 +21,7 @@ import pytest
 
 from seqgen.viz import figure
 from tests import drawing, processes
+from tests.book_arrays import book_folder
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -61,14 +62,9 @@ def drawn_figures(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def book_files() -> Path:
-    """The folder of the book's `addition.txt` and `date.txt`, which are not ours to commit."""
-    beside = Path(__file__).parents[2] / "shared" / "data" / "book"
-    folder = Path(os.environ.get("SEQGEN_BOOK_DATA", beside))
-    if not folder.is_dir():
-        reason = f"the book's files are not in {folder} (SEQGEN_BOOK_DATA says where they are)"
-        pytest.skip(
-            reason
-        )  # why a skip: the files are the book's, so a clone alone cannot have them
+    """The folder of the book's `addition.txt` and `date.txt`."""
+    if (folder := book_folder()) is None:
+        pytest.skip("no book files")  # why a skip: they are the book's, and no clone has them
     return folder
 
 

@@ -24,7 +24,7 @@ from seqgen.training.steps import train_steps, zero_totals
 from seqgen.types import Batch
 from tests import book_numpy as book
 from tests import oracles
-from tests.book_arrays import load_book_file
+from tests.book_arrays import book_folder, load_book_file
 from tests.oracles import SIZES, V, book_config, from_book
 from tests.programs import B, examples, member, program_of
 
@@ -47,16 +47,16 @@ def print_book_losses(path: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def addition(request, tmp_path_factory):
+def addition(tmp_path_factory):
     """A file in the book's format (the book's own where it is there, or a small one of ours), and
     NumPy's losses on it.
 
     Those come from a process with one BLAS thread: many that wait for each other on a busy machine
     take ten times as long.
     """
-    try:
-        path = request.getfixturevalue("book_files") / "addition.txt"
-    except pytest.skip.Exception:
+    if (folder := book_folder()) is not None:
+        path = folder / "addition.txt"
+    else:
         path = tmp_path_factory.mktemp("book") / "addition.txt"
         write_book_file(path, Addition().sample(np.random.default_rng(0), 1600), 7, 4)
     code = f"from tests.test_book_losses import print_book_losses; print_book_losses({str(path)!r})"

@@ -151,6 +151,19 @@ IN_TURN: dict[str, Callable[[Any], LogitsProcessor]] = {
 """What a field's number makes: what is barred, how the rest is weighed, then what is cut off."""
 
 
+RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("top_k", "no_repeat_ngram", "min_length", "beam"), lambda n: n >= 1, "1 or more"),
+    (("top_p", "min_p"), lambda p: 0 < p <= 1, "above 0 and at most 1"),
+    (
+        ("temperature", "repetition_penalty"),
+        lambda x: 0 < x < float("inf"),
+        "above 0 and finite",
+    ),
+    (("length_penalty",), lambda x: abs(x) < float("inf"), "finite"),
+)
+"""Fields of a GenerationConfig, what they accept, and that in words."""
+
+
 @dataclass(frozen=True)
 class GenerationConfig:
     """How texts are chosen: greedily, unless tokens are sampled or a beam is searched.
@@ -183,31 +196,13 @@ class GenerationConfig:
     length_penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("top_k", "no_repeat_ngram", "min_length", "beam"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(
-                    f"{name} must be 1 or more, not {value}", fields=(f"generation.{name}",)
-                )
-        for name in ("top_p", "min_p"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise UsageError(
-                    f"{name} must be above 0 and at most 1, not {value}",
-                    fields=(f"generation.{name}",),
-                )
-        for name in ("temperature", "repetition_penalty"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(
-                    f"{name} must be above 0 and finite, not {value}",
-                    fields=(f"generation.{name}",),
-                )
-        if not abs(self.length_penalty) < float("inf"):
-            raise UsageError(
-                f"length_penalty must be finite, not {self.length_penalty}",
-                fields=("generation.length_penalty",),
-            )
+        for names, accepted, words in RANGES:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not accepted(value):
+                    raise UsageError(
+                        f"{name} must be {words}, not {value}", fields=(f"generation.{name}",)
+                    )
         if self.beam is not None and self.samples:
             raise UsageError(
                 "a beam searches and samples nothing: "
