@@ -220,6 +220,14 @@ def test_a_task_of_one_s_own(seq, monkeypatch, tmp_path):
         schema.converter.cache_clear()
 
 
+def test_the_samples_of_an_epoch_that_counts_as_the_test(book_run):
+    """Fails when a run whose test is read from the log, for it was evaluated on the test split all
+    the time, has no samples of it.
+    """
+    samples, step = book_run / "samples", seqgen.load(book_run).selected_step()
+    assert (samples / "test.txt").read_text() == (samples / f"{step}.txt").read_text()
+
+
 def test_train_overwrites_nothing(refused, copied):
     """Fails when an existing run or file loses a byte to a new run of its name."""
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}

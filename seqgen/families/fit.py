@@ -76,6 +76,9 @@ def test(run: Run, program: Program, report: solo.Report) -> log.Event:
     """
     step, event = run.tested()
     if event is not None:
+        samples = run.path / "samples" / f"{event['step']}.txt"
+        if not event.get("final") and samples.is_file():  # that epoch's are the test's
+            write(run.path / "samples" / "test.txt", samples.read_text(encoding="utf-8"))
         return event
     scores, samples = run.family.test(run, run.test_split, run.params, step)
     event = keep_test(run, program, step, scores, samples)
@@ -84,7 +87,7 @@ def test(run: Run, program: Program, report: solo.Report) -> log.Event:
 
 
 def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples: str) -> log.Event:
-    """Write what the test gave. Returns its event.
+    """Write what the test gave: its samples, and its event unless the log has one. Returns it.
 
     Args:
         run: the run.
@@ -94,9 +97,11 @@ def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples:
         samples: decoded.
 
     """
+    write(run.path / "samples" / "test.txt", samples)
+    if (event := run.tested()[1]) is not None:
+        return event
     event = evaluation(run.test_split, step, program.batches.steps, scores)
     event = {**event, "final": True, "step": program.steps, "selected_step": step}
-    write(run.path / "samples" / "test.txt", samples)
     log.append(run.path, event)
     return event
 

@@ -271,5 +271,4 @@ class Stacked(Session):
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], (state, totals))
             checkpoint.save_params(run.path, self.step, mine[0].params)
             checkpoint.save_state(run.path, self.step, mine)
-            if run.tested()[1] is None:
-                keep_test(run, self.program, self.step, scores, samples)
+            keep_test(run, self.program, self.step, scores, samples)
