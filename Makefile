@@ -33,7 +33,7 @@ train: $(READY) ## train attention on dates: the two-minute introduction
 	$(BIN)/seqgen train dates attention
 
 test: $(READY) ## the fast tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 10
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 slow: $(READY) ## the slow tests: learning claims, notebooks, whole processes
 	$(BIN)/python -m pytest -m slow

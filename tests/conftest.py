@@ -16,15 +16,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Or it would be in XDG_CACHE_HOME.
 os.environ["MPLCONFIGDIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "matplotlib")
 
-import jax
 import pytest
 
-from seqgen.viz import figure
-from tests import drawing, processes
-from tests.book_arrays import book_folder
+# The process that hands tests out to others needs neither jax nor seqgen: fixtures import them.
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_debug_key_reuse", True)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start processes come first: they take longest, and last a core would wait."""
+    first = {item.path for item in items if "run_seqgen" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in first)
 
 
 def pytest_collection_finish() -> None:
@@ -35,6 +35,15 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strict() -> None:
+    """Jax refuses what is seldom meant."""
+    import jax
+
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_debug_key_reuse", True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,20 +58,26 @@ def own_cache(tmp_path_factory) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def blank_figures() -> Iterator[None]:
     """Figures are empty files, but where a test asks for `drawn_figures`."""
+    from tests import drawing
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure, "_render", drawing.blank)
+        patch.setattr(drawing.figure, "_render", drawing.blank)
         yield
 
 
 @pytest.fixture
 def drawn_figures(monkeypatch) -> None:
     """Figures are drawn."""
-    monkeypatch.setattr(figure, "_render", drawing.render)
+    from tests import drawing
+
+    monkeypatch.setattr(drawing.figure, "_render", drawing.render)
 
 
 @pytest.fixture(scope="session")
 def book_files() -> Path:
     """The folder of the book's `addition.txt` and `date.txt`."""
+    from tests.book_arrays import book_folder
+
     if (folder := book_folder()) is None:
         pytest.skip("no book files")  # why a skip: they are the book's, and no clone has them
     return folder
@@ -122,6 +137,8 @@ def run_seqgen():
 
     Kills it in the end.
     """
+    from tests import processes
+
     context = multiprocessing.get_context("forkserver")
     commands = [f"seqgen.cli.{name}" for name in ("train", "resume", "sweep")]
     context.set_forkserver_preload(["orbax.checkpoint", *commands])
@@ -129,7 +146,7 @@ def run_seqgen():
 
         def begin(
             words: Iterable[object], folder: Path, disk: int | None = None
-        ) -> processes.Process:
+        ) -> "processes.Process":
             arguments = [str(word) for word in words], folder, disk
             process = context.Process(target=processes.command, args=arguments)
             process.start()
