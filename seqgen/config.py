@@ -1,10 +1,8 @@
 """What a run is: data x model x training, plain dataclasses; and how JSON becomes one of ours."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 import cattrs
@@ -178,19 +176,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield from _causes(each)
     else:
         yield error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """One of a run's JSON files. Raises `SeqgenError` that names it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-    except OSError as error:
-        raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # no JSON, not UTF-8
-        raise SeqgenError(f"{path}: {error}") from error
-    return content
 
 
 def _say(error: BaseException, kind: Any) -> str:

@@ -1,9 +1,12 @@
 """Where data meets a model: a kind of data is one record, its runs are directories."""
 
 from seqgen.families.directory import (
+    accept,
+    check_files,
     check_path,
     complete,
     create,
+    extend,
     is_run,
     locate,
     open_at,
@@ -27,11 +30,14 @@ __all__ = [
     "PairsRun",
     "Run",
     "TextRun",
+    "accept",
     "adopt",
+    "check_files",
     "check_path",
     "complete",
     "config_of",
     "create",
+    "extend",
     "family_of",
     "finished",
     "fit",

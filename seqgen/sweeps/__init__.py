@@ -8,7 +8,7 @@ from typing import Any
 from seqgen.errors import SeqgenError
 from seqgen.families import Run
 from seqgen.families.family import LAST_FIGURE
-from seqgen.storage import log
+from seqgen.storage import log, manifest
 from seqgen.storage.files import alone
 from seqgen.sweeps import pending, sequential, stacked
 from seqgen.sweeps.plan import Note, Planned, plan
@@ -69,6 +69,7 @@ def sweep(
         for member in members:
             if caught:
                 raise Stopped(caught[0], again)
+            manifest.seal(member.path)
             draw(member)
         remove_unused(folder)
 
