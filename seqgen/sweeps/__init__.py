@@ -69,8 +69,7 @@ def sweep(
         for member in members:
             if caught:
                 raise Stopped(caught[0], again)
-            manifest.seal(member.path)
-            draw(member)
+            complete(member)
         remove_unused(folder)
 
 
@@ -80,8 +79,9 @@ def parted(planned: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
     return together, [member for member in planned if member.family.stacking is None]
 
 
-def draw(member: Planned) -> None:
-    """The figures of a finished member, from its directory, where it has none."""
+def complete(member: Planned) -> None:
+    """A finished member's log is covered, and it gets its figures, from its directory."""
+    manifest.seal(member.path)
     if log.broken(member.path) is None and not (member.path / LAST_FIGURE).is_file():
         member.family.draw(member.opened())
 
