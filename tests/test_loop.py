@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -312,6 +313,16 @@ def test_a_second_signal_acts_at_once(tmp_path):
             it.train(tmp_path)
         assert signals.handlers() == before
     assert (it.spans[-1][0] <= 30, checkpoint.steps(tmp_path, "state")) == (True, [25])
+
+
+def test_a_thread_trains_too(whole, tmp_path):
+    """Fails when a notebook's server cannot train, because its thread gets no signals."""
+    with ThreadPoolExecutor() as pool, signals.stoppable(""):
+        pool.submit(Fake().train, tmp_path / "run").result()
+    assert outcome(tmp_path / "run") == whole
+    with ThreadPoolExecutor() as pool:
+        pool.submit(Fake().train, tmp_path / "alone").result()
+    assert outcome(tmp_path / "alone") == whole
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

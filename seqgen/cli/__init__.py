@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         silence(1)
         return 141
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         silence(1)
         say(f"cannot write {error.filename or 'standard output'}: {error.strerror}")

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,6 @@ from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, read_bytes, write
 from seqgen.storage.versions import versions
 from seqgen.types import Config, Sizes
-
-UNCOVERED = (
-    f"a run of an earlier version, without {manifest.NAME}: damage to its files cannot be seen; "
-    "`seqgen resume RUN` adds it"
-)
 
 
 def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> Run:
@@ -90,8 +84,6 @@ def written(content: dict[str, Any]) -> bytes:
 def open_at(path: Path) -> Run:
     """Open the run in a directory. Raises `SeqgenError` where its config.json is not whole."""
     config = config_of(path)
-    if not manifest.exists(path):
-        warnings.warn(UNCOVERED, stacklevel=1)  # once, however many runs are opened
     family = family_of(config)
     return family.run(path, config, family)
 

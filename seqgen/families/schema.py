@@ -7,6 +7,7 @@
 | 3       | none; SHA256SUMS stands beside it                                                 |
 """
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,11 @@ from seqgen.models import ARCHITECTURES
 from seqgen.storage import manifest
 
 VERSION = 3
+
+UNCOVERED = (
+    f"a run of an earlier version, without {manifest.NAME}: damage to its files cannot be seen; "
+    "`seqgen resume RUN` adds it"
+)
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:
@@ -54,8 +60,10 @@ def config_of(path: Path) -> RunConfig:
         config = from_json(migrated(content))
     except Exception as error:  # what cattrs and our own checks make of foreign shapes
         raise SeqgenError(f"{file}: {error}") from error
-    if content.get("version", 1) > 2 and not manifest.exists(path):
-        raise manifest.refusal(path / manifest.NAME, "it is gone")
+    if not manifest.exists(path):
+        if content.get("version", 1) > 2:
+            raise manifest.refusal(path / manifest.NAME, "it is gone")
+        warnings.warn(UNCOVERED, stacklevel=1)  # once, however many runs are opened
     return config
 
 

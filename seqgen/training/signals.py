@@ -21,7 +21,7 @@ class Stopped(SeqgenError):
 def handling(handler: Callable[[int, Any], None]) -> Generator[None]:
     """SIGINT and SIGTERM go to `handler`, and afterwards to whom they went before.
 
-    One that is ignored, as `nohup` does, stays so; in another thread than the main one, both do.
+    In another thread than the main one they stay with them.
     """
     before = handlers()
     try:
@@ -37,8 +37,7 @@ def handlers() -> dict[int, Any]:
     """Who has SIGINT and SIGTERM now; Python lets only the main thread change that."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    return {number: found[number] for number in found if found[number] != signal.SIG_IGN}
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 def interrupt(number: int, frame: Any) -> None:
