@@ -11,9 +11,10 @@ A trial is of one kind. *kill*: the command is killed (SIGKILL) at a random mome
 that goes on, and a third one ends it. *disk*: from a random moment on no file can grow beyond a
 random size. *flip*, *cut*: of a finished run or of one that was stopped half way, a random bit of a
 random file is another, or the file ends at a random byte; figures and samples, which nobody reads,
-are left alone. The run then goes on, and is scored. *identical*: all bits are those of a run that
-nothing disturbed. *detected*: one line and exit code 1 or 2; where a disk was full, it afterwards
-goes on to the same bits. *silent* is anything else, with a traceback too.
+are left alone. The run is scored, and goes on. *identical*: all bits are those of a run that
+nothing disturbed. *detected*: one line and exit code 1 or 2, from a command or from what reads the
+file later; where a disk was full, it afterwards goes on to the same bits. *silent* is anything else,
+with a traceback too.
 """
 
 import os
@@ -42,6 +43,8 @@ from experiments.same import samples, steps
 from seqgen import cli, presets, viz
 from seqgen.cli import evaluate, resume, sweep, train
 from seqgen.config import RunConfig, Training
+from seqgen.errors import SeqgenError
+from seqgen.families import check_files
 from seqgen.storage import log
 
 IMPORTED = evaluate, resume, sweep, train, viz
@@ -155,14 +158,17 @@ class Subject:
             if (done := command(*self.begin)).code:
                 raise RuntimeError(f"{kind}: {done.err}")
             self.seconds = time.monotonic() - began
-        self.result, self.scores = self.outcome(), self.scored()
+        self.result = self.outcome()
         self.finished, self.half = folder / kind / "finished", folder / kind / "half"
-        self.path.rename(self.finished)
+        shutil.copytree(self.path, self.finished)
+        self.scores = {self.finished: self.scored()}
+        self.place(None)
         moment = 0.6 * self.seconds
         while command(*self.begin, send=(signal.SIGTERM, moment)).code != 128 + signal.SIGTERM:
             shutil.rmtree(self.path)
             moment *= 0.8
-        self.path.rename(self.half)
+        shutil.copytree(self.path, self.half)
+        self.scores[self.half] = self.scored()
 
     @property
     def begin(self) -> list[str]:
@@ -190,10 +196,10 @@ class Subject:
             found[run.name] = steps(run), rest, samples(run)
         return found
 
-    def scored(self) -> list[Done]:
-        """What `seqgen evaluate` says."""
-        done = [command("evaluate", str(run), "--json") for run in self.runs()[:1]]
-        return [each._replace(err="" if each.code == 0 else each.err) for each in done]
+    def scored(self) -> Done:
+        """What `seqgen evaluate` says of the run, or of the sweep's first member."""
+        run = self.path / "fast-0" if self.kind == "sweep" else self.path
+        return command("evaluate", str(run), "--json")
 
     def place(self, before: Path | None) -> None:
         """Let the run be where another one was."""
@@ -205,40 +211,48 @@ class Subject:
         """One trial: "identical", "detected", or how it went otherwise."""
         moment = chance.uniform(0, self.seconds)
         if kind in ("flip", "cut"):
-            self.place(chance.choice([self.finished, self.half]))
+            self.place(before := chance.choice([self.finished, self.half]))
             what = damage(self.path, kind, chance)
-            return self.judged([*self.scored(), command(*self.again)], what)
+            scored = self.scored()
+            verdict = self.judged(command(*self.again), what)
+            if scored == self.scores[before] or verdict not in ("identical", "detected"):
+                return verdict
+            return "detected" if scored.clear else f"{what}: {scored}"
         self.place(None)
         if kind == "kill":
             for words in (self.begin, self.again):
                 self.clear_away()
                 command(*words, send=(signal.SIGKILL, moment))
                 moment = chance.uniform(0, self.seconds)
-            self.clear_away()
-            return self.judged([command(*self.again)], "kill")
-        full = chance.choice([0, 300, 3_000, 30_000]), moment
-        first = command(*self.begin, full=full)
+            first, what = None, "kill"
+        else:
+            full = chance.choice([0, 300, 3_000, 30_000]), moment
+            first, what = command(*self.begin, full=full), f"disk {full}"
         self.clear_away()
-        verdict = self.judged([command(*self.again)], f"disk {full}, then")
-        if verdict != "identical" or first.code == 0:
+        verdict = self.judged(done := command(*self.again), what)
+        if verdict == "detected":
+            return f"{what}, does not go on: {done}"
+        if verdict != "identical" or first is None or first.code == 0:
             return verdict
-        return "detected" if first.clear else f"disk {full}: {first}"
+        return "detected" if first.clear else f"{what}: {first}"
 
     def clear_away(self) -> None:
         """A folder that was left before it became a run bars its name."""
         if self.kind != "sweep" and not (self.path / "config.json").exists():
             self.place(None)
 
-    def judged(self, done: list[Done], what: str) -> str:
-        """Whether all that was done is right, or one said why it is not."""
-        wrong = [each for each in done if each.code != 0 and not each.clear]
-        *scores, _ = done
-        wrong += [each for each in scores if each.code == 0 and each not in self.scores]
-        if not wrong and any(each.clear for each in done):
+    def judged(self, done: Done, what: str) -> str:
+        """Whether the run ended as it should, or said why it does not."""
+        if done.code != 0:
+            return "detected" if done.clear else f"{what}: {done}"
+        try:
+            if self.outcome() == self.result:
+                return "identical"
+            for run in self.runs():
+                check_files(run)
+        except SeqgenError:  # no command needed the file: whoever reads it is told
             return "detected"
-        if not wrong and self.outcome() == self.result:
-            return "identical"
-        return f"{what}: {wrong or 'another outcome'}"
+        return f"{what}: another outcome"
 
 
 def damage(run: Path, kind: Kind, chance: random.Random) -> str:
