@@ -46,8 +46,8 @@ format: $(READY) ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(READY) ## types, by ty
-	$(BIN)/ty check --python $(VENV)
+types: $(READY) ## types, by ty, as the environment's Python and NumPy have them
+	$(BIN)/ty check --python $(VENV) --python-version $$($(BIN)/python -V | cut -c8-11)
 
 notebooks: $(READY) ## each is a pair with its script, without outputs
 	$(BIN)/python -m pytest -q tests/test_notebooks.py
