@@ -68,7 +68,7 @@ lock: $(READY) ## pin what pyproject.toml asks for; UPGRADE=1 moves the old pins
 	$(COMPILE) -c requirements.txt --extra tpu -o requirements-tpu.txt
 
 clean: ## forget .venv and every cache; runs/ stays
-	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
 	find seqgen experiments data tests -name __pycache__ -exec rm -rf {} +
 
 $(READY): $(LOCK) pyproject.toml
