@@ -62,7 +62,9 @@ Members = dict[str, dict[str, PairsRun]]
 OTHERS = {"dates-book": "dates", "best-addition": "search_addition", "best-dates": "search_dates"}
 """Sweeps that are not named like their experiment."""
 
-FREE = frozenset({"seed", "data.file", "data.sha256", "data.split", "data.validation"})
+FREE = frozenset(
+    {"seed", "data.file", "data.sha256", "data.split", "data.validation", "data.draws"}
+)
 """Fields in which the runs of a sweep need not be what its experiment says."""
 
 

@@ -24,6 +24,7 @@ from seqgen.tasks.addition import Addition
 from tests.conftest import TINY
 
 TRAIN = ["train", "addition", "attention"]
+OF_WINDOWS = "would change nothing: it is of the windows of a text, and pairs have none"
 SMALL = ["--task.digits", "2", "--draws", "300", "--batch", "32", "--epochs", "1"]
 
 
@@ -123,8 +124,16 @@ def test_train(attention_run):
         ([*TRAIN[1:], "--steps", "0"], "--steps must be 1 or more, not 0"),
         ([*TRAIN[1:], "--batch", "0"], "--batch must be 1 or more, not 0"),
         ([*FEW, "--batch", "241"], "a --batch of 241 is more than the 240 training examples"),
-        ([*FEW, "--window", "3"], "--window 3 is of the windows of a text, and pairs have none"),
-        ([*FEW, "--remat", "5"], "--remat 5 is of the windows of a text, and pairs have none"),
+        (
+            [*FEW, "--window", "3"],
+            "--window 3 would change nothing: it is of the windows of a text, and pairs have none; "
+            "use 35, its default",
+        ),
+        (
+            [*FEW, "--remat", "5"],
+            "--remat 5 would change nothing: it is of the windows of a text, and pairs have none; "
+            "use None, its default",
+        ),
         (
             [*TRAIN[1:], "--warmup", "2"],
             "--warmup is a fraction of all steps, at least 0 and below 1, not 2.0",

@@ -15,7 +15,7 @@ from seqgen.config import RunConfig, Training
 from seqgen.data.padding import Padding
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import create, family_of, open_at
-from seqgen.families.schema import config_of, to_json
+from seqgen.families.schema import config_of, forgetting_unused, from_json, migrated, to_json
 from seqgen.models import rnn_decoder, rnn_encoder, rnn_language_model, rnn_seq2seq
 from seqgen.tasks.dataset import Data
 from seqgen.tasks.dates import Dates
@@ -88,8 +88,9 @@ def test_a_configuration_comes_back(config, tmp_path):
     language or a model forget which one they are.
     """
     (tmp_path / "config.json").write_text(json.dumps(to_json(config)))
-    restored = config_of(tmp_path)
+    restored = from_json(migrated(to_json(config)))
     assert restored == config
+    assert config_of(tmp_path) == forgetting_unused(config)
     assert hash(restored) == hash(config)
     assert family_of(restored) is family_of(config)
 

@@ -213,6 +213,12 @@ class GenerationConfig:
                 ),
             )
 
+        if self.length_penalty and self.beam is None:
+            raise UsageError(
+                f"length_penalty {self.length_penalty} is of a beam, and there is none",
+                fields=("generation.length_penalty", "generation.beam"),
+            )
+
     @property
     def samples(self) -> bool:
         """Whether tokens are sampled."""

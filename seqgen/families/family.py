@@ -52,6 +52,7 @@ class Family(NamedTuple):
     """A kind of data. `seqgen.families.registry` lists them; models state which they fit.
 
     load(data) -> the data set, with `sizes`
+    unused(config) -> path -> why, of fields that change nothing beside the others
     check(config, dataset): raises `UsageError` where the model cannot be trained on it
     program(config, dataset) -> Program
     epoch_steps(config, dataset) -> how many steps of it are an epoch, without building it
@@ -72,6 +73,7 @@ class Family(NamedTuple):
     run: Callable[..., Any]
     """What `seqgen.load` gives."""
     load: Callable[[Any], Any]
+    unused: Callable[[Any], dict[str, str]]
     check: Callable[[Any, Any], None]
     program: Callable[[Any, Any], Any]
     epoch_steps: Callable[[Any, Any], int]

@@ -8,7 +8,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from seqgen.config import checked_seed, strict_converter
+from seqgen.config import strict_converter
 from seqgen.data.padding import (
     Padding,
     answer_ids,
@@ -24,7 +24,7 @@ from seqgen.decoding.compiled import answer
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.answers import Scores, block_rows
-from seqgen.families.run import Run
+from seqgen.families.run import Run, check_end, sampling_key
 from seqgen.interop.attention import Attention, on_source
 from seqgen.tasks.dataset import sizes_of
 from seqgen.types import Batch, Sizes
@@ -115,7 +115,8 @@ class PairsRun(Run):
         source, length = encode_questions(filled, self.tokenizer, self.padding)
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
-        key = jax.random.key(checked_seed(seed)) if generation.samples else None
+        check_end(generation, end, "the book's padding scheme has none")
+        key = sampling_key(generation, seed)
         made = answer(self.model, generation, limit, end, self.params, source, length, key)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
         for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
@@ -144,7 +145,7 @@ class PairsRun(Run):
         Args:
             questions: a list of texts.
             generation: how answers are chosen.
-            seed: of the sampling; not used without it.
+            seed: of the sampling.
             n: how many answers.
 
         Raises:
@@ -202,7 +203,7 @@ class PairsRun(Run):
             questions: one text, or several.
             generation: how answers are chosen.
             hypothesis: which of a beam's answers, 0 the best.
-            seed: of the sampling; not used without it.
+            seed: of the sampling.
 
         Raises:
             UsageError: for a model without attention, for a hypothesis that there is none of, and

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import Array, Key
 
-from seqgen.config import RunConfig, read_json, strict_converter, structured
+from seqgen.config import RunConfig, checked_seed, read_json, strict_converter, structured
 from seqgen.data.pairs import Split
-from seqgen.errors import SeqgenError
+from seqgen.decoding.logits import GenerationConfig
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.families.family import Family
 from seqgen.models import build
 from seqgen.storage import checkpoint, log
@@ -159,6 +161,33 @@ class Run(ABC):
         made, now = read_json(self.path / "versions.json"), versions()
         changed = [name for name in now if made.get(name) != now[name]]
         return [f"{name} {made.get(name)}, now {now[name]}" for name in changed]
+
+
+def sampling_key(generation: GenerationConfig, seed: int) -> Key[Array, ""] | None:
+    """What tokens are sampled with; None where none are.
+
+    Raises `UsageError` for a seed that cannot be, or would change nothing.
+    """
+    checked_seed(seed)
+    if generation.samples:
+        return jax.random.key(seed)
+    if seed:
+        raise UsageError(
+            f"seed {seed} is of the sampling, and nothing is sampled: use a temperature",
+            fields=("seed", "generation.temperature"),
+        )
+    return None
+
+
+def check_end(generation: GenerationConfig, end: int | str | None, hint: str) -> None:
+    """Raises `UsageError`, with a hint, for settings of an end symbol where there is none."""
+    for name in ("min_length", "length_penalty"):
+        if end is None and (value := getattr(generation, name)):
+            raise UsageError(
+                f"{name} {value} would change nothing: without an end symbol "
+                f"all texts are as long as they may be; {hint}",
+                fields=(f"generation.{name}", "end"),
+            )
 
 
 def abstract_params(cfg: Config, sizes: Sizes) -> Params:

@@ -18,6 +18,7 @@ from cattrs.strategies import configure_tagged_union
 from seqgen.config import RunConfig, leaves, read_json, strict_converter, structured
 from seqgen.errors import SeqgenError
 from seqgen.families.registry import FAMILIES
+from seqgen.families.unused import default_of, unused
 from seqgen.models import ARCHITECTURES
 
 VERSION = 2
@@ -39,7 +40,7 @@ def from_json(content: Any) -> RunConfig:
 
 
 def config_of(path: Path) -> RunConfig:
-    """What the run in a directory is.
+    """What the run in a directory is, without fields that change nothing: it may be an old one.
 
     Raises:
         SeqgenError: for a file that is not whole, not ours, or of a later version.
@@ -48,9 +49,21 @@ def config_of(path: Path) -> RunConfig:
     file = path / "config.json"
     content = read_json(file)
     try:
-        return from_json(migrated(content))
+        return forgetting_unused(from_json(migrated(content)))
     except Exception as error:  # what cattrs and our own checks make of foreign shapes
         raise SeqgenError(f"{file}: {error}") from error
+
+
+def forgetting_unused(config: RunConfig) -> RunConfig:
+    """The configuration of the same run, whose unused fields have their defaults."""
+    content = unstructured(config)
+    for path in unused(config):
+        *parents, leaf = path.split(".")
+        part = content
+        for name in parents:
+            part = part[name]
+        part[leaf] = default_of(config, path)
+    return from_json(content)
 
 
 def flat(config: RunConfig) -> dict[str, Any]:

@@ -31,6 +31,13 @@ SAMPLES, WORDS, CHARACTERS = 3, 40, 200
 """Texts that an evaluation shows, and how long they are."""
 
 
+def unused(config: RunConfig) -> dict[str, str]:
+    """Fields of symbols, which bytes are not."""
+    if isinstance(config.data, Text) and config.data.unit == "byte":
+        return dict.fromkeys(("data.min_count", "data.most"), "bytes are all kept")
+    return {}
+
+
 def check(config: RunConfig, corpus: Corpus) -> None:
     """Raises `UsageError` for less text than a step reads, or none to evaluate on."""
     training, name = config.training, config.data.name
@@ -149,6 +156,7 @@ FAMILY = Family(
     unions={Language: LANGUAGES},
     run=TextRun,
     load=load,
+    unused=unused,
     check=check,
     program=program,
     epoch_steps=epoch_steps,
