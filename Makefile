@@ -23,7 +23,7 @@ except ImportError as error:
 endef
 export PREFLIGHT
 
-.PHONY: help train test slow lint format types figures bench lock clean
+.PHONY: help train test slow lint format types notebooks docs figures bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,12 @@ format: $(READY) ## fix what ruff can fix
 
 types: $(READY) ## types, by ty
 	$(BIN)/ty check --python $(VENV)
+
+notebooks: $(READY) ## each is a pair with its script, without outputs
+	$(BIN)/python -m pytest -q tests/test_notebooks.py
+
+docs: $(READY) ## pages of the READMEs and all docstrings, in build/docs
+	$(BIN)/python -m experiments.site
 
 figures: $(READY) ## runs/ -> experiments/results/ -> the READMEs' tables, and figures
 	$(BIN)/python -m experiments.report

@@ -1,6 +1,7 @@
 """results/*.json: small, committed, with all that says where a number comes from.
 
-And the finished runs of a sweep, from which they are made.
+And the finished runs of a sweep, from which they are made: all of them, and only where they are
+what the experiment says, so that a trial with fewer steps or seeds never becomes a number.
 """
 
 import json

@@ -1,4 +1,8 @@
-"""What a run is: data x model x training, plain dataclasses; and how JSON becomes one of ours."""
+"""What a run is: data x model x training, plain dataclasses; and how JSON becomes one of ours.
+
+A field changes a shape or the program; what does not is a leaf of `seqgen.types.Hyper`, which is
+traced, so that a change of it compiles nothing anew.
+"""
 
 import json
 from collections.abc import Iterator

@@ -1,5 +1,8 @@
 """Streams of ids in memory-mapped files, which are made once and kept in the user's cache.
 
+Their folder is named by a digest of the text and of how it is cut: a sweep makes them once, and a
+text may be larger than memory.
+
 <cache>/corpora/<digest>/train.npy  validation.npy  test.npy  tokenizer.json
 """
 

@@ -34,7 +34,8 @@ class Score(NamedTuple):
     `mass` is the weight on gold positions, `hit` the part of the largest weights (one, but for
     ties) that is on gold, `near` the part within one character of gold; `error_rate` is the
     alignment error rate (Och & Ney 2003, §6) of the largest weight's link, a gold position being
-    sure where it is the only one, else possible; `entropy` is in nats.
+    sure where it is the only one, else possible, so that it differs from 1 - hit only in how words
+    count; `entropy` is in nats.
     """
 
     positions: int

@@ -1,5 +1,8 @@
 """How well a language model predicts a stream: nats per token, and their exponential, the
 perplexity.
+
+A perplexity is of the whole stream in one lane; during training it is an estimate on several lanes,
+and says so.
 """
 
 from functools import partial

@@ -1,5 +1,9 @@
 """config.json: a `RunConfig` as JSON, by the names of families and architectures; old ones migrate.
 
+A change of names costs no run: a file has a version, an old one is migrated when it is read, and
+one of a later version is refused. Which of several classes a field has is cattrs' tagged union:
+data and model carry a `kind`, tasks and languages a `name`.
+
 | version | what changed                                                                      |
 |---------|-----------------------------------------------------------------------------------|
 | 1       | no version number; sizes among the model's fields; kinds could be left out        |

@@ -1,4 +1,9 @@
-"""One file, one architecture: a `Config`, a `build(cfg, sizes)` of five functions, a `label`."""
+"""One file, one architecture: a `Config`, a `build(cfg, sizes)` of five functions, a `label`.
+
+A `Config` holds what a person chooses, `Sizes` what the data tells, so that no configuration is
+half empty until a file is read. Weights are plain NamedTuples; nothing at run time uses Flax, which
+is the tests' independent oracle.
+"""
 
 from collections.abc import Callable
 from functools import cache

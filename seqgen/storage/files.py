@@ -48,6 +48,8 @@ def write(path: Path, content: str | bytes) -> None:
 def alone(folder: Path) -> Generator[None]:
     """Keep other processes that ask for it out of `folder`, until this one leaves or is killed.
 
+    A lock on the folder, which the system drops when the process dies.
+
     Raises:
         SeqgenError: if another is in, or the folder cannot be opened.
 

@@ -34,8 +34,9 @@ MEMBER_AXES: dict[MemberAxis, Callable] = {
 class Slot(NamedTuple):
     """What a member of a compiled program is beside its state.
 
-    `data` says which of the stacked data sets is its own; `alive` is False for what only fills up
-    the last device.
+    `data` says which of the stacked data sets is its own: their training rows lie one below the
+    other, and a member's row numbers start at its own, so reversed and not reversed share a
+    program. `alive` is False for what only fills up the last device.
     """
 
     member: Member
@@ -107,7 +108,8 @@ def over_members(
 def while_finite(steps: Callable) -> Callable[..., tuple[TrainState, Totals]]:
     """`train_steps` as `over_members` wants it.
 
-    A member that is not alive, or whose loss was not finite, stays as it is.
+    A member that is not alive, or whose loss was not finite, stays as it is: a `cond`, which costs
+    nothing under `map`; under `vmap` both branches are computed, and one is kept.
     """
 
     def one(
