@@ -52,7 +52,6 @@ class Family(NamedTuple):
     """A kind of data. `seqgen.families.registry` lists them; models state which they fit.
 
     load(data) -> the data set, with `sizes`
-    unused(config) -> path -> why, of fields that change nothing beside the others
     check(config, dataset): raises `UsageError` where the model cannot be trained on it
     program(config, dataset) -> Program
     epoch_steps(config, dataset) -> how many steps of it are an epoch, without building it
@@ -61,6 +60,7 @@ class Family(NamedTuple):
         end
     words(event) -> an evaluation's headline, and all of it
     table(scores by name) -> rows for the terminal
+    unused(config) -> path -> why, of fields that change nothing beside the others
     draw(run): figures in the run's directory, `LAST_FIGURE` the last
     """
 
@@ -73,7 +73,6 @@ class Family(NamedTuple):
     run: Callable[..., Any]
     """What `seqgen.load` gives."""
     load: Callable[[Any], Any]
-    unused: Callable[[Any], dict[str, str]]
     check: Callable[[Any, Any], None]
     program: Callable[[Any, Any], Any]
     epoch_steps: Callable[[Any, Any], int]
@@ -86,5 +85,6 @@ class Family(NamedTuple):
     draw: Callable[[Any], None]
     stacking: Stacking | None
     """None: members of a sweep train one after another."""
+    unused: Callable[[Any], dict[str, str]] = lambda config: {}
     architectures: str | None = None
     """The family whose architectures fit, by its name; None: those of its own name."""

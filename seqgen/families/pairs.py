@@ -202,7 +202,6 @@ FAMILY = Family(
     unions={Task: TASKS},
     run=PairsRun,
     load=load,
-    unused=unused,
     check=check,
     program=program,
     epoch_steps=epoch_steps,
@@ -214,4 +213,5 @@ FAMILY = Family(
     table=table,
     draw=draw,
     stacking=Stacking(signature, split_blocks, scored),
+    unused=unused,
 )

@@ -156,7 +156,6 @@ FAMILY = Family(
     unions={Language: LANGUAGES},
     run=TextRun,
     load=load,
-    unused=unused,
     check=check,
     program=program,
     epoch_steps=epoch_steps,
@@ -168,4 +167,5 @@ FAMILY = Family(
     table=table,
     draw=draw,
     stacking=None,
+    unused=unused,
 )

@@ -27,8 +27,15 @@ class Architecture(NamedTuple):
     unused: Callable[[Config, float | None], dict[str, str]]
 
 
+def all_count(cfg: Config, dropout: float | None) -> dict[str, str]:
+    """What an architecture says that has no `unused`."""
+    return {}
+
+
 ARCHITECTURES: dict[type, Architecture] = {
-    module.Config: Architecture(name, family, module.build, module.label, module.unused)
+    module.Config: Architecture(
+        name, family, module.build, module.label, getattr(module, "unused", all_count)
+    )
     for name, family, module in (
         ("seq2seq", "pairs", rnn_seq2seq),
         ("language_model", "text", rnn_language_model),

@@ -72,11 +72,6 @@ def label(cfg: Config) -> str:
     return "-".join(parts or ["baseline"])
 
 
-def unused(cfg: Config, dropout: float | None) -> dict[str, str]:
-    """All fields count, with dropout and without."""
-    return {}
-
-
 def init(cfg: Config, sizes: Sizes, key: Key[Array, ""]) -> Params:
     """| encoder | `rnn_encoder.init` | projection | `init_projection` | decoder |
     `rnn_decoder.init` |.
