@@ -4,11 +4,9 @@ A field changes a shape or the program; what does not is a leaf of `seqgen.types
 traced, so that a change of it compiles nothing anew.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 import cattrs
@@ -182,19 +180,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield from _causes(each)
     else:
         yield error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """One of a run's JSON files. Raises `SeqgenError` that names it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-    except OSError as error:
-        raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # no JSON, not UTF-8
-        raise SeqgenError(f"{path}: {error}") from error
-    return content
 
 
 def _say(error: BaseException, kind: Any) -> str:

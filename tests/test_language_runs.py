@@ -491,6 +491,7 @@ def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
     content = to_json(seqgen.load(copied).config)
     content["data"]["path"] = str(file)
     (copied / "config.json").write_text(json.dumps(content))
+    families.accept(copied)
     changed = f"{file} has changed since the run was made: its SHA-256 is no longer"
     for text, line in ((prose.read_bytes() + b".", changed), (None, f"there is no {file}")):
         file.unlink(missing_ok=True)
@@ -1192,7 +1193,8 @@ def test_sweep(swept, monkeypatch, tmp_path, seq):
     ]
     assert (swept / "out").read_text().splitlines() == [*said, "runs/my_languages"]
     members = swept / "runs" / "my_languages"
-    assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", "sweep.json"}
+    files = {"sweep.json", "SHA256SUMS"}
+    assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", *files}
     fast, whole = (seqgen.load(members / name) for name in ("fast-0", "whole-0"))
     assert (fast.config.hyper.lr, whole.config.hyper.lr) == (0.05, 0.02)
     assert whole.config.data.unit == "word"

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from seqgen.data.pairs import Split
 from seqgen.families.run import Run, resuming
-from seqgen.storage import checkpoint, log
+from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, write
 from seqgen.training import solo
 from seqgen.training.loop import train
@@ -29,6 +29,7 @@ def fit(run: Run, report: solo.Report) -> log.Event:
     if run.evaluation_split == "test":
         report.note(EVALUATION_NOTES["test"])
     with alone(run.path):
+        manifest.cover(run.path)
         program, family = run.family.program(run.config, run.dataset), run.family
         epoch_steps = program.batches.steps
 
@@ -47,6 +48,7 @@ def fit(run: Run, report: solo.Report) -> log.Event:
         )
         train(session, resuming(run.path))
         event = test(run, program, report)
+        manifest.seal(run.path)
         family.draw(run)
     return event
 
@@ -102,6 +104,7 @@ def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples:
         return event
     event = evaluation(run.test_split, step, program.batches.steps, scores)
     event = {**event, "final": True, "step": program.steps, "selected_step": step}
+    manifest.unseal(run.path)
     log.append(run.path, event)
     return event
 
@@ -120,4 +123,5 @@ def adopt(run: Run, params: Params) -> None:
     state = jax.jit(program.init)(member_of(run))
     state = state._replace(step=jnp.int32(program.steps), params=params)
     checkpoint.save_params(run.path, program.steps, params)
-    checkpoint.save_state(run.path, program.steps, (state, zero_totals()))
+    logs = [log.checksum(run.path)]
+    checkpoint.save_state(run.path, program.steps, (state, zero_totals()), logs=logs)

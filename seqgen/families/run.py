@@ -1,7 +1,7 @@
 """A run is a directory: its configuration, tokens, log, checkpoints, samples and figures.
 
-config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  checkpoints/
-figures/
+config.json  vocabulary.json  versions.json  SHA256SUMS  metrics.jsonl  samples/<step>.txt
+checkpoints/  figures/
 """
 
 import shlex
@@ -14,13 +14,13 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
-from seqgen.config import RunConfig, checked_seed, read_json, strict_converter, structured
+from seqgen.config import RunConfig, checked_seed, strict_converter, structured
 from seqgen.data.pairs import Split
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families.family import Family
 from seqgen.models import build
-from seqgen.storage import checkpoint, log
+from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.versions import versions
 from seqgen.types import Config, Model, Params, Sizes
 
@@ -90,9 +90,14 @@ class Run(ABC):
     def selected_step(self) -> int:
         """The step of the selected epoch. Raises `SeqgenError` while there is none."""
         steps = checkpoint.steps(self.path, "params")
-        if self.config.training.select == "best":
+        if self.config.training.select == "best" and steps:
             epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
-            steps = [self.family.metric.best(epochs)] if epochs else []
+            if steps[-1] not in [epoch["step"] for epoch in epochs]:
+                raise SeqgenError(
+                    f"{log.path(self.path)}: the evaluation of step {steps[-1]} is gone; "
+                    "bring it back"
+                )
+            steps = [self.family.metric.best(epochs)]
         if steps:
             return steps[-1]
         if (step := log.broken(self.path)) is not None:
@@ -147,7 +152,7 @@ class Run(ABC):
 
         """
         path = self.path / "vocabulary.json"
-        content = read_json(path)
+        content = manifest.read_json(path)
         try:
             return structured(strict_converter(), migrated(content), kind)
         except Exception as error:  # whatever foreign shapes bring about
@@ -158,7 +163,7 @@ class Run(ABC):
 
         A resumed run ends the same to the bit only where nothing is.
         """
-        made, now = read_json(self.path / "versions.json"), versions()
+        made, now = manifest.read_json(self.path / "versions.json"), versions()
         changed = [name for name in now if made.get(name) != now[name]]
         return [f"{name} {made.get(name)}, now {now[name]}" for name in changed]
 

@@ -8,7 +8,7 @@ from typing import Any
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import Run
 from seqgen.families.family import LAST_FIGURE
-from seqgen.storage import log
+from seqgen.storage import log, manifest
 from seqgen.storage.files import alone
 from seqgen.sweeps import pending, sequential, stacked
 from seqgen.sweeps.plan import Note, Planned, plan
@@ -70,7 +70,7 @@ def sweep(
         for member in members:
             if caught:
                 raise Stopped(caught[0], again)
-            draw(member)
+            complete(member)
         remove_unused(folder)
 
 
@@ -92,8 +92,9 @@ def parted(
     return together, [member for member in planned if member.family.stacking is None]
 
 
-def draw(member: Planned) -> None:
-    """The figures of a finished member, from its directory, where it has none."""
+def complete(member: Planned) -> None:
+    """A finished member's log is covered, and it gets its figures, from its directory."""
+    manifest.seal(member.path)
     if log.broken(member.path) is None and not (member.path / LAST_FIGURE).is_file():
         member.family.draw(member.opened())
 
