@@ -18,6 +18,7 @@ from seqgen.data.pairs import Split
 from seqgen.errors import SeqgenError
 from seqgen.families.family import Family
 from seqgen.models import build
+from seqgen.nn.switches import fixed, key
 from seqgen.storage import checkpoint, log
 from seqgen.storage.versions import versions
 from seqgen.types import Config, Model, Params, Sizes
@@ -161,9 +162,10 @@ class Run(ABC):
         return [f"{name} {made.get(name)}, now {now[name]}" for name in changed]
 
 
+@fixed()
 def abstract_params(cfg: Config, sizes: Sizes) -> Params:
     """The parameters' shapes and dtypes, without values."""
-    return jax.eval_shape(build(cfg, sizes).init, jax.random.key(0))
+    return jax.eval_shape(build(cfg, sizes).init, key(0))
 
 
 def parameters(cfg: Config, sizes: Sizes) -> int:
