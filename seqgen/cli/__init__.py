@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
@@ -121,10 +122,10 @@ def run(words: list[str]) -> None:
 
 def import_command(module: str) -> Any:
     """Import a command. A Ctrl-C meanwhile just ends the process: libraries make other errors of a
-    KeyboardInterrupt.
+    KeyboardInterrupt. (In another thread than the main one no handler can be set.)
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is not signal.default_int_handler:
+    handler, thread = signal.getsignal(signal.SIGINT), threading.current_thread()
+    if handler is not signal.default_int_handler or thread is not threading.main_thread():
         return import_module(module)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

@@ -63,9 +63,9 @@ class Run(ABC):
     @cached_property
     def params(self) -> Params:
         """The parameters of the selected epoch: the last, or the best on the evaluation split."""
-        step = self.selected_step()
+        step, like = self.selected_step(), abstract_params(self.config.model, self.sizes)
         try:
-            return self.restored(step)
+            return checkpoint.restore_params(self.path, like, step)
         except SeqgenError as error:
             raise SeqgenError(
                 f"{error}; `{resuming(self.path)}` writes the last epoch's again"

@@ -17,8 +17,9 @@ SWITCHES: tuple[tuple[Any, Any], ...] = (
     (jax.enable_x64, False),
     (jax.numpy_dtype_promotion, "standard"),
     (jax.threefry_partitionable, True),
+    (jax.transfer_guard, "allow"),
 )
-"""What changes dtypes or random numbers, and what we make them with."""
+"""What changes dtypes or random numbers, or forbids what programs are given, and what we need."""
 
 
 @contextmanager
