@@ -239,7 +239,7 @@ PARTS = "--validation and --test are parts that leave a rest"
     (["--devices", "4"], 2, "--devices 4 is more than the 2 that jax has here"),
     (["--devices", "3"], 2, "a --batch of 4 cannot be split evenly over 3 devices"),
     (["--window", "0"], 2, "--window must be 1 or more, not 0"),
-    (["--plateau", "0.5"], 2, "--plateau divides the rate: it must be 1 or more, not 0.5"),
+    (["--plateau", "0.5"], 2, "--plateau divides the rate: it must be from 1 to 1e6, not 0.5"),
     (["--validation", "0.6", "--test", "0.5"], 2, f"{PARTS}, not 0.6 and 0.5"),
     (["--min-count", "5000"], 2,
      "prose: nothing but <unk> is left of it; use a --min-count below 5000"),
@@ -812,8 +812,8 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--length", "0"], "--length and --n must be 1 or more, not 0 and 1"),
     (["--n", "0"], "--length and --n must be 1 or more, not 100 and 0"),
     (["--beam", "0"], "--beam must be 1 or more, not 0"),
-    (["--temperature", "0"], "--temperature must be above 0 and finite, not 0.0"),
-    (["--top-p", "1.5"], "--top-p must be above 0 and at most 1, not 1.5"),
+    (["--temperature", "0"], "--temperature must be from 1e-6 to 1e6, not 0.0"),
+    (["--top-p", "1.5"], "--top-p must be above 0 and at most 1 in float32, not 1.5"),
 ])  # fmt: skip
 def test_generate_refuses(words, line, refused, characters):
     """Fails when what cannot be written is written, or the reason is a traceback or not named."""

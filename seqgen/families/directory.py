@@ -64,6 +64,7 @@ def complete(config: RunConfig, dataset: Any = None) -> tuple[RunConfig, Any]:
     config = replace(config, data=config.data.pinned())
     dataset = family.load(config.data) if dataset is None else dataset
     family.check(config, dataset)
+    config.training.length(family.epoch_steps(config, dataset))
     check_size(config.model, dataset.sizes)
     return config, dataset
 

@@ -26,6 +26,7 @@ from seqgen.errors import UsageError
 from seqgen.evaluation.answers import Scores, block_rows
 from seqgen.families.run import Run, check_end, sampling_key
 from seqgen.interop.attention import Attention, on_source
+from seqgen.nn.switches import fixed, key
 from seqgen.tasks.dataset import sizes_of
 from seqgen.types import Batch, Sizes
 
@@ -76,6 +77,7 @@ class PairsRun(Run):
         return "test"
 
     @cached_property
+    @fixed()
     def attends(self) -> bool:
         """Whether the model has attention to show."""
         source = np.zeros((1, self.padding.question_width), np.int32)
@@ -86,7 +88,7 @@ class PairsRun(Run):
             params = self.model.init(key)
             return self.model.apply(params, batch, self.model.initial_state(params, 1), None)[1]
 
-        return "attention" in jax.eval_shape(applied, jax.random.key(0), batch).aux
+        return "attention" in jax.eval_shape(applied, key(0), batch).aux
 
     def pairs(self, split: Split) -> list[Pair]:
         """The questions and answers of a split. Raises `UsageError` where the run has none."""
@@ -116,8 +118,8 @@ class PairsRun(Run):
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
         check_end(generation, end, "the book's padding scheme has none")
-        key = sampling_key(generation, seed)
-        made = answer(self.model, generation, limit, end, self.params, source, length, key)
+        drawn = sampling_key(generation, seed)
+        made = answer(self.model, generation, limit, end, self.params, source, length, drawn)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
         for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
             raise UsageError(

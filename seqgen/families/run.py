@@ -20,6 +20,7 @@ from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families.family import Family
 from seqgen.models import build
+from seqgen.nn.switches import fixed, key
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.versions import versions
 from seqgen.types import Config, Model, Params, Sizes
@@ -64,9 +65,9 @@ class Run(ABC):
     @cached_property
     def params(self) -> Params:
         """The parameters of the selected epoch: the last, or the best on the evaluation split."""
-        step = self.selected_step()
+        step, like = self.selected_step(), abstract_params(self.config.model, self.sizes)
         try:
-            return self.restored(step)
+            return checkpoint.restore_params(self.path, like, step)
         except SeqgenError as error:
             raise SeqgenError(
                 f"{error}; `{resuming(self.path)}` writes the last epoch's again"
@@ -175,7 +176,7 @@ def sampling_key(generation: GenerationConfig, seed: int) -> Key[Array, ""] | No
     """
     checked_seed(seed)
     if generation.samples:
-        return jax.random.key(seed)
+        return key(seed)
     if seed:
         raise UsageError(
             f"seed {seed} is of the sampling, and nothing is sampled: use a temperature",
@@ -195,9 +196,10 @@ def check_end(generation: GenerationConfig, end: int | str | None, hint: str) ->
             )
 
 
+@fixed()
 def abstract_params(cfg: Config, sizes: Sizes) -> Params:
     """The parameters' shapes and dtypes, without values."""
-    return jax.eval_shape(build(cfg, sizes).init, jax.random.key(0))
+    return jax.eval_shape(build(cfg, sizes).init, key(0))
 
 
 def parameters(cfg: Config, sizes: Sizes) -> int:

@@ -21,6 +21,8 @@ from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.perplexity import Perplexity, token_losses
 from seqgen.families.run import Run, check_end, sampling_key
+from seqgen.nn.switches import fixed
+from seqgen.ranges import check_count
 from seqgen.types import Batch, Sizes
 
 AT_ONCE = 16
@@ -174,6 +176,7 @@ class TextRun(Run):
             if last is not None and (history == last).any(axis=1).all():
                 return
 
+    @fixed()
     def keys(self, root: Key[Array, ""], n: int, prompts: int) -> Key[Array, " N"]:
         """A key for each text: those of one prompt are those of every other."""
         return jax.vmap(partial(jax.random.fold_in, root))(jnp.tile(jnp.arange(n), prompts))
@@ -214,6 +217,7 @@ class TextRun(Run):
         for part in np.split(losses, np.cumsum([len(line) for line in ids])[:-1]):
             yield float(np.sum(part, dtype=np.float64)), len(part)
 
+    @fixed()
     def states(self, text: str) -> Float[np.ndarray, "T H"]:
         """The last cell's hidden state after each of a text's tokens.
 
@@ -228,6 +232,7 @@ class TextRun(Run):
             raise UsageError(f"{self.path} has no hidden states to show")
         return np.asarray(out.aux["states"][0])
 
+    @fixed()
     def next_logprobs(self, text: str) -> Float[np.ndarray, " V"]:
         """log p of every token after a text, in nats."""
         prompt = self.prompted(text)[None]
@@ -255,6 +260,8 @@ def check_wanted(length: int, generation: GenerationConfig, end: str | None, n: 
         raise UsageError(
             f"length and n must be 1 or more, not {length} and {n}", fields=("length", "n")
         )
+    check_count("length", length)
+    check_count("n", n)
     if generation.beam is None and not generation.samples and n > 1:
         raise UsageError(
             f"there is one greedy text, and {n} were asked for: use a temperature or a beam",

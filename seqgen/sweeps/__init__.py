@@ -8,6 +8,7 @@ from typing import Any
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import Run
 from seqgen.families.family import LAST_FIGURE
+from seqgen.nn.switches import fixed
 from seqgen.storage import log, manifest
 from seqgen.storage.files import alone
 from seqgen.sweeps import pending, sequential, stacked
@@ -19,6 +20,7 @@ from seqgen.training.signals import Stopped, signals
 __all__ = ["Planned", "plan", "summary", "sweep"]
 
 
+@fixed()
 def sweep(
     planned: Sequence[Planned],
     folder: Path,
@@ -99,6 +101,7 @@ def complete(member: Planned) -> None:
         member.family.draw(member.opened())
 
 
+@fixed()
 def summary(
     planned: Sequence[Planned],
     folder: Path,
