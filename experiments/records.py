@@ -16,7 +16,7 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 from seqgen.families import PairsRun, Run, finished, flat, is_run, open_pairs
-from seqgen.storage import log
+from seqgen.storage import log, manifest
 from seqgen.storage.files import write
 from seqgen.storage.versions import versions
 from seqgen.sweeps import state
@@ -63,7 +63,9 @@ Members = dict[str, dict[str, PairsRun]]
 OTHERS = {"dates-book": "dates", "best-addition": "search_addition", "best-dates": "search_dates"}
 """Sweeps that are not named like their experiment."""
 
-FREE = frozenset({"seed", "data.file", "data.sha256", "data.split", "data.validation"})
+FREE = frozenset(
+    {"seed", "data.file", "data.sha256", "data.split", "data.validation", "data.draws"}
+)
 """Fields in which the runs of a sweep need not be what its experiment says."""
 
 
@@ -191,7 +193,7 @@ def origin(*folders: Path) -> dict[str, Any]:
         for folder, sweep in sweeps
         for name in sweep["members"]
     }
-    versions = {path: json.loads(file.read_text()) for path, file in made.items()}
+    versions = {path: manifest.read_json(file) for path, file in made.items()}
     first, one = next(iter(versions.items()))
     for path, other in versions.items():
         if other != one:

@@ -4,11 +4,9 @@ A field changes a shape or the program; what does not is a leaf of `seqgen.types
 traced, so that a change of it compiles nothing anew.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 import cattrs
@@ -16,9 +14,13 @@ from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.ranges import INT32_MAX, check_count, held
 from seqgen.training.optimizer import OptimizerName, ScheduleName
 from seqgen.training.state import HyperConfig
 from seqgen.types import Special
+
+MOST_STEPS = INT32_MAX - 1
+"""A step is an int32, whose largest number stands for none (see training/steps.py)."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,7 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "steps", "devices", "accumulate", "window", "remat"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(
-                    f"{name} must be 1 or more, not {value}", fields=(f"training.{name}",)
-                )
+            check_count(f"training.{name}", getattr(self, name), MOST_STEPS)
         if self.batch % (self.devices * self.accumulate):
             parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
             raise UsageError(
@@ -81,9 +79,9 @@ class Training:
                 f"a window of {self.window} cannot be split evenly into parts of {self.remat}",
                 fields=("training.window", "training.remat"),
             )
-        if self.plateau is not None and not self.plateau >= 1:
+        if self.plateau is not None and not held(self.plateau, 1, 1e6):
             raise UsageError(
-                f"plateau divides the rate: it must be 1 or more, not {self.plateau}",
+                f"plateau divides the rate: it must be from 1 to 1e6, not {self.plateau}",
                 fields=("training.plateau",),
             )
         if not 0 <= self.warmup < 1:
@@ -93,8 +91,15 @@ class Training:
             )
 
     def length(self, epoch_steps: int) -> int:
-        """How many steps it takes."""
-        return self.steps or self.epochs * epoch_steps
+        """How many steps it takes. Raises `UsageError` for more than can be counted."""
+        steps = self.steps or self.epochs * epoch_steps
+        if steps > MOST_STEPS:
+            raise UsageError(
+                f"{self.epochs:,} epochs of {epoch_steps:,} steps are more than "
+                f"{MOST_STEPS:,} steps: use fewer epochs",
+                fields=("training.epochs",),
+            )
+        return steps
 
 
 SEEDS = range(2**32)
@@ -182,19 +187,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield from _causes(each)
     else:
         yield error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """One of a run's JSON files. Raises `SeqgenError` that names it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-    except OSError as error:
-        raise SeqgenError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # no JSON, not UTF-8
-        raise SeqgenError(f"{path}: {error}") from error
-    return content
 
 
 def _say(error: BaseException, kind: Any) -> str:

@@ -184,23 +184,27 @@ def test_what_the_machine_lacks_is_one_line(error, line, command, capsys):
     assert err.startswith(f"seqgen: error: {line}")
 
 
-def test_an_interrupt_while_a_command_is_imported_is_quiet(tmp_path):
-    """Fails when Ctrl-C in the first second is a traceback out of some library, or success."""
-    (tmp_path / "slow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_command_is_imported_is_one_line(number, tmp_path):
+    """Fails when a signal in the first second is a traceback out of some library, or nothing."""
+    (tmp_path / "slow.py").write_text(f"import os\nos.kill(os.getpid(), {number})\n")
     code = "from seqgen import cli; cli.COMMANDS['slow'] = ('slow', ''); cli.main(['slow'])"
     environment = PLAIN | {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+    line = b"seqgen: error: stopped before it began\n"
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", line)
 
 
-def test_an_interrupt_later_is_python_s_again(command):
-    """Fails when a command runs with the handler that was there for its import."""
-    seen = []
-    command(lambda words: seen.append(signal.getsignal(signal.SIGINT)))
-    assert cli.main(["probe"]) == 0
-    assert seen == [signal.default_int_handler]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_one_line(number, command, capsys):
+    """Fails when a signal is a traceback, says nothing, looks like success to a shell, or goes to
+    the handler that was there for the command's import.
+    """
+    command(lambda words: os.kill(os.getpid(), number))
+    assert cli.main(["probe"]) == 128 + number
+    assert capsys.readouterr() == ("", "seqgen: error: stopped\n")
 
 
 def test_output_that_cannot_be_written_is_said():
@@ -251,13 +255,6 @@ def test_training_goes_on_where_nobody_reads(monkeypatch):
     with terminal.Bar() as shown:
         shown.note("epoch 1")
     assert silenced == [2]
-
-
-def test_an_interrupt_is_quiet(command, capsys):
-    """Fails when Ctrl-C prints a traceback, or looks like success to a shell."""
-    command(fail(KeyboardInterrupt()))
-    assert cli.main(["probe"]) == 130
-    assert capsys.readouterr() == ("", "")
 
 
 def test_a_closed_pipe_is_quiet():

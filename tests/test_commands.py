@@ -16,7 +16,7 @@ import pytest
 import seqgen
 from seqgen import cli, tasks
 from seqgen.cli import predict
-from seqgen.families import PairsRun, schema
+from seqgen.families import PairsRun, accept, schema
 from seqgen.families.schema import to_json
 from seqgen.storage import log
 from seqgen.storage.files import alone
@@ -24,6 +24,7 @@ from seqgen.tasks.addition import Addition
 from tests.conftest import TINY
 
 TRAIN = ["train", "addition", "attention"]
+OF_WINDOWS = "would change nothing: it is of the windows of a text, and pairs have none"
 SMALL = ["--task.digits", "2", "--draws", "300", "--batch", "32", "--epochs", "1"]
 
 
@@ -77,7 +78,7 @@ def plain(box: str) -> str:
 
 FILES = {
     *(f"{stem}.json" for stem in ("config", "vocabulary", "versions")),
-    *("metrics.jsonl", "samples", "checkpoints", "figures"),
+    *("SHA256SUMS", "metrics.jsonl", "samples", "checkpoints", "figures"),
 }
 """What stands in a run's directory."""
 
@@ -123,8 +124,16 @@ def test_train(attention_run):
         ([*TRAIN[1:], "--steps", "0"], "--steps must be 1 or more, not 0"),
         ([*TRAIN[1:], "--batch", "0"], "--batch must be 1 or more, not 0"),
         ([*FEW, "--batch", "241"], "a --batch of 241 is more than the 240 training examples"),
-        ([*FEW, "--window", "3"], "--window 3 is of the windows of a text, and pairs have none"),
-        ([*FEW, "--remat", "5"], "--remat 5 is of the windows of a text, and pairs have none"),
+        (
+            [*FEW, "--window", "3"],
+            "--window 3 would change nothing: it is of the windows of a text, and pairs have none; "
+            "use 35, its default",
+        ),
+        (
+            [*FEW, "--remat", "5"],
+            "--remat 5 would change nothing: it is of the windows of a text, and pairs have none; "
+            "use None, its default",
+        ),
         (
             [*TRAIN[1:], "--warmup", "2"],
             "--warmup is a fraction of all steps, at least 0 and below 1, not 2.0",
@@ -309,6 +318,7 @@ def test_a_damaged_run(command, file, seq, copied):
     whole = (copied / file).read_text()
     for content in (whole[: len(whole) // 2], json.dumps({**json.loads(whole), "colour": 2})):
         (copied / file).write_text(content)
+        accept(copied)
         code, out, err = seq(command, copied, *WORDS.get(command, []))
         assert (code, out) == (1, "")
         assert f"seqgen: error: {copied / file}: " in err.splitlines()[-1]
@@ -323,7 +333,9 @@ def test_a_damaged_log(refused, seq, copied):
     log.path(copied).write_text(damaged)
     code, out, err = seq("resume", copied)
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].startswith(f"seqgen: error: {log.path(copied)}, line 4: ")
+    assert err.splitlines()[-1].startswith(f"seqgen: error: {log.path(copied)}: its SHA-256 ")
+    said = f"{log.path(copied)}, line 4: "
+    assert refused(1, "doctor", copied, "--accept").startswith(said)
     assert log.path(copied).read_text() == damaged
     assert seq("predict", copied, "1+1")[0] == 0
 
@@ -371,6 +383,7 @@ def test_resume_elsewhere_says_so(seq, copied):
     """Fails when a run that goes on with another jax still promises the same bits."""
     file = copied / "versions.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "jax": "0.0.1"}))
+    accept(copied)
     _, _, err = seq("resume", copied)
     bits = "the result need not be the same to the bit"
     assert re.search(rf"made elsewhere \(jax 0.0.1, now [\d.]+\): {bits}", err)
@@ -383,6 +396,7 @@ def test_resume_on_a_changed_file(seq, book_run, tmp_path):
     content = to_json(config)
     content["data"]["file"] = str(file)
     (copied / "config.json").write_text(json.dumps(content))
+    accept(copied)
     file.write_bytes(Path(config.data.file).read_bytes() + b"1+1  _2  \n")
     code, out, err = seq("resume", copied)
     assert (code, out) == (1, "")

@@ -11,7 +11,8 @@ from experiments import alignment, errors, formats, length, records
 from seqgen.cli import main
 from seqgen.cli.sweep import selected
 from seqgen.errors import SeqgenError
-from seqgen.families import flat, open_run, parameters
+from seqgen.families import accept, flat, open_run, parameters
+from seqgen.sweeps import state
 from seqgen.sweeps.plan import plan, shared_programs
 from seqgen.sweeps.spec import override
 
@@ -229,12 +230,14 @@ def test_a_record_of_another_sweep_is_refused(small, tmp_path, monkeypatch):
         alignment.collect(tmp_path)
     versions = folder / "without-full-1" / "versions.json"
     versions.write_text(versions.read_text().replace('"cores": ', '"cores": 9'))
+    accept(versions.parent)
     mixed = r"without-full-1 was made with other versions than .*without-short-1"
     with pytest.raises(SeqgenError, match=mixed):
         records.sweep_record(folder)
     sweep = json.loads((folder / "sweep.json").read_text())
     more = {**sweep, "members": [*sweep["members"], "without-full-7"]}
     (folder / "sweep.json").write_text(json.dumps(more))
+    state.accept(folder)
     with pytest.raises(SeqgenError, match="without-full-7 is not finished"):
         records.members(folder)
 

@@ -239,7 +239,7 @@ PARTS = "--validation and --test are parts that leave a rest"
     (["--devices", "4"], 2, "--devices 4 is more than the 2 that jax has here"),
     (["--devices", "3"], 2, "a --batch of 4 cannot be split evenly over 3 devices"),
     (["--window", "0"], 2, "--window must be 1 or more, not 0"),
-    (["--plateau", "0.5"], 2, "--plateau divides the rate: it must be 1 or more, not 0.5"),
+    (["--plateau", "0.5"], 2, "--plateau divides the rate: it must be from 1 to 1e6, not 0.5"),
     (["--validation", "0.6", "--test", "0.5"], 2, f"{PARTS}, not 0.6 and 0.5"),
     (["--min-count", "5000"], 2,
      "prose: nothing but <unk> is left of it; use a --min-count below 5000"),
@@ -491,6 +491,7 @@ def test_a_changed_text_is_refused(seq, copied, prose, tmp_path):
     content = to_json(seqgen.load(copied).config)
     content["data"]["path"] = str(file)
     (copied / "config.json").write_text(json.dumps(content))
+    families.accept(copied)
     changed = f"{file} has changed since the run was made: its SHA-256 is no longer"
     for text, line in ((prose.read_bytes() + b".", changed), (None, f"there is no {file}")):
         file.unlink(missing_ok=True)
@@ -618,7 +619,7 @@ def test_what_is_shown_is_the_text(either, prompt, generation, seq, monkeypatch)
         f"--{name.replace('_', '-')}={value}" for name, value in vars(generation).items() if value
     ]
     words = ["generate", either.path, "--prompt", prompt, "--length", 50, *options]
-    for seed in range(3):
+    for seed in range(3 if generation.samples else 1):
         pieces.clear()
         assert seq(*words, "--seed", seed) == (0, "", "")
         ((text,),) = either.generate([prompt], length=50, generation=generation, seed=seed)
@@ -627,7 +628,7 @@ def test_what_is_shown_is_the_text(either, prompt, generation, seq, monkeypatch)
         assert text.text.startswith(prompt.strip())
         assert len(pieces) == 5  # 16, 32, 48 and 50 tokens, and the line's end
         assert text.logprob == pytest.approx(written(either, prompt, text.text), abs=1e-3)
-    stream = either.stream([prompt], length=50, generation=generation, seed=2)
+    stream = either.stream([prompt], length=50, generation=generation, seed=seed)
     parts = [part for (part,) in stream]
     assert [part.tokens for part in parts] == [16, 32, 48, 50]
     assert parts[-1] == text
@@ -800,7 +801,8 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--ban", "['a']"], "\"['a']\" is no JSON list: Expecting value: line 1 column 2 (char 1)"),
     (["--ban", ","], "',' has an empty symbol; a comma itself is banned as '[\",\"]'"),
     (["--min-length", "5"],
-     "min_length puts off an end symbol, and there is none: give an --end"),
+     "--min-length 5 would change nothing: without an end symbol all texts are as long as they may "
+     "be; give an --end"),
     (["--temperature", "1", "--seed", "-1"], "--seed must be at least 0 and below 2**32, not -1"),
     (["--seed", str(10**20)], f"--seed must be at least 0 and below 2**32, not {10**20}"),
     (["--end", "."], "'.' is not one of the run's {} characters"),
@@ -810,8 +812,8 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--length", "0"], "--length and --n must be 1 or more, not 0 and 1"),
     (["--n", "0"], "--length and --n must be 1 or more, not 100 and 0"),
     (["--beam", "0"], "--beam must be 1 or more, not 0"),
-    (["--temperature", "0"], "--temperature must be above 0 and finite, not 0.0"),
-    (["--top-p", "1.5"], "--top-p must be above 0 and at most 1, not 1.5"),
+    (["--temperature", "0"], "--temperature must be from 1e-6 to 1e6, not 0.0"),
+    (["--top-p", "1.5"], "--top-p must be above 0 and at most 1 in float32, not 1.5"),
 ])  # fmt: skip
 def test_generate_refuses(words, line, refused, characters):
     """Fails when what cannot be written is written, or the reason is a traceback or not named."""
@@ -1191,7 +1193,8 @@ def test_sweep(swept, monkeypatch, tmp_path, seq):
     ]
     assert (swept / "out").read_text().splitlines() == [*said, "runs/my_languages"]
     members = swept / "runs" / "my_languages"
-    assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", "sweep.json"}
+    files = {"sweep.json", "SHA256SUMS"}
+    assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", *files}
     fast, whole = (seqgen.load(members / name) for name in ("fast-0", "whole-0"))
     assert (fast.config.hyper.lr, whole.config.hyper.lr) == (0.05, 0.02)
     assert whole.config.data.unit == "word"

@@ -5,8 +5,8 @@ the rest with tyro.
 import difflib
 import errno
 import os
-import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
@@ -15,6 +15,7 @@ from typing import Any
 from seqgen import __version__
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.storage.files import cache_folder
+from seqgen.training.signals import handling, interrupt, number_of
 
 COMMANDS = {
     "train": ("seqgen.cli.train", "train a model on a task: seqgen train dates attention"),
@@ -44,7 +45,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 (it failed), 2 (bad usage), 130 (Ctrl-C), 141
-    (the reader of standard output has left).
+    (the reader of standard output has left), 143 (SIGTERM).
 
     A `SeqgenError` becomes one line, and so does what the machine lacks. Any other exception is a
     bug of ours, and keeps its traceback.
@@ -52,13 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     prepare_output()
     try:
-        run(words)
+        with handling(interrupt):
+            run(words)
         print(end="", flush=True)  # here, where what cannot be written can still be caught
     except SeqgenError as error:
         say(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:
+        say("stopped")
+        return 128 + number_of(error)
     except BrokenPipeError:
         silence(1)
         return 141
@@ -87,7 +90,11 @@ def silence(descriptor: int) -> None:
 
 
 def prepare_output() -> None:
-    """Make a closed output (`>&-`) one that discards, and escape what the encoding lacks."""
+    """Make a closed output (`>&-`) one that discards, and escape what the encoding lacks; warnings
+    take a line.
+    """
+    brief: Any = lambda message, *_: f"seqgen: note: {message}\n"  # noqa: E731
+    warnings.formatwarning = brief
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
@@ -120,17 +127,17 @@ def run(words: list[str]) -> None:
 
 
 def import_command(module: str) -> Any:
-    """Import a command. A Ctrl-C meanwhile just ends the process: libraries make other errors of a
+    """Import a command. A signal meanwhile ends the process: libraries make other errors of a
     KeyboardInterrupt.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is not signal.default_int_handler:
+    with handling(leave):
         return import_module(module)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        return import_module(module)
-    finally:
-        signal.signal(signal.SIGINT, handler)
+
+
+def leave(number: int, frame: Any) -> None:
+    """End the process at once, with a line."""
+    say("stopped before it began")
+    os._exit(128 + number)
 
 
 def overview() -> str:

@@ -35,7 +35,7 @@ def command(
         output: a figure, .png or .svg; or the numbers, .json or .npz.
         generation: how answers are chosen.
         hypothesis: which of a beam's answers, 0 the best.
-        seed: of the sampling; not used without it.
+        seed: of the sampling.
 
     """
     if not text:

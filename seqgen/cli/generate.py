@@ -35,7 +35,7 @@ def command(
         generation: how they are chosen.
         ban: symbols that are never written: "<unk>,N,$", or as JSON '["<unk>", ","]'.
         end: a symbol after which a text is over.
-        seed: of the sampling; not used without it.
+        seed: of the sampling.
         n: texts per prompt: sampled, or the best of a beam.
         json_: one JSON object per text, with its number of tokens and log-probability in nats.
 

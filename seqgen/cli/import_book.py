@@ -10,7 +10,7 @@ import tyro
 from seqgen import presets
 from seqgen.cli.parse import call
 from seqgen.config import RunConfig
-from seqgen.errors import SeqgenError
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import adopt, complete, create
 from seqgen.interop.book import ModelName, names, to_params
 from seqgen.interop.pickles import read_pickle
@@ -37,8 +37,10 @@ def command(
             the others.
 
     """
-    cfg, params, vocabulary = to_params(model, read_pickle(pickle, names(model)))
     texts = model in presets.LANGUAGE_MODELS
+    if texts and reverse is not None:
+        raise UsageError(f"--reverse is of questions, and {model} is a language model")
+    cfg, params, vocabulary = to_params(model, read_pickle(pickle, names(model)))
     config = language(model, data) if texts else questions(model, data, reverse)
     config, dataset = complete(replace(config, model=cfg))
     if dataset.sizes.target != vocabulary:

@@ -33,7 +33,7 @@ def command(
         run: a path, or a name under runs/.
         text: questions.
         generation: how answers are chosen.
-        seed: of the sampling; not used without it.
+        seed: of the sampling.
         n: answers of a beam per question, the best first, with tabs between them.
 
     """

@@ -6,17 +6,24 @@ import tyro
 
 from seqgen.cli.parse import call
 from seqgen.cli.terminal import run_to_end
-from seqgen.families import open_run
+from seqgen.families import extend, open_run
 
 
-def command(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /) -> None:
+def command(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    epochs: int | None = None,
+) -> None:
     """Go on with a run that was stopped; the result is the same as if it never was.
 
     Args:
         run: a path, or a name under runs/.
+        epochs: train for so many in all, as if the run had been made so; by default as many as it
+            was made with. Of a constant schedule only.
 
     """
-    run_to_end(open_run(run))
+    opened = open_run(run)
+    run_to_end(opened if epochs is None else extend(opened, epochs))
 
 
 def main(arguments: list[str]) -> None:

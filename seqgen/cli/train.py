@@ -91,6 +91,8 @@ def read(preset: RunConfig, prog: str, arguments: list[str]) -> tuple[RunConfig,
     options.__doc__ = "Train one model on one task or corpus and write a run directory."
     defaults = preset.model, preset.training, preset.hyper, Place(preset.seed)
     read = parse(options, prog, arguments, default=options(data(), *defaults))
+    if given("--steps", arguments) and given("--epochs", arguments):
+        raise UsageError("--steps and --epochs both say how long to train: give one of the two")
     with refusing():
         chosen = answered(split_of_file(read.data, arguments), type(preset.data))
         parts = read.model, read.training, read.hyper
@@ -99,6 +101,11 @@ def read(preset: RunConfig, prog: str, arguments: list[str]) -> tuple[RunConfig,
 
 def split_of_file(data: Any, arguments: list[str]) -> Any:
     """The data with the split that `split_for` gives."""
-    given = any(word.partition("=")[0] == "--split" for word in arguments)
-    split = None if given else split_for(getattr(data, "file", None), None)
+    file = None if given("--split", arguments) else getattr(data, "file", None)
+    split = split_for(file, None)
     return data if split is None else replace(data, split=split)
+
+
+def given(option: str, arguments: list[str]) -> bool:
+    """Whether a flag is among the words."""
+    return any(word.partition("=")[0] == option for word in arguments)

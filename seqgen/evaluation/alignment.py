@@ -18,6 +18,7 @@ from seqgen.data.padding import Padding, gold_targets, reading_order
 from seqgen.data.pairs import Pair, Task
 from seqgen.evaluation.answers import blocking, blocks
 from seqgen.nn.recurrence import unroll
+from seqgen.nn.switches import fixed
 from seqgen.types import Batch, Carry, Memory, Model, Out, Params
 
 Weights = Float[np.ndarray, "N T S"]
@@ -162,6 +163,7 @@ def _spread(mask: Bool[np.ndarray, "N T S"]) -> Weights:
     return mask / mask.sum(axis=2, keepdims=True)
 
 
+@fixed()
 def forced_attention(model: Model, params: Params, batch: Batch, padding: Padding) -> Weights:
     """Where a model looks before each character of the true answers; the mean of several heads.
 
@@ -196,6 +198,7 @@ class Changed(NamedTuple):
     random: Bool[Any, "N T"]
 
 
+@fixed()
 def blinded(model: Model, params: Params, batch: Batch, key: Key[Array, ""]) -> Changed:
     """Hide from attention, at each target position, the source position that got most of it, or
     another one at random.

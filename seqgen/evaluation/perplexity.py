@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Float, Integer
 
 from seqgen.evaluation.statistics import bootstrap
+from seqgen.nn.switches import fixed
 from seqgen.types import Batch, Carry, Model, Params
 
 BLOCK = 512
@@ -62,6 +63,7 @@ def _read(model: Model, params: Params, carry: Carry, windows: Any) -> tuple[Car
     return jax.lax.scan(one, carry, windows)
 
 
+@fixed()
 def lane_losses(
     model: Model, params: Params, lanes: Integer[np.ndarray, "B M"], window: int
 ) -> Float[np.ndarray, "B N"]:

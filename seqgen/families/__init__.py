@@ -6,9 +6,12 @@ kind has, and the book's pickles.
 """
 
 from seqgen.families.directory import (
+    accept,
+    check_files,
     check_path,
     complete,
     create,
+    extend,
     is_run,
     locate,
     open_at,
@@ -32,11 +35,14 @@ __all__ = [
     "PairsRun",
     "Run",
     "TextRun",
+    "accept",
     "adopt",
+    "check_files",
     "check_path",
     "complete",
     "config_of",
     "create",
+    "extend",
     "family_of",
     "finished",
     "fit",

@@ -3,11 +3,12 @@
 import json
 import os
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seqgen.config import RunConfig
+from seqgen.config import RunConfig, Training
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import pairs, text
 from seqgen.families.family import Family
@@ -16,10 +17,17 @@ from seqgen.families.registry import family_of
 from seqgen.families.run import Run, parameters, resuming
 from seqgen.families.schema import config_of, to_json
 from seqgen.families.text_run import TextRun
+from seqgen.families.unused import refuse_unused
 from seqgen.models import label
-from seqgen.storage.files import write
+from seqgen.storage import checkpoint, log, manifest
+from seqgen.storage.files import alone, read_bytes, write
 from seqgen.storage.versions import versions
 from seqgen.types import Config, Sizes
+
+UNCOVERED = (
+    f"a run of an earlier version, without {manifest.NAME}: damage to its files cannot be seen; "
+    "`seqgen resume RUN` adds it"
+)
 
 
 def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> Run:
@@ -48,13 +56,15 @@ def complete(config: RunConfig, dataset: Any = None) -> tuple[RunConfig, Any]:
     """A configuration whose files are pinned by their checksums, and its data, loaded unless given.
 
     Raises:
-        UsageError: where it cannot be trained.
+        UsageError: where it cannot be trained, or has a field that would change nothing.
 
     """
     family = family_of(config)
+    refuse_unused(config)
     config = replace(config, data=config.data.pinned())
     dataset = family.load(config.data) if dataset is None else dataset
     family.check(config, dataset)
+    config.training.length(family.epoch_steps(config, dataset))
     check_size(config.model, dataset.sizes)
     return config, dataset
 
@@ -65,18 +75,26 @@ def write_metadata(path: Path, config: RunConfig, dataset: Any) -> Run:
     run = family.run(path, config, family)
     run.dataset = dataset
     contents = {
-        "vocabulary": run.described(),
-        "versions": versions(),
-        "config": to_json(config),
+        "vocabulary.json": written(run.described()),
+        "versions.json": written(versions()),
+        "config.json": written(to_json(config)),
     }
-    for stem, content in contents.items():
-        write(path / f"{stem}.json", json.dumps(content, indent=1) + "\n")
+    manifest.create(path, contents)
+    for name, content in contents.items():
+        write(path / name, content)
     return run
+
+
+def written(content: dict[str, Any]) -> bytes:
+    """One of a run's JSON files."""
+    return f"{json.dumps(content, indent=1)}\n".encode()
 
 
 def open_at(path: Path) -> Run:
     """Open the run in a directory. Raises `SeqgenError` where its config.json is not whole."""
     config = config_of(path)
+    if not manifest.exists(path):
+        warnings.warn(UNCOVERED, stacklevel=1)  # once, however many runs are opened
     family = family_of(config)
     return family.run(path, config, family)
 
@@ -113,6 +131,66 @@ def open_of(family: Family, name: str | os.PathLike[str]) -> Any:
             f"{run.path} is a run of {run.family.name}; this needs a run of {family.name}"
         )
     return run
+
+
+def extend(run: Run, epochs: int) -> Run:
+    """The run, to end after so many epochs in all, as if it had been made so.
+
+    Raises:
+        UsageError: where that cannot be.
+        SeqgenError: where another process is at work in it.
+
+    """
+    training = replace(run.config.training, epochs=epochs)
+    with alone(run.path):
+        if training == run.config.training:
+            return run
+        check_extended(run, training)
+        manifest.cover(run.path)
+        log.keep(run.path, lambda event: not event.get("final"))
+        config = replace(run.config, training=training)
+        manifest.replace(run.path / "config.json", written(to_json(config)))
+    return open_at(run.path)
+
+
+def check_extended(run: Run, training: Training) -> None:
+    """Raises `UsageError` where the past of a run is not that of one that is trained so."""
+    each = run.family.epoch_steps(run.config, run.dataset)
+    done = max(checkpoint.numbered(run.path, "state"), default=0)
+    reason = None
+    if (run.path.parent / "sweep.json").exists():
+        reason = "it is a member of a sweep, whose members all train as long"
+    elif training.steps is not None:
+        reason = f"it was made to take {training.steps} steps, whatever its epochs"
+    elif training.schedule != "constant":
+        reason = f"the rates of its {training.schedule} schedule depend on their number"
+    elif done > training.length(each):
+        reason = f"it has trained for {done / each:.4g} already"
+    if reason is not None:
+        raise UsageError(
+            f"{run.path} cannot go on to epochs {training.epochs}: {reason}",
+            fields=("training.epochs",),
+        )
+
+
+def check_files(path: Path) -> None:
+    """Raises `SeqgenError` for the first of a run's files that is not as it was written."""
+    _ = open_at(path).sizes  # reads vocabulary.json
+    manifest.read_json(path / "versions.json")
+    log.read(path)
+    checkpoint.check_all(path)
+
+
+def accept(path: Path) -> None:
+    """Take a run's files as they are: its manifest is written anew.
+
+    Raises:
+        SeqgenError: where one cannot be read.
+
+    """
+    log.accept(path)
+    names = {*manifest.RUN, *([manifest.LOG] if manifest.sealed(path) else [])}
+    manifest.create(path, {name: read_bytes(path / name) for name in names})
 
 
 def check_size(cfg: Config, sizes: Sizes) -> None:

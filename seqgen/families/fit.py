@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from seqgen.data.pairs import Split
 from seqgen.families.run import Run, resuming
-from seqgen.storage import checkpoint, log
+from seqgen.nn.switches import fixed, key
+from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, write
 from seqgen.training import solo
 from seqgen.training.loop import train
@@ -20,6 +21,7 @@ EVALUATION_NOTES = {
 """What the terminal is told of the split that is evaluated during training."""
 
 
+@fixed()
 def fit(run: Run, report: solo.Report) -> log.Event:
     """Train a run to its end, from wherever it stands; evaluate the test split once; draw.
 
@@ -29,6 +31,7 @@ def fit(run: Run, report: solo.Report) -> log.Event:
     if run.evaluation_split == "test":
         report.note(EVALUATION_NOTES["test"])
     with alone(run.path):
+        manifest.cover(run.path)
         program, family = run.family.program(run.config, run.dataset), run.family
         epoch_steps = program.batches.steps
 
@@ -47,13 +50,14 @@ def fit(run: Run, report: solo.Report) -> log.Event:
         )
         train(session, resuming(run.path))
         event = test(run, program, report)
+        manifest.seal(run.path)
         family.draw(run)
     return event
 
 
 def member_of(run: Run) -> Member:
     """The key and the hyper-parameters of a run."""
-    return Member(jax.random.key(run.config.seed), run.config.hyper.traced())
+    return Member(key(run.config.seed), run.config.hyper.traced())
 
 
 def evaluation(split: Split, step: int, epoch_steps: int, scores: log.Event) -> log.Event:
@@ -102,6 +106,7 @@ def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples:
         return event
     event = evaluation(run.test_split, step, program.batches.steps, scores)
     event = {**event, "final": True, "step": program.steps, "selected_step": step}
+    manifest.unseal(run.path)
     log.append(run.path, event)
     return event
 
@@ -114,10 +119,12 @@ def finished(run: Run) -> bool:
     return checkpoint.steps(run.path, "params")[-1:] == [steps] and run.tested()[1] is not None
 
 
+@fixed()
 def adopt(run: Run, params: Params) -> None:
     """Give a new run weights that were trained elsewhere: it has then been trained to its end."""
     program = run.family.program(run.config, run.dataset)
     state = jax.jit(program.init)(member_of(run))
     state = state._replace(step=jnp.int32(program.steps), params=params)
     checkpoint.save_params(run.path, program.steps, params)
-    checkpoint.save_state(run.path, program.steps, (state, zero_totals()))
+    logs = [log.checksum(run.path)]
+    checkpoint.save_state(run.path, program.steps, (state, zero_totals()), logs=logs)

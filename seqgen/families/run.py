@@ -1,7 +1,7 @@
 """A run is a directory: its configuration, tokens, log, checkpoints, samples and figures.
 
-config.json  vocabulary.json  versions.json  metrics.jsonl  samples/<step>.txt  checkpoints/
-figures/
+config.json  vocabulary.json  versions.json  SHA256SUMS  metrics.jsonl  samples/<step>.txt
+checkpoints/  figures/
 """
 
 import shlex
@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import Array, Key
 
-from seqgen.config import RunConfig, read_json, strict_converter, structured
+from seqgen.config import RunConfig, checked_seed, strict_converter, structured
 from seqgen.data.pairs import Split
-from seqgen.errors import SeqgenError
+from seqgen.decoding.logits import GenerationConfig
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.families.family import Family
 from seqgen.models import build
-from seqgen.storage import checkpoint, log
+from seqgen.nn.switches import fixed, key
+from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.versions import versions
 from seqgen.types import Config, Model, Params, Sizes
 
@@ -62,9 +65,9 @@ class Run(ABC):
     @cached_property
     def params(self) -> Params:
         """The parameters of the selected epoch: the last, or the best on the evaluation split."""
-        step = self.selected_step()
+        step, like = self.selected_step(), abstract_params(self.config.model, self.sizes)
         try:
-            return self.restored(step)
+            return checkpoint.restore_params(self.path, like, step)
         except SeqgenError as error:
             raise SeqgenError(
                 f"{error}; `{resuming(self.path)}` writes the last epoch's again"
@@ -88,9 +91,14 @@ class Run(ABC):
     def selected_step(self) -> int:
         """The step of the selected epoch. Raises `SeqgenError` while there is none."""
         steps = checkpoint.steps(self.path, "params")
-        if self.config.training.select == "best":
+        if self.config.training.select == "best" and steps:
             epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
-            steps = [self.family.metric.best(epochs)] if epochs else []
+            if steps[-1] not in [epoch["step"] for epoch in epochs]:
+                raise SeqgenError(
+                    f"{log.path(self.path)}: the evaluation of step {steps[-1]} is gone; "
+                    "bring it back"
+                )
+            steps = [self.family.metric.best(epochs)]
         if steps:
             return steps[-1]
         if (step := log.broken(self.path)) is not None:
@@ -145,7 +153,7 @@ class Run(ABC):
 
         """
         path = self.path / "vocabulary.json"
-        content = read_json(path)
+        content = manifest.read_json(path)
         try:
             return structured(strict_converter(), migrated(content), kind)
         except Exception as error:  # whatever foreign shapes bring about
@@ -156,14 +164,42 @@ class Run(ABC):
 
         A resumed run ends the same to the bit only where nothing is.
         """
-        made, now = read_json(self.path / "versions.json"), versions()
+        made, now = manifest.read_json(self.path / "versions.json"), versions()
         changed = [name for name in now if made.get(name) != now[name]]
         return [f"{name} {made.get(name)}, now {now[name]}" for name in changed]
 
 
+def sampling_key(generation: GenerationConfig, seed: int) -> Key[Array, ""] | None:
+    """What tokens are sampled with; None where none are.
+
+    Raises `UsageError` for a seed that cannot be, or would change nothing.
+    """
+    checked_seed(seed)
+    if generation.samples:
+        return key(seed)
+    if seed:
+        raise UsageError(
+            f"seed {seed} is of the sampling, and nothing is sampled: use a temperature",
+            fields=("seed", "generation.temperature"),
+        )
+    return None
+
+
+def check_end(generation: GenerationConfig, end: int | str | None, hint: str) -> None:
+    """Raises `UsageError`, with a hint, for settings of an end symbol where there is none."""
+    for name in ("min_length", "length_penalty"):
+        if end is None and (value := getattr(generation, name)):
+            raise UsageError(
+                f"{name} {value} would change nothing: without an end symbol "
+                f"all texts are as long as they may be; {hint}",
+                fields=(f"generation.{name}", "end"),
+            )
+
+
+@fixed()
 def abstract_params(cfg: Config, sizes: Sizes) -> Params:
     """The parameters' shapes and dtypes, without values."""
-    return jax.eval_shape(build(cfg, sizes).init, jax.random.key(0))
+    return jax.eval_shape(build(cfg, sizes).init, key(0))
 
 
 def parameters(cfg: Config, sizes: Sizes) -> int:

@@ -8,6 +8,7 @@ data and model carry a `kind`, tasks and languages a `name`.
 |---------|-----------------------------------------------------------------------------------|
 | 1       | no version number; sizes among the model's fields; kinds could be left out        |
 | 2       | other names: padding, initial_state, context, variational_dropout, synthetic, ... |
+| 3       | none; SHA256SUMS stands beside it                                                 |
 """
 
 from collections.abc import Callable
@@ -19,12 +20,14 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_tagged_union
 
-from seqgen.config import RunConfig, leaves, read_json, strict_converter, structured
+from seqgen.config import RunConfig, leaves, strict_converter, structured
 from seqgen.errors import SeqgenError
 from seqgen.families.registry import FAMILIES
+from seqgen.families.unused import default_of, unused
 from seqgen.models import ARCHITECTURES
+from seqgen.storage import manifest
 
-VERSION = 2
+VERSION = 3
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:
@@ -43,18 +46,34 @@ def from_json(content: Any) -> RunConfig:
 
 
 def config_of(path: Path) -> RunConfig:
-    """What the run in a directory is.
+    """What the run in a directory is, without fields that change nothing: it may be an old one.
 
     Raises:
-        SeqgenError: for a file that is not whole, not ours, or of a later version.
+        SeqgenError: for a file that is not whole, not ours, or of a later version, or where the
+            run's manifest is gone.
 
     """
     file = path / "config.json"
-    content = read_json(file)
+    content = manifest.read_json(file)
     try:
-        return from_json(migrated(content))
+        config = forgetting_unused(from_json(migrated(content)))
     except Exception as error:  # what cattrs and our own checks make of foreign shapes
         raise SeqgenError(f"{file}: {error}") from error
+    if content.get("version", 1) > 2 and not manifest.exists(path):
+        raise manifest.refusal(path / manifest.NAME, "it is gone")
+    return config
+
+
+def forgetting_unused(config: RunConfig) -> RunConfig:
+    """The configuration of the same run, whose unused fields have their defaults."""
+    content = unstructured(config)
+    for path in unused(config):
+        *parents, leaf = path.split(".")
+        part = content
+        for name in parents:
+            part = part[name]
+        part[leaf] = default_of(config, path)
+    return from_json(content)
 
 
 def flat(config: RunConfig) -> dict[str, Any]:

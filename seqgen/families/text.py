@@ -10,7 +10,7 @@ from seqgen.data.token_store import Corpus
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.perplexity import Perplexity, exponential, perplexity, token_losses
-from seqgen.families.family import Family, Metric
+from seqgen.families.family import Family, Metric, check_choice
 from seqgen.families.program import build_program
 from seqgen.families.text_run import TextRun
 from seqgen.models import build
@@ -31,6 +31,13 @@ SAMPLES, WORDS, CHARACTERS = 3, 40, 200
 """Texts that an evaluation shows, and how long they are."""
 
 
+def unused(config: RunConfig) -> dict[str, str]:
+    """Fields of symbols, which bytes are not."""
+    if isinstance(config.data, Text) and config.data.unit == "byte":
+        return dict.fromkeys(("data.min_count", "data.most"), "bytes are all kept")
+    return {}
+
+
 def check(config: RunConfig, corpus: Corpus) -> None:
     """Raises `UsageError` for less text than a step reads, or none to evaluate on."""
     training, name = config.training, config.data.name
@@ -45,6 +52,7 @@ def check(config: RunConfig, corpus: Corpus) -> None:
             f"{name}: the validation and test splits are empty; use a larger validation",
             fields=("data.validation",),
         )
+    check_choice(training, "validation" if len(corpus.validation) > 1 else "test")
 
 
 def epoch_steps(config: RunConfig, corpus: Corpus) -> int:
@@ -160,4 +168,5 @@ FAMILY = Family(
     table=table,
     draw=draw,
     stacking=None,
+    unused=unused,
 )

@@ -4,19 +4,23 @@
     <run>/checkpoints/params/<step>    the parameters; all are kept up to `PARAMS_LIMIT` bytes
 
 A checkpoint is a folder. `arrays`, written by Orbax, is a flat dict from leaf name to array.
-`leaves.json` has each leaf's dtype, shape and SHA-256. `SHA256SUMS` has every file's, so that
-`sha256sum -c` checks it by hand and no damaged file ever reaches Orbax. The folder is made under a
-name that ends in `.tmp` and then renamed: under its bare step it is complete. (Orbax alone loads
-flipped bits, casts dtypes, takes an empty folder for the latest one, and falls back on no other.)
-Only one process at a time may write to a run.
+`leaves.json` has each leaf's dtype, shape and SHA-256, a state's `logs.json` the checksum of each
+log that goes with it. `SHA256SUMS` has every file's, so that `sha256sum -c` checks it by hand and
+no damaged file ever reaches Orbax. The folder is made under a name that ends in `.tmp` and then
+renamed: under its bare step it is complete. (Orbax alone loads flipped bits, casts dtypes, takes an
+empty folder for the latest one, and falls back on no other.) Only one process at a time may write
+to a run.
 """
 
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable
+import sys
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,17 +40,25 @@ RENAMED = {"bridge": "projection", "broken": "not_finite"}
 """Parts of leaf names in old checkpoints -> their names now."""
 
 
-def save_state(run: Path, step: int, state: Tree) -> None:
+def save_state(
+    run: Path, step: int, state: Tree, *, logs: Sequence[int | None] | None = None
+) -> None:
     """Writes the whole state and keeps the last two.
 
     Here and in `save_params` checkpoints of later steps are dropped: the run left that future when
     it was resumed from an earlier step.
 
+    Args:
+        run: the run's directory.
+        step: how many training steps made the state.
+        state: a tree of arrays.
+        logs: the `log.checksum` of each run whose state it is; None: they have no log.
+
     Raises:
         SeqgenError: it cannot be written; nothing that was there is lost.
 
     """
-    _write(run, "state", step, state)
+    _write(run, "state", step, state, {} if logs is None else {"logs.json": json.dumps(logs)})
     _keep_only(run, "state", [other for other in steps(run, "state") if other <= step][-2:])
 
 
@@ -63,7 +75,7 @@ def save_params(run: Path, step: int, params: Params, *, keep: Collection[int] =
         SeqgenError: they cannot be written; nothing that was there is lost.
 
     """
-    _write(run, "params", step, params)
+    _write(run, "params", step, params, {})
     kept = [other for other in steps(run, "params") if other <= step or other in keep]
     sizes = {
         other: sum(file.stat().st_size for file in _path(run, "params", other).rglob("*"))
@@ -98,6 +110,21 @@ def restore_params(run: Path, like: Params, step: int) -> Params:
     return _restore(run, "params", like, [step])[1]
 
 
+def saved_logs(run: Path, step: int, count: int) -> list[int | None]:
+    """The checksums of `count` logs in a state that was restored; None where it has none."""
+    file = _path(run, "state", step) / "logs.json"
+    return json.loads(file.read_text()) if file.is_file() else [None] * count
+
+
+def check_all(run: Path) -> None:
+    """Raises `SeqgenError` for the first damaged checkpoint."""
+    for folder in sorted(run.glob("checkpoints/*/[0-9]*")):
+        try:
+            _check_files(folder)
+        except SeqgenError as error:
+            raise SeqgenError(f"{folder}: {error}") from error
+
+
 def steps(run: Path, kind: Kind) -> list[int]:
     """The finished checkpoints, oldest first."""
     return [
@@ -111,8 +138,8 @@ def numbered(run: Path, kind: Kind) -> list[int]:
     return sorted(int(path.name) for path in folders if re.fullmatch("[0-9]+", path.name))
 
 
-def _write(run: Path, kind: Kind, step: int, tree: Tree) -> None:
-    """Writes `<step>.tmp`, flushes it to the disk, renames it to `<step>`."""
+def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -> None:
+    """Writes `<step>.tmp`, with `more` files, flushes it to the disk, renames it to `<step>`."""
     arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(tree).items()}
     earlier = [other for other in steps(run, kind) if other != step]
     final = _path(run, kind, step)
@@ -120,6 +147,8 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree) -> None:
     try:
         _sweep(final.parent)
         temporary.mkdir(parents=True)
+        for name, content in more.items():
+            (temporary / name).write_text(content)
         _fill(temporary, arrays)
         with ThreadPoolExecutor() as pool:  # together they cost one journal commit, not a dozen
             list(pool.map(_flush, [temporary, *temporary.rglob("*")]))
@@ -139,9 +168,10 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree) -> None:
 
 
 def _fill(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """The files of a checkpoint: arrays, leaves.json and SHA256SUMS."""
+    """The files of a checkpoint: arrays, leaves.json and SHA256SUMS of all that is there."""
     from orbax.checkpoint import v1 as ocp  # 0.6 s: not before the first save
 
+    _silence_threads()
     _probe(folder / "probe", 2**20 + sum(array.nbytes for array in arrays.values()))
     context = ocp.Context()
     context.array.saving.use_compression = False  # it takes a third more time and saves little
@@ -149,9 +179,24 @@ def _fill(folder: Path, arrays: dict[str, np.ndarray]) -> None:
         ocp.save(str((folder / "arrays").absolute()), arrays)  # Orbax refuses a relative path
     leaves = {name: _describe(array) for name, array in arrays.items()}
     (folder / "leaves.json").write_text(json.dumps(leaves, indent=1))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())  # leaves.json comes last
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    files.sort(key=lambda path: (path.name == "leaves.json", path))  # that comes last
     sums = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / "SHA256SUMS").write_text("".join(sums))
+
+
+@cache
+def _silence_threads() -> None:
+    """What threads print of errors that Orbax raises as well, where a disk fills or fails."""
+    twice = "_SignalingThread.run() raised an exception"
+    logging.getLogger("absl").addFilter(lambda record: twice not in str(record.msg))
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":  # tensorstore's threads come late
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _probe(path: Path, size: int) -> None:

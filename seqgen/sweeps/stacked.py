@@ -20,7 +20,7 @@ from seqgen.data.pairs import Split
 from seqgen.errors import SeqgenError
 from seqgen.families import Run, is_run, write_metadata
 from seqgen.families.fit import evaluation, keep_test
-from seqgen.storage import checkpoint, log
+from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, write
 from seqgen.sweeps.compiled import fresh_totals
 from seqgen.sweeps.pending import Pending, steps_left, summary
@@ -96,6 +96,7 @@ def train_together(
     with ExitStack() as stack:
         for run in runs:
             stack.enter_context(alone(run.path))
+            manifest.cover(run.path)
         write(kept / "members.json", json.dumps([member.path.name for member in members]))
         session = Stacked(pending, members, runs, kept=kept, report=report)
         loop.train(session, again)
@@ -141,7 +142,7 @@ class Stacked(Session):
 
     def restored(self) -> tuple[int, TrainState, Totals]:
         """The newest good stacked state, or a new start; the logs are cut back to its step."""
-        step, count = 0, self.compiled.count
+        step, count, logs = 0, self.compiled.count, [None] * len(self.runs)
         if checkpoint.numbered(self.kept, "state"):
             like = jax.tree.map(
                 lambda leaf: np.empty((len(self.runs), *leaf.shape[1:]), leaf.dtype),
@@ -154,14 +155,15 @@ class Stacked(Session):
                     f"{error}; without {self.kept} its {len(self.runs)} members start again"
                 ) from error
             tree = sharding.padded(loaded, count)
+            logs = checkpoint.saved_logs(self.kept, step, len(self.runs))
             for line in skipped:
                 self.report.note(f"skipped a checkpoint: {line}")
             others = f"{self.runs[0].path.name} and {len(self.runs) - 1} others"
             self.report.note(f"{others} go on at step {step}")
         else:
             tree = self.compiled.create((), self.slots), fresh_totals(count)
-        for run in self.runs:
-            log.cut(run.path, step)
+        for run, reached in zip(self.runs, logs, strict=True):
+            log.cut(run.path, step, reached)
         return step, *jax.device_put(tree, self.each)
 
     def begin_epoch(self) -> None:
@@ -254,7 +256,8 @@ class Stacked(Session):
         for i in range(len(self.runs)):
             self.flush(i)
         state = self.host((self.state, self.totals))
-        checkpoint.save_state(self.kept, self.step, state)
+        logs = [log.checksum(run.path) for run in self.runs]
+        checkpoint.save_state(self.kept, self.step, state, logs=logs)
 
     def flush(self, i: int) -> None:
         """Write what a member's log has to say."""
@@ -275,5 +278,5 @@ class Stacked(Session):
                 continue
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], (state, totals))
             checkpoint.save_params(run.path, self.step, mine[0].params)
-            checkpoint.save_state(run.path, self.step, mine)
+            checkpoint.save_state(run.path, self.step, mine, logs=[log.checksum(run.path)])
             keep_test(run, self.program, self.step, scores, samples)

@@ -1,6 +1,7 @@
 """What of a sweep is still to be done, and what is known of the rest.
 
 <sweep>/sweep.json                             the command, and the names of all members
+<sweep>/SHA256SUMS                             its checksum
 <sweep>/<variant>-<seed>/                      a run, as if trained alone
 <sweep>/.stacked/<digest>/members.json         who trains together
 <sweep>/.stacked/<digest>/checkpoints/state/   their stacked state, until all have their weights
@@ -15,10 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from seqgen import families
 from seqgen.errors import UsageError
 from seqgen.families import config_of, finished, flat, is_run
-from seqgen.storage import checkpoint, log
-from seqgen.storage.files import sha256, write
+from seqgen.storage import checkpoint, log, manifest
+from seqgen.storage.files import read_bytes, sha256
 from seqgen.sweeps.plan import Loaded, Note, Planned
 
 
@@ -133,14 +135,33 @@ def record(folder: Path, planned: Sequence[Planned], command: str) -> None:
         before = filter(None, known["command"].split(" && "))
         commands = " && ".join(dict.fromkeys([*before, command]))
         content = {"command": commands, "members": names}
-        write(folder / "sweep.json", json.dumps(content, indent=1) + "\n")
+        manifest.replace(folder / "sweep.json", f"{json.dumps(content, indent=1)}\n".encode())
+
+
+def accept(folder: Path) -> None:
+    """Take a sweep's sweep.json as it is. Raises `SeqgenError` where it cannot be read."""
+    manifest.create(folder, {name: read_bytes(folder / name) for name in manifest.SWEEP})
+
+
+def check_files(folder: Path) -> None:
+    """Raises `SeqgenError` for the first file of a sweep and its runs that is not as written."""
+    for name in recorded(folder)["members"]:
+        if is_run(folder / name):
+            families.check_files(folder / name)
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """What sweep.json says; nothing where it is missing or damaged."""
-    try:
-        content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-        names = [str(name) for name in content["members"]]
-        return {"command": str(content["command"]), "members": names}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    """What sweep.json says; nothing where there is none.
+
+    Raises:
+        SeqgenError: where it is damaged.
+
+    """
+    file = folder / "sweep.json"
+    if not file.exists() and not manifest.exists(folder):
         return {"command": "", "members": []}
+    content = manifest.read_json(file)
+    names, command = content.get("members"), content.get("command")
+    if not (isinstance(command, str) and isinstance(names, list) and all(map(_is_name, names))):
+        raise manifest.refusal(file, "it has no command and members")
+    return {"command": command, "members": names}

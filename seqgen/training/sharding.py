@@ -123,7 +123,7 @@ def while_finite(steps: Callable) -> Callable[..., tuple[TrainState, Totals]]:
         key = jax.random.key_data(slot.member.key)  # a vmapped cond seems to use a typed key twice
 
         def train() -> tuple[TrainState, Totals]:
-            member = slot.member._replace(key=jax.random.wrap_key_data(key))
+            member = slot.member._replace(key=jax.random.wrap_key_data(key, impl="threefry2x32"))
             return steps(data, member, state, totals, items, span)
 
         going = slot.alive & (totals.not_finite == NEVER)

@@ -1,6 +1,7 @@
 """Signals that ask training to end: collected, and answered where nothing can be lost."""
 
 import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,10 @@ class Stopped(SeqgenError):
 
 @contextmanager
 def handling(handler: Callable[[int, Any], None]) -> Generator[None]:
-    """SIGINT and SIGTERM go to `handler`, and afterwards to whom they went before."""
+    """SIGINT and SIGTERM go to `handler`, and afterwards to whom they went before.
+
+    One that is ignored, as `nohup` does, stays so; in another thread than the main one, both do.
+    """
     before = handlers()
     try:
         for number in before:
@@ -30,8 +34,21 @@ def handling(handler: Callable[[int, Any], None]) -> Generator[None]:
 
 
 def handlers() -> dict[int, Any]:
-    """Who has SIGINT and SIGTERM now."""
-    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Who has SIGINT and SIGTERM now; Python lets only the main thread change that."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    return {number: found[number] for number in found if found[number] != signal.SIG_IGN}
+
+
+def interrupt(number: int, frame: Any) -> None:
+    """A handler like Python's own for SIGINT, that tells which signal it was."""
+    raise KeyboardInterrupt(number)
+
+
+def number_of(error: KeyboardInterrupt) -> int:
+    """Which signal it was."""
+    return error.args[0] if error.args else signal.SIGINT
 
 
 _caught: list[int] = []
@@ -49,9 +66,10 @@ def signals() -> Generator[list[int]]:
     """Collect signals in a list, to be read between steps; a second one of a kind acts as before.
 
     Nothing is raised while a library compiles or draws: one that swallows exceptions would lose the
-    signal. Within another `signals` the list is that one's.
+    signal. Within another `signals` the list is that one's. In another thread than the main one,
+    where no handler can be set, signals go where they went before.
     """
-    if _before:
+    if _before or threading.current_thread() is not threading.main_thread():
         yield _caught
         return
     _before.update(handlers())
@@ -74,4 +92,4 @@ def stoppable(again: str) -> Generator[None]:
         try:
             yield
         except KeyboardInterrupt as error:
-            raise Stopped(signal.SIGINT, again) from error
+            raise Stopped(number_of(error), again) from error

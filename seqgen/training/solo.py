@@ -171,7 +171,8 @@ class Solo(Session):
 
     def save(self) -> None:
         """Write the state."""
-        checkpoint.save_state(self.run, self.step, (self.state, self.totals))
+        logs = [log.checksum(self.run)]
+        checkpoint.save_state(self.run, self.step, (self.state, self.totals), logs=logs)
 
 
 def restore(
@@ -201,10 +202,12 @@ def restore(
     step, loaded, skipped = checkpoint.restore_state(run, fresh)
     for line in skipped:
         report.note(f"skipped a checkpoint: {line}")
+    if step > program.steps:
+        raise SeqgenError(f"{run} has taken {step} steps, more than its {program.steps}")
     ended = step == program.steps
     how = "has been trained to its end" if ended else "goes on"
     report.note(f"{run}: {how}, step {step} of {program.steps}")
-    log.cut(run, step)
+    log.cut(run, step, *checkpoint.saved_logs(run, step, 1))
     params = loaded[0].params
     if ended or step % program.batches.steps == 0:
         try:
