@@ -335,7 +335,7 @@ def test_a_damaged_log(refused, seq, copied):
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].startswith(f"seqgen: error: {log.path(copied)}: its SHA-256 ")
     said = f"{log.path(copied)}, line 4: "
-    assert refused(1, "doctor", copied, "--accept").startswith(said)
+    assert refused(1, "accept", copied).startswith(said)
     assert log.path(copied).read_text() == damaged
     assert seq("predict", copied, "1+1")[0] == 0
 

@@ -235,14 +235,14 @@ def test_what_was_edited_is_refused_until_it_is_accepted(copied, capsys):
     """
     file = copied / "config.json"
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 2'))
-    for words in (["evaluate", str(copied)], ["resume", str(copied)], ["doctor", str(copied)]):
+    for words in (["evaluate", str(copied)], ["resume", str(copied)]):
         assert main(words) == 1
         err = capsys.readouterr().err
         assert err.count("\n") == 1
         assert err.startswith(f"seqgen: error: {file}: its SHA-256 is not the one in SHA256SUMS: ")
-        assert err.endswith(f"`seqgen doctor {copied} --accept`\n")
-    assert main(["doctor", str(copied), "--accept"]) == 0
-    assert capsys.readouterr() == (f"{copied}: its files are as they were written\n", "")
+        assert err.endswith(f"`seqgen accept {copied}`\n")
+    assert main(["accept", str(copied)]) == 0
+    assert capsys.readouterr() == (f"{copied}\n", "")
     assert open_run(copied).config.seed == 2
     assert manifest.sealed(copied)
 

@@ -24,6 +24,7 @@ COMMANDS = {
         "train all variants and seeds of an experiment: seqgen sweep experiments.addition",
     ),
     "resume": ("seqgen.cli.resume", "go on with a run that was stopped"),
+    "accept": ("seqgen.cli.accept", "take a run's files as they are, after they were edited"),
     "evaluate": (
         "seqgen.cli.evaluate",
         "exact match, token accuracy and loss of a run; perplexity of a language model",

@@ -4,13 +4,11 @@ import os
 import platform
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import tyro
 
 from seqgen import __version__
-from seqgen.cli.parse import call
-from seqgen.errors import UsageError
 from seqgen.storage.versions import PACKAGES, cores, version
 
 
@@ -59,42 +57,8 @@ VARIABLES = {
 
 
 def main(arguments: list[str]) -> None:
-    """`seqgen doctor`, `seqgen doctor RUN`."""
-    call(command, "seqgen doctor", arguments)
-
-
-def command(
-    run: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None,
-    /,
-    accept: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
-) -> None:
-    """Say what runs here and what stands in its way; with RUN, whether its files are whole.
-
-    Args:
-        run: a run or a sweep: a path, or a name under runs/.
-        accept: take its files as they are now, after they were edited by hand: their checksums are
-            written anew.
-
-    """
-    if run is not None:
-        examine(run, accept)
-    elif accept:
-        raise UsageError("--accept needs a RUN, whose files are to be taken as they are")
-    else:
-        report()
-
-
-def examine(name: str, accept: bool) -> None:
-    """Check the files of a run, or take them as they are. Raises `SeqgenError` for damaged ones."""
-    from seqgen import families  # here, so that the report can speak before jax does
-    from seqgen.sweeps import state
-
-    path = next(filter(os.path.isdir, (families.locate(name), Path(name))), families.locate(name))
-    of = state if (path / "sweep.json").is_file() else families
-    if accept:
-        of.accept(path)
-    of.check_files(path)
-    print(f"{path}: its files are as they were written")
+    """Parse the (absent) options and report."""
+    tyro.cli(report, prog="seqgen doctor", args=arguments)
 
 
 def report() -> None:

@@ -53,7 +53,7 @@ def check(path: Path, content: bytes) -> None:
 
 def refusal(path: Path, why: str) -> SeqgenError:
     """The error for a file that is not as it was written."""
-    accept = f"seqgen doctor {shlex.quote(str(path.parent))} --accept"
+    accept = f"seqgen accept {shlex.quote(str(path.parent))}"
     return SeqgenError(f"{path}: {why}; bring it back, or take the files as they are: `{accept}`")
 
 

@@ -1,0 +1,291 @@
+"""What kills, damaged files and full disks do to a run.
+
+Claim     a run that is killed, or whose disk fills, goes on and ends with the same bits; one whose
+          files were damaged ends with the same bits and scores, or says so in one line: never is
+          another number believed
+Command   python -m experiments.faults [--trials 20] [--seed 0]
+Expected  silent 0 in every row
+Time      15 minutes on 2 cores
+
+A trial is of one kind. *kill*: the command is killed (SIGKILL) at a random moment, as is the one
+that goes on, and a third one ends it. *disk*: from a random moment on no file can grow beyond a
+random size. *flip*, *cut*: of a finished run or of one that was stopped half way, a random bit of a
+random file is another, or the file ends at a random byte; figures and samples, which nobody reads,
+are left alone. The run then goes on, and is scored. *identical*: all bits are those of a run that
+nothing disturbed. *detected*: one line and exit code 1 or 2; where a disk was full, it afterwards
+goes on to the same bits. *silent* is anything else, with a traceback too.
+"""
+
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple
+
+import jax
+import tyro
+
+from experiments import records
+from experiments.same import samples, steps
+from seqgen import cli, presets, viz
+from seqgen.cli import evaluate, resume, sweep, train
+from seqgen.config import RunConfig, Training
+from seqgen.storage import log
+
+IMPORTED = evaluate, resume, sweep, train, viz
+"""Here, so that each command is a fork that has them."""
+
+SEEDS = range(2)
+
+
+def base() -> RunConfig:
+    """The sweep's: tiny, with dropout, so that every step's own key counts."""
+    config = presets.preset("addition", "baseline")
+    model = presets.model("baseline", embedding=7, hidden=12)
+    training = Training(epochs=3, batch=32)
+    data, hyper = replace(config.data, draws=600), replace(config.hyper, dropout=0.1)
+    return replace(config, data=data, model=model, training=training, hyper=hyper)
+
+
+def variants() -> dict[str, Any]:
+    """Members of one compiled program."""
+    return {"slow": {}, "fast": {"lr": 0.01}}
+
+
+TINY = ["--dropout", "0.1", "--lr", "0.01", "--epochs", "3", "--select", "best"]
+PAIRS = ["--draws", "600", "--batch", "32", "--schedule", "constant"]
+SIDES = ["--model.encoder.hidden", "12", "--model.decoder.hidden", "12"]
+TEXT = ["--train", "4000", "--validation", "500", "--test", "500", "--batch", "4"]
+
+BEGIN = {
+    "pairs": ["train", "addition", "baseline", *TINY, *PAIRS, *SIDES, "--name"],
+    "text": ["train", "markov", "language-model", *TINY, *TEXT, "--model.hidden", "12", "--name"],
+    "sweep": ["sweep", "experiments.faults", "--name"],
+}
+"""Kind of run -> what makes one, but for its path."""
+
+Kind = Literal["kill", "disk", "flip", "cut"]
+KINDS: tuple[Kind, ...] = ("kill", "disk", "flip", "cut")
+
+
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def clear(self) -> bool:
+        """Whether it failed with one line."""
+        error = re.search(r"^seqgen: error: .*\n\Z", self.err, re.MULTILINE)
+        return self.code in (1, 2) and error is not None and "Traceback" not in self.err
+
+
+def command(
+    *words: str,
+    send: tuple[signal.Signals, float] | None = None,
+    full: tuple[int, float] | None = None,
+) -> Done:
+    """Run `seqgen WORDS` in a fork.
+
+    Args:
+        words: the command's.
+        send: a signal, and after how many seconds it gets it.
+        full: how large files can be, and after how many seconds.
+
+    """
+    (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+    process = os.fork()
+    if not process:
+        os.dup2(to_out, 1)
+        os.dup2(to_err, 2)
+        os.close(out)
+        os.close(err)
+        if full is not None:
+            limits = full[0], resource.RLIM_INFINITY
+            after(full[1], lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
+        code = 70
+        try:
+            sys.argv = ["seqgen", *words]
+            code = cli.main(words)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(to_out)
+    os.close(to_err)
+    timer = after(send[1], lambda: os.kill(process, send[0])) if send else None
+    with open(err, errors="replace") as errors, open(out, errors="replace") as results:
+        said, printed = errors.read(), results.read()
+    if timer is not None:
+        timer.cancel()
+        timer.join()
+    return Done(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), printed, said)
+
+
+def after(seconds: float, work: Callable[[], Any]) -> threading.Timer:
+    """Do something later."""
+    timer = threading.Timer(seconds, work)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+class Subject:
+    """A kind of run: one that nothing disturbed, and one that was stopped half way."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind, self.path = kind, folder / kind / "run"
+        for _ in ("compiles", "does not"):
+            self.place(None)
+            began = time.monotonic()
+            if (done := command(*self.begin)).code:
+                raise RuntimeError(f"{kind}: {done.err}")
+            self.seconds = time.monotonic() - began
+        self.result, self.scores = self.outcome(), self.scored()
+        self.finished, self.half = folder / kind / "finished", folder / kind / "half"
+        self.path.rename(self.finished)
+        moment = 0.6 * self.seconds
+        while command(*self.begin, send=(signal.SIGTERM, moment)).code != 128 + signal.SIGTERM:
+            shutil.rmtree(self.path)
+            moment *= 0.8
+        self.path.rename(self.half)
+
+    @property
+    def begin(self) -> list[str]:
+        """What makes the run."""
+        return [*BEGIN[self.kind], str(self.path)]
+
+    @property
+    def again(self) -> list[str]:
+        """What goes on with it, or begins where nothing is left."""
+        goes_on = self.kind != "sweep" and (self.path / "config.json").exists()
+        return ["resume", str(self.path)] if goes_on else self.begin
+
+    def runs(self) -> list[Path]:
+        """The run, or the sweep's members."""
+        return sorted(self.path.glob("*-?")) if self.kind == "sweep" else [self.path]
+
+    def outcome(self) -> dict[str, Any]:
+        """All bits of the run but for its times."""
+        found: dict[str, Any] = {}
+        for run in self.runs():
+            files = sorted(run.glob("checkpoints/*/*/leaves.json"))
+            files += [run / "config.json", run / "vocabulary.json"]
+            found |= {str(file.relative_to(self.path)): file.read_bytes() for file in files}
+            rest = [event for event in log.read(run) if event["event"] != "train"]
+            found[run.name] = steps(run), rest, samples(run)
+        return found
+
+    def scored(self) -> list[Done]:
+        """What `seqgen evaluate` says."""
+        done = [command("evaluate", str(run), "--json") for run in self.runs()[:1]]
+        return [each._replace(err="" if each.code == 0 else each.err) for each in done]
+
+    def place(self, before: Path | None) -> None:
+        """Let the run be where another one was."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if before is not None:
+            shutil.copytree(before, self.path)
+
+    def trial(self, kind: Kind, chance: random.Random) -> str:
+        """One trial: "identical", "detected", or how it went otherwise."""
+        moment = chance.uniform(0, self.seconds)
+        if kind in ("flip", "cut"):
+            self.place(chance.choice([self.finished, self.half]))
+            what = damage(self.path, kind, chance)
+            return self.judged([*self.scored(), command(*self.again)], what)
+        self.place(None)
+        if kind == "kill":
+            for words in (self.begin, self.again):
+                self.clear_away()
+                command(*words, send=(signal.SIGKILL, moment))
+                moment = chance.uniform(0, self.seconds)
+            self.clear_away()
+            return self.judged([command(*self.again)], "kill")
+        full = chance.choice([0, 300, 3_000, 30_000]), moment
+        first = command(*self.begin, full=full)
+        self.clear_away()
+        verdict = self.judged([command(*self.again)], f"disk {full}, then")
+        if verdict != "identical" or first.code == 0:
+            return verdict
+        return "detected" if first.clear else f"disk {full}: {first}"
+
+    def clear_away(self) -> None:
+        """A folder that was left before it became a run bars its name."""
+        if self.kind != "sweep" and not (self.path / "config.json").exists():
+            self.place(None)
+
+    def judged(self, done: list[Done], what: str) -> str:
+        """Whether all that was done is right, or one said why it is not."""
+        wrong = [each for each in done if each.code != 0 and not each.clear]
+        *scores, _ = done
+        wrong += [each for each in scores if each.code == 0 and each not in self.scores]
+        if not wrong and any(each.clear for each in done):
+            return "detected"
+        if not wrong and self.outcome() == self.result:
+            return "identical"
+        return f"{what}: {wrong or 'another outcome'}"
+
+
+def damage(run: Path, kind: Kind, chance: random.Random) -> str:
+    """Flip a bit of a file, or cut it. Returns what was done."""
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.stat().st_size]
+    files = [path for path in files if not {"figures", "samples"} & {*path.parts}]
+    small = [path for path in files if "checkpoints" not in path.parts]
+    file = chance.choice(chance.choice([files, small]))
+    content = bytearray(file.read_bytes())
+    if kind == "cut":
+        place = chance.randrange(len(content))
+        file.write_bytes(content[:place])
+    else:
+        place = chance.randrange(8 * len(content))
+        content[place // 8] ^= 1 << place % 8
+        file.write_bytes(content)
+    return f"{kind} {file.relative_to(run)} at {place}"
+
+
+def main(trials: int = 20, seed: int = 0) -> None:
+    """Run all trials, print one table, write results/faults.json.
+
+    Args:
+        trials: of each kind on each kind of run.
+        seed: of the random moments and places.
+
+    """
+    chance, found = random.Random(seed), {}
+    with TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", f"{folder}/cache")
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        subjects = [Subject(kind, Path(folder)) for kind in BEGIN]
+        print(f"{'':14}{'trials':>10}{'identical':>10}{'detected':>10}{'silent':>10}")
+        for kind, subject in product(KINDS, subjects):
+            counts = Counter({"trials": trials, "identical": 0, "detected": 0, "silent": 0})
+            for _ in range(trials):
+                verdict = subject.trial(kind, chance)
+                if verdict not in counts:
+                    print(f"{subject.kind}: {verdict}", file=sys.stderr)
+                    verdict = "silent"
+                counts[verdict] += 1
+            found[f"{kind}, {subject.kind}"] = dict(counts)
+            row = "".join(f"{count:10}" for count in counts.values())
+            print(f"{kind + ', ' + subject.kind:14}{row}", flush=True)
+    provenance = records.provenance(f"python -m experiments.faults --trials {trials} --seed {seed}")
+    records.save("faults", {**provenance, "faults": found})
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
