@@ -15,6 +15,7 @@ import jax
 
 from seqgen.config import RunConfig, read_json, strict_converter, structured
 from seqgen.data.pairs import Split
+from seqgen.data.tokenizer import Tokenizer
 from seqgen.errors import SeqgenError
 from seqgen.families.family import Family
 from seqgen.models import build
@@ -49,6 +50,11 @@ class Run(ABC):
     def dataset(self) -> Any:
         """The data, made or read again."""
         return self.family.load(self.config.data)
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """What its ids stand for."""
 
     @property
     @abstractmethod
@@ -133,6 +139,11 @@ class Run(ABC):
     @abstractmethod
     def measured(self, scores: Any) -> dict[str, Any]:
         """Scores by name."""
+
+    def meaning(self) -> dict[str, Any]:
+        """What its ids stand for, as JSON has it: the tokens in order, and the padding."""
+        padding = getattr(self, "padding", None)
+        return strict_converter().unstructure({"tokenizer": self.tokenizer, "padding": padding})
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
