@@ -812,7 +812,7 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--length", "0"], "--length and --n must be 1 or more, not 0 and 1"),
     (["--n", "0"], "--length and --n must be 1 or more, not 100 and 0"),
     (["--beam", "0"], "--beam must be 1 or more, not 0"),
-    (["--temperature", "0"], "--temperature must be from 1e-6 to 1e6, not 0.0"),
+    (["--temperature", "0"], "--temperature must be from 0.01 to 100, not 0.0"),
     (["--top-p", "1.5"], "--top-p must be above 0 and at most 1 in float32, not 1.5"),
 ])  # fmt: skip
 def test_generate_refuses(words, line, refused, characters):
@@ -1084,7 +1084,7 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
     before = sorted(tmp_path.iterdir())
     no_list = "bomb.pkl is not a list of NumPy arrays as the book pickles one"
     bomb = f"{no_list}: it asks for 'posix.system'"
-    few = "90 tokens are too few for 20 lanes of 35; use a smaller batch or window"
+    short = "it.pkl was trained on 18 symbols, and short.txt has 2 symbols: it is not its data"
     other = "it.pkl was trained on 18 symbols, and other.txt has 20 symbols: it is not its data"
     nowhere = f"there is no {tmp_path}/nowhere"
     none = "cannot read nowhere.pkl: No such file or directory"
@@ -1093,7 +1093,7 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
         ("it", "baseline", additions, 1, "the book's baseline has 10 arrays, and here are 6"),
         ("it", "rnnlm", "other.txt", 1, other),
         ("it", "rnnlm", "nowhere", 1, nowhere),
-        ("it", "rnnlm", "short.txt", 2, f"short: {few}"),
+        ("it", "rnnlm", "short.txt", 1, short),
         ("nowhere", "rnnlm", prose, 1, none),
         ("bomb", "rnnlm", prose, 1, bomb),
         ("bomb", "attention", additions, 1, bomb),
@@ -1106,6 +1106,45 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
     line = refused(2, "import-book", "it.pkl", *words)
     assert line.startswith(f"{character_run} exists; use another --run")
     assert sums(character_run) == kept
+
+
+OTHER_MEANINGS = [
+    (lambda note: note["tokenizer"]["table"].reverse(), 1,
+     "it.pkl was trained with tokenizer.table.0 "),
+    (lambda note: note["padding"].update(answer_width=9), 1,
+     "it.pkl was trained with padding.answer_width 9, and {} has "),
+    (lambda note: note["tokenizer"]["special"].update(bos=3), 1,
+     "it.pkl was trained with tokenizer.special.bos 3, and {} has "),
+    (lambda note: note.pop("padding"), 1, "it.pkl was trained with padding.kind None, and {} has "),
+    (lambda note: note.update(model="peeky"), 2, "it.pkl.json: these are weights of peeky, not"),
+    (lambda note: note.update(sha256="0"), 1, "it.pkl.json was written with another it.pkl"),
+    (lambda note: note.update(version=2), 1, "it.pkl.json is no seqgen-book of version 1"),
+]  # fmt: skip
+"""What is changed beside a pickle, the exit code, and how the refusal begins."""
+
+
+def test_what_stands_beside_a_pickle_is_checked(seq, refused, additions, tmp_path):
+    """Fails when weights are taken for those over other tokens, of other rows, or of another file:
+    their shapes are the same.
+    """
+    cfg = oracles.book_config("baseline", embedding=7, hidden=12)
+    params = jax.tree.map(jnp.asarray, oracles.live_params(cfg))
+    (tmp_path / "first.pkl").write_bytes(pickle.dumps(from_params(cfg, params)))
+    words = ["--model", "baseline", "--data", additions, "--run"]
+    assert seq("import-book", "first.pkl", *words, "./turned", "--reverse", "True")[0] == 0
+    assert seq("export-book", "./turned", "it.pkl")[0] == 0
+    assert seq("import-book", "it.pkl", *words, "./again")[0] == 0
+    again, turned = (seqgen.load(f"./{name}") for name in ("again", "turned"))
+    assert again.config == turned.config  # reversed, since that is what stands beside it
+    jax.tree.map(np.testing.assert_array_equal, again.params, turned.params)
+    note = (tmp_path / "it.pkl.json").read_text()
+    for change, code, line in OTHER_MEANINGS:
+        content = json.loads(note)
+        change(content)
+        (tmp_path / "it.pkl.json").write_text(json.dumps(content))
+        said = refused(code, "import-book", "it.pkl", *words, "./made")
+        assert said.startswith(line.format(additions))
+        assert not (tmp_path / "made").exists()
 
 
 def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_path, monkeypatch):
@@ -1123,7 +1162,7 @@ def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["it.pkl"]
 
 
-def test_export_refuses(refused, prose, character_run, tmp_path):
+def test_export_refuses(refused, prose, character_run, word_run, tmp_path):
     """Fails when a model that the book does not have is written as one of its, or a place that
     cannot be is a traceback.
     """
@@ -1131,9 +1170,20 @@ def test_export_refuses(refused, prose, character_run, tmp_path):
     families.adopt(run, oracles.live_params(run.config.model, 0, run.sizes))
     line = "the book has no such model: its rnnlm has cell 'lstm', not 'gru'"
     assert refused(2, "export-book", run.path, "it.pkl") == line
+    words = "`seqgen train text rnnlm --unit word --data FILE`"
+    said = f"the book's tokens are all words of a text, as they first appear: train with {words}"
+    assert refused(2, "export-book", character_run, "it.pkl") == said
+    cfg = oracles.book_config("baseline", embedding=7, hidden=12)
+    for padding, ours in (("masked", "padding 'masked'"), ("book", "draws")):
+        config = RunConfig(Data(Addition(2), draws=2000, padding=padding), cfg)
+        path = create(config, str(tmp_path / padding)).path
+        words = "`seqgen train addition baseline --padding book --data FILE`"
+        said = "the book reads rows of fixed width from a file, and this run has"
+        line = refused(2, "export-book", path, "it.pkl")
+        assert line == f"{said} {ours}: train with {words}"
     assert not (tmp_path / "it.pkl").exists()
     (tmp_path / "file").touch()
-    line = refused(1, "export-book", character_run, "file/it.pkl")
+    line = refused(1, "export-book", word_run, "file/it.pkl")
     assert line == "cannot write file/it.pkl: file is not a folder"
 
 

@@ -1,5 +1,6 @@
 """seqgen attention: draw or export where a run looks while it answers."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,8 @@ def command(
     opened = open_pairs(run)
     seen = opened.attention(list(text), generation, hypothesis=hypothesis, seed=seed)
     if ending in DATA:
-        export(seen, output, run=str(opened.path))
+        chosen = {"generation": asdict(generation), "hypothesis": hypothesis, "seed": seed}
+        export(seen, output, run=str(opened.path), about={**opened.meaning(), **chosen})
     else:
         from seqgen import viz
         from seqgen.families.pairs import maps

@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from seqgen.cli.flags import Shown, in_flags, shown_by
+from seqgen.cli.flags import Shown, flags_of, in_flags, shown_by
 from seqgen.errors import SeqgenError, UsageError
 
 
@@ -51,6 +51,10 @@ def parse(target: Any, prog: str, arguments: list[str], *, default: Any = None) 
         return tyro.cli(target, prog=prog, args=arguments, **options)
 
 
+TEXTS = ("--prompt", "--end", "--ban")
+"""Options whose value may begin with a dash."""
+
+
 def call(
     command: Callable[..., None], prog: str, arguments: list[str], *, shown: Shown | None = None
 ) -> None:
@@ -69,7 +73,25 @@ def call(
         return partial(command, *args, **options)
 
     with showing(shown or shown_by(command)):
-        parse(bind, prog, arguments)()
+        parse(bind, prog, joined(arguments, flags_of(command)))()
+
+
+def joined(words: list[str], flags: Collection[str]) -> list[str]:
+    """`--prompt -x` as `--prompt=-x`: after an option that takes text, -x is a value.
+
+    Args:
+        words: of a command.
+        flags: its options; what is one of them is no value.
+
+    """
+    found: list[str] = []
+    for word in words:
+        value = word.startswith("-") and word.partition("=")[0] not in {*flags, "-h", "--help"}
+        if value and found and found[-1] in TEXTS:
+            found[-1] = f"{found[-1]}={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def check_known(kind: str, word: str, known: Collection[str]) -> str:

@@ -10,7 +10,7 @@ from seqgen.cli.flags import Flat, answered, asked, flag
 from seqgen.cli.parse import check_known, parse, refusing, showing, split_for
 from seqgen.cli.terminal import prepare_devices, run_to_end
 from seqgen.config import RunConfig, Training
-from seqgen.errors import UsageError
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.training.sharding import mesh_of
 from seqgen.training.state import HyperConfig
 
@@ -60,9 +60,24 @@ def main(arguments: list[str]) -> None:
     name = one_of("model", arguments[1:2], pairings[task])
     with showing(flag):
         config, place = read(pairings[task][name], f"seqgen train {task} {name}", arguments[2:])
+        check_there(pairings[task][name].data, config.data)
         prepare_devices(config.training.devices)
         mesh_of(config.training.devices)  # before there is a directory
         run_to_end(families.create(config, place.name, place.runs))
+
+
+def check_there(own: Any, chosen: Any) -> None:
+    """Raises `SeqgenError` for a preset's own text where there is none, outside a clone."""
+    path = getattr(own, "path", None)
+    if path is None or path != chosen.path or Path(path).exists():
+        return
+    script = Path(path).parent / "prepare.py"
+    if not script.exists():  # else what reads the text says it
+        raise SeqgenError(
+            f"there is no {path} here: in a clone of seqgen's repository `python {script}` gets "
+            "it; elsewhere use a copy of yours",
+            fields=("data.path",),
+        )
 
 
 def one_of(kind: str, words: list[str], known: Collection[str]) -> str:

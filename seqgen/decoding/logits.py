@@ -158,12 +158,12 @@ COUNTS = {"top_k": INT32_MAX, "no_repeat_ngram": INT32_MAX, "min_length": INT32_
 RANGES: dict[str, tuple[float, float, str]] = {
     "top_p": (TINY, 1, "above 0 and at most 1 in float32"),
     "min_p": (TINY, 1, "above 0 and at most 1 in float32"),
-    "temperature": (1e-6, 1e6, "from 1e-6 to 1e6"),
-    "repetition_penalty": (1e-6, 1e6, "from 1e-6 to 1e6"),
+    "temperature": (0.01, 100, "from 0.01 to 100"),
+    "repetition_penalty": (0.1, 10, "from 0.1 to 10"),
     "length_penalty": (-5, 5, "from -5 to 5"),
 }
-"""The others, least and most, and that in words: logits and scores of a million tokens stay finite
-in float32.
+"""The others, least and most, and that in words: beyond them float32 no longer tells the best
+logit from those beside it, or a score of a million tokens is not finite.
 """
 
 

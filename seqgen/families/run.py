@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from seqgen.config import RunConfig, checked_seed, strict_converter, structured
 from seqgen.data.pairs import Split
+from seqgen.data.tokenizer import Tokenizer
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families.family import Family
@@ -51,6 +52,11 @@ class Run(ABC):
     def dataset(self) -> Any:
         """The data, made or read again."""
         return self.family.load(self.config.data)
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """What its ids stand for."""
 
     @property
     @abstractmethod
@@ -140,6 +146,11 @@ class Run(ABC):
     @abstractmethod
     def measured(self, scores: Any) -> dict[str, Any]:
         """Scores by name."""
+
+    def meaning(self) -> dict[str, Any]:
+        """What its ids stand for, as JSON has it: the tokens in order, and the padding."""
+        padding = getattr(self, "padding", None)
+        return strict_converter().unstructure({"tokenizer": self.tokenizer, "padding": padding})
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
