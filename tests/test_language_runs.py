@@ -813,7 +813,7 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--n", "0"], "--length and --n must be 1 or more, not 100 and 0"),
     (["--beam", "0"], "--beam must be 1 or more, not 0"),
     (["--temperature", "0"], "--temperature must be from 0.01 to 100, not 0.0"),
-    (["--top-p", "1.5"], "--top-p must be above 0 and at most 1 in float32, not 1.5"),
+    (["--top-p", "1.5"], "--top-p must be from 1e-6 to 1, not 1.5"),
 ])  # fmt: skip
 def test_generate_refuses(words, line, refused, characters):
     """Fails when what cannot be written is written, or the reason is a traceback or not named."""

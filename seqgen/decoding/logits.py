@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from seqgen.errors import UsageError
-from seqgen.ranges import INT32_MAX, TINY, check_count, held
+from seqgen.ranges import INT32_MAX, check_count, held
 
 Logits = Float[Array, "B V"]
 LogitsProcessor = Callable[
@@ -156,14 +156,14 @@ COUNTS = {"top_k": INT32_MAX, "no_repeat_ngram": INT32_MAX, "min_length": INT32_
 """Fields of a GenerationConfig that count from 1, and the most of each."""
 
 RANGES: dict[str, tuple[float, float, str]] = {
-    "top_p": (TINY, 1, "above 0 and at most 1 in float32"),
-    "min_p": (TINY, 1, "above 0 and at most 1 in float32"),
+    "top_p": (1e-6, 1, "from 1e-6 to 1"),
+    "min_p": (1e-6, 1, "from 1e-6 to 1"),
     "temperature": (0.01, 100, "from 0.01 to 100"),
     "repetition_penalty": (0.1, 10, "from 0.1 to 10"),
     "length_penalty": (-5, 5, "from -5 to 5"),
 }
 """The others, least and most, and that in words: beyond them float32 no longer tells the best
-logit from those beside it, or a score of a million tokens is not finite.
+logit from those beside it, a probability is 0, or a score of a million tokens is not finite.
 """
 
 
