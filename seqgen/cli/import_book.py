@@ -9,6 +9,7 @@ import tyro
 
 from seqgen import presets
 from seqgen.cli.parse import call
+from seqgen.cli.terminal import tell_splits
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError
 from seqgen.families import adopt, complete, create
@@ -52,6 +53,7 @@ def command(
     except BaseException:
         shutil.rmtree(made.path, ignore_errors=True)
         raise
+    tell_splits([(config, dataset)])
     print(made.path)
 
 
