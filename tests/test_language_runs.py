@@ -173,8 +173,8 @@ def objects(out: str) -> list[dict]:
 
 @pytest.mark.parametrize(("name", "epochs"), [("character_run", 2), ("word_run", 3)])
 def test_train(name, epochs, request, prose):
-    """Fails when results and progress mix, an epoch is not told or has no samples, or a run does
-    not say what it is made of.
+    """Fails when results and progress mix, an epoch is not told or has no samples, a run does not
+    say what it is made of, or nobody how the text is split.
     """
     path = request.getfixturevalue(name)
     assert (path.parent / "stdout").read_text() == f"{path}\n"
@@ -183,6 +183,12 @@ def test_train(name, epochs, request, prose):
         head = rf"^epoch {epoch} of {epochs} · validation · [\d,]+ tokens · {ppl}, estimated on 20"
         more = r" lanes · loss [\d.]+ nats/token$"
         assert len(re.findall(head + more, err, re.MULTILINE)) == 1
+    parts = [("train", "first"), ("validation", "next"), ("test", "last")]
+    unit = "characters" if name == "character_run" else "tokens"
+    tokens = seqgen.load(path).dataset
+    for line, (split, place) in zip(err.splitlines(), parts, strict=False):
+        size = f"{len(getattr(tokens, split)):,}"
+        assert line == f"{split}: the {place} {size} {unit} of {prose.name}"
     head = rf"^test · [\d,]+ tokens · {ppl} \([\d.]+ to [\d.]+\) · loss"
     assert len(re.findall(head, err, re.MULTILINE)) == 1
     assert {file.name for file in path.iterdir()} == test_commands.FILES
@@ -231,7 +237,11 @@ PARTS = "--validation and --test are parts that leave a rest"
     (["--data", "nowhere.txt"], 1, "there is no {}/nowhere.txt"),
     (["--data", "empty.txt"], 1, "{}/empty.txt: no text to train on"),
     (["--data", "bad.txt"], 1,
-     "{}/bad.txt: bad.txt, line 2: not UTF-8; use the --unit \"byte\""),
+     "{}/bad.txt, line 2: not UTF-8 (byte 0xff); use the --unit \"byte\""),
+    (["--data", "half"], 2,
+     "{}/half: some names say which split they are of, but no file's own name says validation; name"
+     " every file for one of them, like train.txt, valid.txt and test.txt, or put all text into one"
+     " file (--data)"),
     (["--batch", "512"], 2, f"{FEW} 512 lanes of 64; {MORE}"),
     (["--window", "1048"], 2, f"{FEW} 4 lanes of 1048; {MORE}"),
     (["--remat", "5"], 2, "a --window of 64 cannot be split evenly into parts of 5 (--remat)"),
@@ -251,8 +261,11 @@ def test_train_refuses(words, code, line, refused, tmp_path, prose):
     """
     (tmp_path / "empty.txt").touch()
     (tmp_path / "bad.txt").write_bytes(b"a\n\xff\n")
+    (tmp_path / "half").mkdir()
+    for name in ("train.txt", "test.txt"):
+        shutil.copy(prose, tmp_path / "half" / name)
     assert refused(code, *TRAIN, "--data", prose, *TINY, *words) == line.format(tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "empty.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "empty.txt", "half"]
 
 
 def test_a_text_without_an_evaluation_split_is_refused_at_once(refused, prose, tmp_path):
@@ -694,10 +707,30 @@ def test_standard_input_line_by_line(characters, seq, refused):
     assert seq(*words, stdin=b"the\r\na\r\n") == (0, out, "")
     assert seq(*words, stdin=b"the\na") == (0, out, "")
     assert seq(*words) == seq(*words, "--prompt", "")
-    line = refused(2, "generate", characters.path, stdin=b"the\n\xff\n")
-    assert line == "standard input, line 2: not UTF-8 (byte 0xff)"
-    line = refused(2, "generate", characters.path, stdin=b"the\nthe Z\n")
-    assert line.endswith("unknown character 'Z' at position 5: it is not in the run's vocabulary")
+    line = refused(2, *words, stdin=b"the Z\n")
+    unknown = "unknown character 'Z' at position 5: it is not in the run's vocabulary"
+    assert line == f"standard input, line 1: {unknown}"
+    line = refused(2, *words, "--ban", "Z", stdin=b"the\n")
+    assert line.startswith("'Z' is not one of the run's")
+
+
+@pytest.mark.parametrize("at_once", [2, 64])
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(b"\xff\n", "not UTF-8 (byte 0xff)"), (b"the Z\na\n", "unknown character 'Z'")],
+)
+def test_generate_goes_on_with_what_stands_before_a_bad_line(
+    end, said, at_once, characters, seq, monkeypatch
+):
+    """Fails when a bad line costs the texts of those before it, is gone on with, or is not named;
+    when an empty one is no prompt of nothing.
+    """
+    monkeypatch.setattr(generate, "AT_ONCE", at_once)
+    words = ["generate", characters.path, "--length", 5, "--json"]
+    code, out, err = seq(*words, stdin=b"the\n\na\n" + end)
+    assert (code, [each["prompt"] for each in objects(out)]) == (2, ["the", "", "a"])
+    assert out == seq(*words, stdin=b"the\n\na\n")[1]
+    assert err.startswith(f"seqgen: error: standard input, line 4: {said}")
 
 
 HOW = {"drawn": ["--temperature", 4, "--n", 3], "greedy": [], "beam": ["--beam", 3]}
@@ -913,27 +946,38 @@ def test_score(either, seq, tmp_path):
     assert sum(loss for loss, _ in scored) == pytest.approx(losses.sum(), abs=1e-3)
 
 
-@pytest.mark.parametrize(("content", "line"), [
-    (b"", "it.txt, line 1: the file is empty"),
-    (b"the\n\xff\n",
-     "it.txt, line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-    (b"the\nthe Z\n",
-     "it.txt, line 2: unknown character 'Z' at position 5: it is not in the run's vocabulary"),
-    (None, "cannot read it.txt: No such file or directory"),
+@pytest.mark.parametrize(("content", "code", "line"), [
+    (b"", 1, "it.txt, line 1: the file is empty"),
+    (b"\xff\n", 2, "it.txt, line 1: not UTF-8 (byte 0xff)"),
+    (b"the Z\n", 2,
+     "it.txt, line 1: unknown character 'Z' at position 5: it is not in the run's vocabulary"),
+    (None, 1, "cannot read it.txt: No such file or directory"),
 ])  # fmt: skip
-def test_score_refuses(content, line, refused, character_run, tmp_path):
+def test_score_refuses(content, code, line, refused, character_run, tmp_path):
     """Fails when a text that cannot be scored is a traceback, is passed over, or its line is not
     named.
     """
     if content is not None:
         (tmp_path / "it.txt").write_bytes(content)
-        assert refused(1, "score", character_run, "-", stdin=content) == line.replace("it.txt", "-")
-    assert refused(1, "score", character_run, "it.txt") == line
+        said = line.replace("it.txt", "standard input")
+        assert refused(code, "score", character_run, "-", stdin=content) == said
+    assert refused(code, "score", character_run, "it.txt") == line
+
+
+@pytest.mark.parametrize("end", [b"a\xff\nthe\n", b"the Z\nthe\n"])
+def test_score_has_the_lines_before_a_bad_one(end, seq, character_run):
+    """Fails when a bad line costs the scores of those before it, is scored, is not named, or when
+    a sum of a part passes for that of all.
+    """
+    whole = seq("score", character_run, "-", stdin=b"the\n\na\n")[1]
+    code, out, err = seq("score", character_run, "-", stdin=b"the\n\na\n" + end)
+    assert (code, out.splitlines()) == (2, whole.splitlines()[:3])
+    assert err.startswith("seqgen: error: standard input, line 4: ")
 
 
 def test_bytes(prose, seq, tmp_path):
     """Fails when a model of bytes refuses or changes what is not UTF-8, or its line ends, where it
-    reads a file or a prompt.
+    reads a file or a prompt; or when it begins after another byte than a line's end.
     """
     content = prose.read_bytes().replace(b"e", b"\xff").replace(b"\n", b"\r\n")
     (tmp_path / "any.dat").write_bytes(content)
@@ -942,13 +986,16 @@ def test_bytes(prose, seq, tmp_path):
     text = b"th\xff c\ra\r\n\xfe\n"
     (tmp_path / "it.dat").write_bytes(text)
     code, out, err = seq("score", run.path, tmp_path / "it.dat")
-    losses = nats(run, np.concatenate([run.prompted(""), np.frombuffer(text, np.uint8)]))
+    losses = nats(run, np.concatenate([[ord("\n")], np.frombuffer(text, np.uint8)]))
     assert (code, err) == (0, "")
     assert [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "] == [9, 2, 11]
     assert out.splitlines()[-1].endswith(f"all 2 lines, {losses.mean():.4f} nats per token")
     (made,) = objects(seq("generate", run.path, "--length", 3, "--json", stdin=b"th\xff\n")[1])
     assert made["prompt"].encode(errors="surrogateescape") == b"th\xff"
     assert made["text"].startswith("th\ufffd")
+    ((begun,), (after,)) = run.generate(["", "\n"], length=3)
+    assert "\n" + begun.text == after.text
+    assert begun.logprob == pytest.approx(after.logprob, abs=1e-4)
 
 
 def test_score_ends_a_line_as_a_corpus_does(word_run, seq):
@@ -999,7 +1046,7 @@ def test_from_a_pickle_and_back(seq, prose, tmp_path):
     """
     arrays = pickled(tmp_path)
     words = ["--model", "rnnlm", "--data", prose, "--run", "back"]
-    assert seq("import-book", "it.pkl", *words) == (0, "runs/back\n", "")
+    assert seq("import-book", "it.pkl", *words)[:2] == (0, "runs/back\n")
     assert seq("export-book", "back", "again.pkl") == (0, "again.pkl\n", "")
     same("again.pkl", arrays)
 
@@ -1011,7 +1058,7 @@ def test_to_a_pickle_and_back(seq, word_run, prose):
     run = seqgen.load(word_run)
     assert seq("export-book", word_run, "it.pkl")[0] == 0
     words = ["import-book", "it.pkl", "--model", "better-rnnlm", "--data", prose, "--run", "./back"]
-    assert seq(*words) == (0, "back\n", "")
+    assert seq(*words)[:2] == (0, "back\n")
     back = seqgen.load("./back")
     jax.tree.map(np.testing.assert_array_equal, back.params, rounded(run.params))
     assert (back.tokenizer, back.config.model) == (run.tokenizer, run.config.model)
@@ -1044,7 +1091,7 @@ def test_a_model_that_answers_there_and_back(variant, seq, refused, additions, t
     params = jax.tree.map(jnp.asarray, rounded(oracles.live_params(cfg)))
     (tmp_path / "it.pkl").write_bytes(pickle.dumps(from_params(cfg, params)))
     words = ["import-book", "it.pkl", "--model", variant, "--data", additions, "--run"]
-    assert seq(*words, "./back") == (0, "back\n", "")
+    assert seq(*words, "./back")[:2] == (0, "back\n")
     back = seqgen.load("./back")
     assert back.config.data.reverse == (variant == "attention")
     jax.tree.map(np.testing.assert_array_equal, back.params, params)
@@ -1055,7 +1102,7 @@ def test_a_model_that_answers_there_and_back(variant, seq, refused, additions, t
     if variant == "attention":
         code, out, err = seq("attention", "./back", "1+1")
         assert (code, out.splitlines()[-1], err) == (0, "attention.png", "")
-        assert seq(*words, "./turned", "--reverse", "False") == (0, "turned\n", "")
+        assert seq(*words, "./turned", "--reverse", "False")[:2] == (0, "turned\n")
         assert seqgen.load("./turned").config.data == replace(back.config.data, reverse=False)
     else:
         assert refused(2, "attention", "./back", "1+1").startswith("back has no attention to show")

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from seqgen.cli.flags import Flat
-from seqgen.cli.parse import call
+from seqgen.cli.parse import argument, call
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import open_pairs
@@ -46,7 +46,8 @@ def command(
         endings = ", ".join(FIGURES + DATA)
         raise UsageError(f"cannot write {output}: its name must end in one of {endings}")
     opened = open_pairs(run)
-    seen = opened.attention(list(text), generation, hypothesis=hypothesis, seed=seed)
+    questions = [argument(each, f"question {i}") for i, each in enumerate(text, start=1)]
+    seen = opened.attention(questions, generation, hypothesis=hypothesis, seed=seed)
     if ending in DATA:
         chosen = {"generation": asdict(generation), "hypothesis": hypothesis, "seed": seed}
         export(seen, output, run=str(opened.path), about={**opened.meaning(), **chosen})

@@ -9,6 +9,7 @@ import tyro
 
 from seqgen import presets
 from seqgen.cli.parse import call
+from seqgen.cli.terminal import tell_splits
 from seqgen.config import RunConfig, strict_converter
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import adopt, create, family_of
@@ -62,6 +63,7 @@ def command(
     except BaseException:
         shutil.rmtree(made.path, ignore_errors=True)
         raise
+    tell_splits([(config, dataset)])
     print(made.path)
 
 

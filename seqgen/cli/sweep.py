@@ -19,10 +19,10 @@ import tyro
 from seqgen import sweeps
 from seqgen.cli.flags import flag, flags_of
 from seqgen.cli.parse import call, split_for
-from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, train_to_end
+from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, tell_splits, train_to_end
 from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.families import family_of, locate
+from seqgen.families import family_of, is_run, locate
 from seqgen.storage.versions import cores
 from seqgen.sweeps.spec import Changes, override, product
 from seqgen.tasks.dataset import Data
@@ -92,6 +92,8 @@ def command(
     if dry_run:
         print("\n".join(sweeps.summary(planned, folder, **options)))
         return
+    new = (member for member in planned if not is_run(member.path))
+    tell_splits((member.config, member.dataset) for member in new)
     with stoppable(again()):
         sweeps.sweep(
             planned,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from seqgen import families, presets
 from seqgen.cli.flags import Flat, answered, asked, flag
 from seqgen.cli.parse import check_known, parse, refusing, showing, split_for
-from seqgen.cli.terminal import prepare_devices, run_to_end
+from seqgen.cli.terminal import prepare_devices, run_to_end, tell_splits
 from seqgen.config import RunConfig, Training
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.training.sharding import mesh_of
@@ -63,7 +63,9 @@ def main(arguments: list[str]) -> None:
         check_there(pairings[task][name].data, config.data)
         prepare_devices(config.training.devices)
         mesh_of(config.training.devices)  # before there is a directory
-        run_to_end(families.create(config, place.name, place.runs))
+        run = families.create(config, place.name, place.runs)
+        tell_splits([(run.config, run.dataset)])
+        run_to_end(run)
 
 
 def check_there(own: Any, chosen: Any) -> None:

@@ -84,6 +84,7 @@ class Family(NamedTuple):
     evaluate(run, split) -> scores, a NamedTuple
     evaluate_epoch, test(run, split, params, step) -> scores and samples: during training, at its
         end
+    splits(data, dataset) -> a line for each split: its size, and where it comes from
     words(event) -> an evaluation's headline, and all of it
     table(scores by name) -> rows for the terminal
     unused(config) -> path -> why, of fields that change nothing beside the others
@@ -106,6 +107,7 @@ class Family(NamedTuple):
     evaluate: Callable[[Any, Any], Any]
     evaluate_epoch: Callable[[Any, Any, Params, int], tuple[Event, str]]
     test: Callable[[Any, Any, Params, int], tuple[Event, str]]
+    splits: Callable[[Any, Any], list[str]]
     words: Callable[[Event], tuple[str, str]]
     table: Callable[[dict[str, Any]], dict[str, str]]
     draw: Callable[[Any], None]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,13 @@ def columns(rows: list[tuple[str, str, str]]) -> str:
     )
 
 
+def splits(data: Data, dataset: Dataset) -> list[str]:
+    """How many examples each split has, and from which file."""
+    place = f"drawn from {data.name}" if data.file is None else f"of {Path(data.file).name}"
+    sizes = dataset.splits._asdict().items()
+    return [f"{split}: {len(rows):,} examples {place}" for split, rows in sizes]
+
+
 def words(event: log.Event) -> tuple[str, str]:
     """An evaluation's headline, and all of it."""
     headline = f"exact match {event['exact_match']:.2%}"
@@ -210,6 +218,7 @@ FAMILY = Family(
     evaluate=scores_of,
     evaluate_epoch=evaluate_epoch,
     test=evaluate_epoch,
+    splits=splits,
     words=words,
     table=table,
     draw=draw,

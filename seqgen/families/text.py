@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from seqgen.config import RunConfig
+from seqgen.data.archive import File
 from seqgen.data.pairs import Split
 from seqgen.data.token_store import Corpus
 from seqgen.decoding.logits import GenerationConfig
@@ -17,7 +18,7 @@ from seqgen.models import build
 from seqgen.storage import log
 from seqgen.tasks.corpus import load
 from seqgen.tasks.synthetic import LANGUAGES, Language, Synthetic
-from seqgen.tasks.text import Text
+from seqgen.tasks.text import Text, files_of, parts_of
 from seqgen.training.batches import Windows
 from seqgen.training.steps import Program
 from seqgen.types import Params
@@ -26,6 +27,9 @@ LANES = 20
 """Lanes in which a split is read while a model trains: an estimate, each begins in the
 initial state.
 """
+
+NAMES = 5
+"""Files of a split that are named."""
 
 SAMPLES, WORDS, CHARACTERS = 3, 40, 200
 """Texts that an evaluation shows, and how long they are."""
@@ -112,6 +116,33 @@ def samples(run: TextRun, params: Params, step: int) -> str:
     return "\n".join(each.text.strip("\n") + "\n" for each in texts)
 
 
+def splits(data: Text | Synthetic, corpus: Corpus) -> list[str]:
+    """How many tokens each split has, and from which files."""
+    unit = {"word": "tokens", "character": "characters", "byte": "bytes"}[corpus.tokenizer.unit]
+    parts = parts_of(files_of(data.path)) if isinstance(data, Text) else {}
+    lines = []
+    for split, place in {
+        "train": "the first",
+        "validation": "the next",
+        "test": "the last",
+    }.items():
+        size, files = f"{len(getattr(corpus, split)):,} {unit}", parts.get(split)
+        if isinstance(data, Synthetic):
+            lines.append(f"{split}: {size}, drawn from {data.name}")
+        elif files is not None:
+            lines.append(f"{split}: {size} of {named(files)}")
+        else:
+            lines.append(f"{split}: {place} {size} of {named(parts['all'])}")
+    return lines
+
+
+def named(files: list[File]) -> str:
+    """The names of files, or of the first ones of many."""
+    names = [file.name for file in files[:NAMES]]
+    more = len(files) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
+
+
 def words(event: log.Event) -> tuple[str, str]:
     """An evaluation's headline, and all of it."""
     headline = f"perplexity {event['perplexity']:.2f}"
@@ -164,6 +195,7 @@ FAMILY = Family(
     evaluate=scores_of,
     evaluate_epoch=evaluate_epoch,
     test=test,
+    splits=splits,
     words=words,
     table=table,
     draw=draw,

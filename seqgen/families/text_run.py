@@ -145,11 +145,11 @@ class TextRun(Run):
         """
         check_wanted(length, generation, end, n)
         key = sampling_key(generation, seed)
+        banned = tuple(sorted({self.tokenizer.id_of(symbol) for symbol in ban}))
+        last = None if end is None else self.tokenizer.id_of(end)
         if not prompts:
             yield []
             return
-        banned = tuple(sorted({self.tokenizer.id_of(symbol) for symbol in ban}))
-        last = None if end is None else self.tokenizer.id_of(end)
         repeated = [prompt for prompt in prompts for _ in range(n)]
         ids = [self.prompted(prompt) for prompt in (prompts if generation.beam else repeated)]
         width = 1 << (max(map(len, ids)) - 1).bit_length()
@@ -189,7 +189,7 @@ class TextRun(Run):
         """A prompt's ids; an empty one is the end of a line or sentence, after which one begins."""
         if len(ids := self.encoded(prompt)):
             return ids
-        known = self.tokenizer.ids
+        known = {"\n": ord("\n")} if self.tokenizer.unit == "byte" else self.tokenizer.ids
         return np.array([next((known[end] for end in ENDS if end in known), 0)], np.int32)
 
     def texts(self, prompts: Sequence[str], tokens: np.ndarray, logprob: np.ndarray) -> list[Text]:

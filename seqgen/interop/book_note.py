@@ -12,9 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seqgen.config import read_json
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.storage.files import sha256, write
+from seqgen.storage.files import read_bytes, sha256, write
 
 FORMAT, VERSION = "seqgen-book", 1
 
@@ -41,7 +40,11 @@ def read_note(pickle: Path, model: str) -> dict[str, Any] | None:
     path = beside(pickle)
     if not path.exists():
         return None
-    note = read_json(path)
+    try:
+        note = json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:  # no JSON, not UTF-8
+        raise SeqgenError(f"{path}: {error}") from error
+    note = note if isinstance(note, dict) else {}
     if (note.get("format"), note.get("version")) != (FORMAT, VERSION):
         raise SeqgenError(f"{path} is no {FORMAT} of version {VERSION}; move it away to go without")
     if note.get("sha256") != sha256(pickle):
