@@ -23,7 +23,7 @@ except ImportError as error:
 endef
 export PREFLIGHT
 
-.PHONY: help train test slow lint format types figures bench lock clean
+.PHONY: help train test slow lint format types notebooks docs figures bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,8 +46,14 @@ format: $(READY) ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(READY) ## types, by ty
-	$(BIN)/ty check --python $(VENV)
+types: $(READY) ## types, by ty, as the environment's Python and NumPy have them
+	$(BIN)/ty check --python $(VENV) --python-version $$($(BIN)/python -V | cut -c8-11)
+
+notebooks: $(READY) ## each is a pair with its script, without outputs
+	$(BIN)/python -m pytest -q tests/test_notebooks.py
+
+docs: $(READY) ## pages of the READMEs and all docstrings, in build/docs
+	$(BIN)/python -m experiments.site
 
 figures: $(READY) ## runs/ -> experiments/results/ -> the READMEs' tables, and figures
 	$(BIN)/python -m experiments.report
@@ -62,7 +68,7 @@ lock: $(READY) ## pin what pyproject.toml asks for; UPGRADE=1 moves the old pins
 	$(COMPILE) -c requirements.txt --extra tpu -o requirements-tpu.txt
 
 clean: ## forget .venv and every cache; runs/ stays
-	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
 	find seqgen experiments data tests -name __pycache__ -exec rm -rf {} +
 
 $(READY): $(LOCK) pyproject.toml

@@ -16,7 +16,6 @@ Time      20 minutes for the sweep, 7 to score 20 runs, on 2 cores
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -27,6 +26,7 @@ from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError
 from seqgen.evaluation import alignment
 from seqgen.families import PairsRun
+from seqgen.nn.switches import key
 from seqgen.sweeps.spec import Sweep
 
 SEEDS = range(5)
@@ -59,8 +59,7 @@ def measured(run: PairsRun) -> dict[str, Any]:
     weights = alignment.forced_attention(run.model, run.params, batch, padding)
     gold = alignment.gold_of(run.dataset.task, pairs, padding, weights.shape[1:])
     mixed = alignment.shuffled(weights, gold, np.random.default_rng(run.config.seed))
-    key = jax.random.key(run.config.seed)
-    changed = alignment.blinded(run.model, run.params, batch, key)
+    changed = alignment.blinded(run.model, run.params, batch, key(run.config.seed))
     own = alignment.own_gold(gold)
     asked = own.any(axis=2)
     places = [t for t in range(own.shape[1]) if own[:, t].any()]

@@ -1,6 +1,7 @@
 """results/*.json: small, committed, with all that says where a number comes from.
 
-And the finished runs of a sweep, from which they are made.
+And the finished runs of a sweep, from which they are made: all of them, and only where they are
+what the experiment says, so that a trial with fewer steps or seeds never becomes a number.
 """
 
 import json
@@ -62,7 +63,9 @@ Members = dict[str, dict[str, PairsRun]]
 OTHERS = {"dates-book": "dates", "best-addition": "search_addition", "best-dates": "search_dates"}
 """Sweeps that are not named like their experiment."""
 
-FREE = frozenset({"seed", "data.file", "data.sha256", "data.split", "data.validation"})
+FREE = frozenset(
+    {"seed", "data.file", "data.sha256", "data.split", "data.validation", "data.draws"}
+)
 """Fields in which the runs of a sweep need not be what its experiment says."""
 
 

@@ -23,6 +23,7 @@ from experiments.language_tables import (
 from experiments.markdown import interval, percent, table
 from experiments.records import load
 from experiments.speed_tables import decoding_table, grid_table, grids_table, speed_table
+from experiments.summary_table import summary_table
 from seqgen import presets
 from seqgen.evaluation.statistics import over_seeds, paired, wilson
 
@@ -259,6 +260,7 @@ def search_table(name: str, chosen: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "default": default_table,
+    "summary": summary_table,
     "book": book_table,
     "speed": speed_table,
     "decoding": decoding_table,

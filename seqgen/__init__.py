@@ -1,4 +1,24 @@
-"""Sequence generation in JAX: from the seq2seq models of "Deep Learning from Scratch 2" onwards."""
+"""Sequence generation in JAX: from the seq2seq models of "Deep Learning from Scratch 2" onwards.
+
+    import seqgen
+
+    run = seqgen.load("runs/dates-attention")
+    run.predict(["TUESDAY, SEPTEMBER 25, 1984"])  # ['1984-09-25']
+
+`load` opens a run, a `seqgen.families.pairs_run.PairsRun` or a `seqgen.families.text_run.TextRun`.
+`seqgen.presets` has the settings of named pairs of data and model, `seqgen.config` what settings
+there are, `seqgen.families.create` makes a new run of them and `seqgen.sweeps` many at a time.
+
+Imports flow one way: `types`, `errors`; then `storage`, `nn`; `models`, `data`; `tasks`,
+`decoding`, `training`; `evaluation`, `interop`, `viz`; `families`; `sweeps`; `cli`. Tasks know no
+model, training knows functions only: they meet in `families` and in `presets`. `config` takes
+`HyperConfig` and names of optimizers and schedules from `training`, and nothing else from any part.
+
+Saitoh, Deep Learning from Scratch 2 (O'Reilly Japan 2018). Sutskever, Vinyals & Le 2014, Sequence
+to sequence learning. Cho et al. 2014, RNN encoder-decoder. Bahdanau, Cho & Bengio 2015, Jointly
+learning to align and translate. Luong, Pham & Manning 2015, Effective approaches to attention.
+Jozefowicz, Zaremba & Sutskever 2015, Recurrent network architectures.
+"""
 
 from os import PathLike
 from typing import TYPE_CHECKING

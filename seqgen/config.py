@@ -1,4 +1,8 @@
-"""What a run is: data x model x training, plain dataclasses; and how JSON becomes one of ours."""
+"""What a run is: data x model x training, plain dataclasses; and how JSON becomes one of ours.
+
+A field changes a shape or the program; what does not is a leaf of `seqgen.types.Hyper`, which is
+traced, so that a change of it compiles nothing anew.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,9 +14,13 @@ from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.ranges import INT32_MAX, check_count, held
 from seqgen.training.optimizer import OptimizerName, ScheduleName
 from seqgen.training.state import HyperConfig
 from seqgen.types import Special
+
+MOST_STEPS = INT32_MAX - 1
+"""A step is an int32, whose largest number stands for none (see training/steps.py)."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,7 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "steps", "devices", "accumulate", "window", "remat"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(
-                    f"{name} must be 1 or more, not {value}", fields=(f"training.{name}",)
-                )
+            check_count(f"training.{name}", getattr(self, name), MOST_STEPS)
         if self.batch % (self.devices * self.accumulate):
             parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
             raise UsageError(
@@ -75,9 +79,9 @@ class Training:
                 f"a window of {self.window} cannot be split evenly into parts of {self.remat}",
                 fields=("training.window", "training.remat"),
             )
-        if self.plateau is not None and not self.plateau >= 1:
+        if self.plateau is not None and not held(self.plateau, 1, 1e6):
             raise UsageError(
-                f"plateau divides the rate: it must be 1 or more, not {self.plateau}",
+                f"plateau divides the rate: it must be from 1 to 1e6, not {self.plateau}",
                 fields=("training.plateau",),
             )
         if not 0 <= self.warmup < 1:
@@ -87,8 +91,15 @@ class Training:
             )
 
     def length(self, epoch_steps: int) -> int:
-        """How many steps it takes."""
-        return self.steps or self.epochs * epoch_steps
+        """How many steps it takes. Raises `UsageError` for more than can be counted."""
+        steps = self.steps or self.epochs * epoch_steps
+        if steps > MOST_STEPS:
+            raise UsageError(
+                f"{self.epochs:,} epochs of {epoch_steps:,} steps are more than "
+                f"{MOST_STEPS:,} steps: use fewer epochs",
+                fields=("training.epochs",),
+            )
+        return steps
 
 
 SEEDS = range(2**32)

@@ -109,7 +109,7 @@ def book_run(tmp_path_factory) -> Path:
 
     file = tmp_path_factory.mktemp("book") / "addition.txt"
     prepare(Data(Addition(2), draws=500), file)
-    options = "--task.digits 2 --padding book --no-reverse --epochs 3 --select best"
+    options = "--padding book --no-reverse --epochs 3"
     return train(file.parent, "baseline", "--data", str(file), *shlex.split(options))
 
 

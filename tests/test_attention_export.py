@@ -87,13 +87,15 @@ def test_no_hypothesis_that_there_is_none_of(run, hypothesis):
 def test_json_and_npz_hold_the_same(seen, tmp_path):
     """Fails when a file lacks what the schema says, or the two differ by more than six decimals."""
     for ending in ("json", "npz"):
-        export(seen, tmp_path / f"maps.{ending}", run="runs/mine")
+        export(seen, tmp_path / f"maps.{ending}", run="runs/mine", about={"tokenizer": ["é"]})
     content = json.loads((tmp_path / "maps.json").read_text())
     arrays = np.load(tmp_path / "maps.npz")
     head = {name: content[name] for name in ("format", "version", "run")}
     assert head == {"format": "seqgen-attention", "version": 1, "run": "runs/mine"}
     assert head == {name: arrays[name].item() for name in head}
+    assert content["about"] == json.loads(arrays["about"].item()) == {"tokenizer": ["é"]}
     for i, (item, written) in enumerate(zip(seen, content["items"], strict=True)):
+        assert written["question"] == item.question == arrays[f"{i}.question"].item()
         assert written["source"] == item.source == arrays[f"{i}.source"].tolist()
         assert written["target"] == item.target == arrays[f"{i}.target"].tolist()
         assert written["answer"] == item.answer == arrays[f"{i}.answer"].item()
@@ -153,7 +155,12 @@ def test_the_command_writes_what_its_ending_says(attention_run, tmp_path, capsys
     words = ["attention", str(attention_run), *QUESTIONS, "-o", str(out)]
     assert main([*words, "--beam", "3", "--hypothesis", "2"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    items = json.loads(out.read_text())["items"]
+    written = json.loads(out.read_text())
+    items, about, run = written["items"], written["about"], open_pairs(attention_run)
+    assert about["tokenizer"]["table"] == list(run.tokenizer.table)
+    assert about["tokenizer"]["special"] == run.sizes.special._asdict()
+    assert about["padding"]["reverse"] is run.padding.reverse is True
+    assert (about["generation"]["beam"], about["hypothesis"], about["seed"]) == (3, 2, 0)
     assert printed[-1] == str(out)
     assert printed[:-1] == [
         f"{question} -> {item['answer']}" for question, item in zip(QUESTIONS, items, strict=True)

@@ -24,6 +24,7 @@ from seqgen.tasks.addition import Addition
 from tests.conftest import TINY
 
 TRAIN = ["train", "addition", "attention"]
+OF_WINDOWS = "would change nothing: it is of the windows of a text, and pairs have none"
 SMALL = ["--task.digits", "2", "--draws", "300", "--batch", "32", "--epochs", "1"]
 
 
@@ -91,10 +92,13 @@ FEW = [*TRAIN[1:], "--draws", "300"]
 
 def test_train(attention_run):
     """Fails when results and progress mix, so that a script cannot go on with the path, or the
-    epochs are not told.
+    splits or epochs are not told.
     """
     assert (attention_run.parent / "stdout").read_text() == f"{attention_run}\n"
     err = (attention_run.parent / "stderr").read_text()
+    splits = seqgen.load(attention_run).dataset.splits._asdict().items()
+    told = [f"{name}: {len(rows):,} examples drawn from addition" for name, rows in splits]
+    assert err.splitlines()[:3] == told
     for epoch in range(1, 5):
         head = f"^epoch {epoch} of 4 · validation · [0-9]+ examples · exact match .+%"
         more = " · token accuracy .+% · loss [0-9.]+ nats/token$"
@@ -123,8 +127,16 @@ def test_train(attention_run):
         ([*TRAIN[1:], "--steps", "0"], "--steps must be 1 or more, not 0"),
         ([*TRAIN[1:], "--batch", "0"], "--batch must be 1 or more, not 0"),
         ([*FEW, "--batch", "241"], "a --batch of 241 is more than the 240 training examples"),
-        ([*FEW, "--window", "3"], "--window 3 is of the windows of a text, and pairs have none"),
-        ([*FEW, "--remat", "5"], "--remat 5 is of the windows of a text, and pairs have none"),
+        (
+            [*FEW, "--window", "3"],
+            "--window 3 would change nothing: it is of the windows of a text, and pairs have none; "
+            "use 35, its default",
+        ),
+        (
+            [*FEW, "--remat", "5"],
+            "--remat 5 would change nothing: it is of the windows of a text, and pairs have none; "
+            "use None, its default",
+        ),
         (
             [*TRAIN[1:], "--warmup", "2"],
             "--warmup is a fraction of all steps, at least 0 and below 1, not 2.0",
@@ -457,30 +469,48 @@ def test_predict_answers_in_batches(seq, attention_run, monkeypatch):
     assert out.splitlines() == expected
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 512])
 @pytest.mark.parametrize(
-    ("stdin", "line"),
+    ("stdin", "answered", "line"),
     [
-        (b"1+1\n\n2+2\n", "standard input, line 2: the question is empty"),
-        (b" \n", "standard input, line 1: the question is empty"),
-        (b"1+1\n2+\xff\n", "standard input, line 2: not UTF-8 (byte 0xff)"),
+        (b"1+1\n\n2+2\n \n", ["1+1", "", "2+2", ""], None),
+        (b"\n", [""], None),
+        (b"1+1\n2+\xff\n3+3\n", ["1+1"], "line 2: not UTF-8 (byte 0xff)"),
+        (b"1+1\n\n23+4\n5+x\n6+6\n", ["1+1", "", "23+4"], "line 4: unknown character 'x' at"),
+        (b"5+x\n6+6\n", [], "line 1: unknown character 'x' at position 3 of '5+x'; known: "),
     ],
 )
-def test_predict_refuses_lines(stdin, line, refused, attention_run):
-    """Fails when a bad line of standard input is a traceback, is passed over, or is not named."""
-    assert refused(2, "predict", attention_run, stdin=stdin) == line
+def test_predict_answers_what_stands_before_a_bad_line(
+    at_once, stdin, answered, line, seq, attention_run, monkeypatch
+):
+    """Fails when a bad line of standard input costs those before it, is a traceback, is passed
+    over, or is not named; when an empty line is not answered with an empty one.
+    """
+    monkeypatch.setattr(predict, "AT_ONCE", at_once)
+    run = seqgen.load(attention_run)
+    expected = [*(run.predict([question])[0] if question else "" for question in answered)]
+    code, out, err = seq("predict", attention_run, stdin=stdin)
+    assert (code, out.splitlines()) == (2 if line else 0, expected)
+    assert err.startswith(f"seqgen: error: standard input, {line}" if line else "")
+    assert err.count("\n") == bool(line)
 
 
-def test_predict_refuses_questions(refused, attention_run, book_run):
+def test_predict_refuses_questions(seq, refused, attention_run, book_run):
     """Fails when what a run cannot read gets an answer, or the reason does not name it."""
     line = refused(2, "predict", attention_run, "1+a")
     assert line.startswith("unknown character 'a' at position 3 of '1+a")
-    line = refused(2, "predict", attention_run, stdin=b"1+1\n1+\xea\xb0\x80")
-    assert line.startswith("standard input, line 2: unknown character '가' at position 3")
+    line = refused(2, "predict", attention_run, stdin="1+가".encode())
+    assert line.startswith("standard input, line 1: unknown character '가' at position 3")
+    line = refused(2, "predict", attention_run, "--n", 2, stdin=b"1+1\n")
+    assert line == "there is one answer, and 2 were asked for: use a --beam of 2"
     assert refused(2, "predict", attention_run, "") == "question 1 is empty"
     unseeded = refused(2, "predict", attention_run, "1+1", "--temperature", "1", "--seed", "-1")
     assert unseeded == "--seed must be at least 0 and below 2**32, not -1"
     line = refused(2, "predict", book_run, "111+222")
     assert line == "'111+222' has 7 characters, and there is room for 5"
+    code, out, err = seq("predict", book_run, stdin=b"1+1\n111+222\n")
+    assert (code, len(out.splitlines())) == (2, 1)
+    assert err == f"seqgen: error: standard input, line 2: {line}\n"
 
 
 @pytest.mark.parametrize("words", [["1+1"], []])

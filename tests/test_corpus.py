@@ -220,6 +220,54 @@ def test_named_splits_are_whole(tmp_path):
     assert [len(getattr(whole, split)) for split in SPLITS[1:]] == [0, 0]
 
 
+@pytest.mark.parametrize("unit", ["word", "character", "byte"])
+@pytest.mark.parametrize(
+    ("files", "stream"),
+    [
+        (["two", "three"], "two\nthree"),
+        (["two\n", "three\n"], "two\nthree\n"),
+        (["two\r\n", "three"], "two\r\nthree"),
+        (["two\n\n", "three"], "two\n\nthree"),
+        (["", "two", "", "three"], "two\nthree"),
+        (["two"], "two"),
+    ],
+)
+def test_files_of_a_stream_are_joined(tmp_path, cache, files, stream, unit):
+    """Fails when the last word of a file and the first one of the next become one, files whose
+    lines end get a blank line, or a text has an end that no file has.
+    """
+    for number, content in enumerate(files):
+        write(tmp_path / "x" / str(number), content)
+    path, one = str(tmp_path / "x"), write(tmp_path / "one", stream)
+    options = {"unit": unit, "validation": 0.0, "test": 0.0}
+    equal(load(Text(path, **options)), load(Text(one, **options)))
+    for split, named in (("train", files), ("valid", ["v"]), ("test", ["t"])):
+        for number, content in enumerate(named):
+            write(tmp_path / "y" / f"{split}-{number}", content)
+    splits = load(Text(str(tmp_path / "y"), unit=unit))
+    whole = load(Text(one, **options))
+    assert splits.tokenizer.decode(splits.train) == whole.tokenizer.decode(whole.train)
+
+
+def test_a_run_of_files_that_were_not_joined_keeps_its_tokens(tmp_path, cache):
+    """Fails when a run from before files were joined is refused, or gets other tokens than it was
+    trained on; when what is kept for it is taken for what a new run has; when the checksum of
+    files whose lines end is another than it was.
+    """
+    for name, content in (("a", "two"), ("b", "three")):
+        write(tmp_path / "x" / name, content)
+        write(tmp_path / "y" / name, content + "\n")
+    path, options = str(tmp_path / "x"), {"validation": 0.0, "test": 0.0}
+    old = hashlib.sha256(b"a\0twob\0three").hexdigest()
+    assert written(load(Text(path, old, **options))) == "twothree"
+    new = Text(path, **options).pinned()
+    assert new.sha256 != old
+    assert written(load(new)) == "two\nthree"
+    assert written(load(Text(path, old, **options))) == "twothree"
+    ended = hashlib.sha256(b"a\0two\nb\0three\n").hexdigest()
+    assert Text(str(tmp_path / "y")).pinned().sha256 == ended
+
+
 @pytest.mark.parametrize("content", ["", "\ufeff", " \n"])
 def test_nothing_to_train_on(tmp_path, cache, content):
     """Fails when an empty text, or one of which nothing is left for training, ends in a traceback
@@ -302,8 +350,9 @@ def test_a_text_is_read_once(tmp_path, cache, monkeypatch):
         "validation.npy",
         "test.npy",
         "tokenizer.json",
+        "SHA256SUMS",
     }
-    monkeypatch.setattr(corpus, "fill_text", None)
+    monkeypatch.setattr(corpus, "fill_text", lambda *_, **__: pytest.fail("made anew"))
     equal(load(Text(path, unit="word")), first)
     equal(load(Text(write(tmp_path / "elsewhere" / "y.txt", WORDS), unit="word")), first)
 
@@ -345,8 +394,19 @@ def test_a_changed_text_is_refused(tmp_path, cache):
         load(Text(sha256=sha256))  # the topics of another version of Python
 
 
-def zeros(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
+HEADER = 128
+"""Bytes of a stream's header."""
+
+
+def zeros(path: Path, kept: int = 0) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:kept] + bytes(len(content) - kept))
+
+
+def flip(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
 
 
 DAMAGE = {
@@ -363,7 +423,15 @@ DAMAGE = {
     "no UTF-8": lambda at: write(at / "tokenizer.json", b"\xff\xfe"),
     "half a stream": lambda at: write(at / "train.npy", (at / "train.npy").read_bytes()[:300]),
     "half a header": lambda at: write(at / "test.npy", (at / "test.npy").read_bytes()[:30]),
-    "a stream of zeros": lambda at: zeros(at / "train.npy"),
+    "a file of zeros": lambda at: zeros(at / "train.npy"),
+    "a stream of zeros": lambda at: zeros(at / "train.npy", kept=HEADER),
+    "another word": lambda at: write(
+        at / "tokenizer.json", (at / "tokenizer.json").read_text().replace("noble", "noblf")
+    ),
+    "no checksums": lambda at: (at / "SHA256SUMS").unlink(),
+    "half the checksums": lambda at: write(
+        at / "SHA256SUMS", (at / "SHA256SUMS").read_text()[:100]
+    ),
     "a shorter stream": lambda at: np.save(at / "train.npy", np.load(at / "train.npy")[:50]),
     "an empty stream": lambda at: write(at / "train.npy", b""),
     "no training stream": lambda at: (at / "train.npy").unlink(),
@@ -373,18 +441,54 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_was_damaged_is_made_anew(tmp_path, cache, damage):
-    """Fails when what a full disk, a power cut or a cleaner left of a kept corpus stops a run, or
-    is trained on.
+def test_what_was_damaged_is_made_anew(tmp_path, cache, damage, caplog):
+    """Fails when what a full disk, a power cut or a cleaner left of a kept corpus stops a run, is
+    trained on, or is made anew without a word.
     """
     data = Text(write(tmp_path / "x.txt", WORDS), unit="word", validation=0.1, test=0.1)
     load(data)
     (folder,) = cache.iterdir()
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert not caplog.records
     DAMAGE[damage](folder)
     found = load(data)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
     assert written(found) == WORDS
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"the tokens of x in {folder} are made again: ")
+
+
+def test_every_flipped_bit_is_noticed(tmp_path, cache):
+    """Fails when one bit of a kept corpus, in any of its files, can change and is read."""
+    data = Text(write(tmp_path / "x.txt", WORDS), unit="word", validation=0.1, test=0.1)
+    load(data)
+    (folder,) = cache.iterdir()
+    token_store.opened(folder)
+    for path in sorted(folder.iterdir()):
+        bits = 8 * path.stat().st_size
+        for bit in {*range(0, bits, bits // 40), bits - 1}:
+            flip(path, bit)
+            with pytest.raises(ValueError):  # noqa: PT011  whatever is not read
+                token_store.opened(folder)
+            flip(path, bit)
+    token_store.opened(folder)
+
+
+def test_what_is_kept_is_on_the_disk_before_it_has_its_name(tmp_path, cache, monkeypatch):
+    """Fails when a power cut can leave a folder of the right name whose files are not whole."""
+    flushed, rename = [], Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        flushed.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr(token_store, "flush", lambda path: flushed.append(path.name))
+    monkeypatch.setattr(Path, "rename", renamed)
+    load(Text(write(tmp_path / "x.txt", WORDS), unit="word"))
+    (folder,) = cache.iterdir()
+    at = flushed.index("renamed")
+    assert {path.name for path in folder.iterdir()} <= {*flushed[:at]}
+    assert flushed[at + 1 :] == ["cache"]
 
 
 def test_two_at_once(tmp_path, cache, monkeypatch):
@@ -393,8 +497,8 @@ def test_two_at_once(tmp_path, cache, monkeypatch):
     """
     data, fill = Text(write(tmp_path / "x.txt", WORDS), unit="word"), corpus.fill_text
 
-    def late(data: Text, folder: Path) -> None:
-        fill(data, folder)
+    def late(data: Text, folder: Path, *, joined: bool) -> None:
+        fill(data, folder, joined=joined)
         if not any(path.name.count(".") == 0 for path in cache.iterdir()):
             monkeypatch.setattr(corpus, "fill_text", fill)
             load(data)  # the other process
@@ -416,6 +520,11 @@ def test_the_cache_is_the_users_own(tmp_path, monkeypatch):
     assert [path.stat().st_mode % 0o1000 for path in (folder, folder.parent)] == [0o700, 0o700]
     (folder.parent / "file").write_text("")
     assert cache_folder("file") is None
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for relative in ("", "cache", "./cache"):  # its specification says: ignored
+        monkeypatch.setenv("XDG_CACHE_HOME", relative)
+        assert cache_folder() == tmp_path / "home" / ".cache" / "seqgen"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "file"))
     assert cache_folder() is cache_folder("corpora") is None
 

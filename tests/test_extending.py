@@ -183,6 +183,7 @@ FAMILY = Family(
     evaluate=lambda run, split: Scores(*evaluate_epoch(run, split, run.params, 0)[0].values()),
     evaluate_epoch=evaluate_epoch,
     test=evaluate_epoch,
+    splits=lambda data, dataset: [f"train: {len(dataset.train.inputs)} examples"],
     words=lambda event: (f"exact match {event['exact_match']:.2%}",) * 2,
     table=lambda scores: {"exact match": f"{scores['exact_match']:.2%}"},
     draw=lambda run: None,

@@ -173,8 +173,8 @@ def objects(out: str) -> list[dict]:
 
 @pytest.mark.parametrize(("name", "epochs"), [("character_run", 2), ("word_run", 3)])
 def test_train(name, epochs, request, prose):
-    """Fails when results and progress mix, an epoch is not told or has no samples, or a run does
-    not say what it is made of.
+    """Fails when results and progress mix, an epoch is not told or has no samples, a run does not
+    say what it is made of, or nobody how the text is split.
     """
     path = request.getfixturevalue(name)
     assert (path.parent / "stdout").read_text() == f"{path}\n"
@@ -183,6 +183,12 @@ def test_train(name, epochs, request, prose):
         head = rf"^epoch {epoch} of {epochs} · validation · [\d,]+ tokens · {ppl}, estimated on 20"
         more = r" lanes · loss [\d.]+ nats/token$"
         assert len(re.findall(head + more, err, re.MULTILINE)) == 1
+    parts = [("train", "first"), ("validation", "next"), ("test", "last")]
+    unit = "characters" if name == "character_run" else "tokens"
+    tokens = seqgen.load(path).dataset
+    for line, (split, place) in zip(err.splitlines(), parts, strict=False):
+        size = f"{len(getattr(tokens, split)):,}"
+        assert line == f"{split}: the {place} {size} {unit} of {prose.name}"
     head = rf"^test · [\d,]+ tokens · {ppl} \([\d.]+ to [\d.]+\) · loss"
     assert len(re.findall(head, err, re.MULTILINE)) == 1
     assert {file.name for file in path.iterdir()} == test_commands.FILES
@@ -231,7 +237,11 @@ PARTS = "--validation and --test are parts that leave a rest"
     (["--data", "nowhere.txt"], 1, "there is no {}/nowhere.txt"),
     (["--data", "empty.txt"], 1, "{}/empty.txt: no text to train on"),
     (["--data", "bad.txt"], 1,
-     "{}/bad.txt: bad.txt, line 2: not UTF-8; use the --unit \"byte\""),
+     "{}/bad.txt, line 2: not UTF-8 (byte 0xff); use the --unit \"byte\""),
+    (["--data", "half"], 2,
+     "{}/half: some names say which split they are of, but no file's own name says validation; name"
+     " every file for one of them, like train.txt, valid.txt and test.txt, or put all text into one"
+     " file (--data)"),
     (["--batch", "512"], 2, f"{FEW} 512 lanes of 64; {MORE}"),
     (["--window", "1048"], 2, f"{FEW} 4 lanes of 1048; {MORE}"),
     (["--remat", "5"], 2, "a --window of 64 cannot be split evenly into parts of 5 (--remat)"),
@@ -239,7 +249,7 @@ PARTS = "--validation and --test are parts that leave a rest"
     (["--devices", "4"], 2, "--devices 4 is more than the 2 that jax has here"),
     (["--devices", "3"], 2, "a --batch of 4 cannot be split evenly over 3 devices"),
     (["--window", "0"], 2, "--window must be 1 or more, not 0"),
-    (["--plateau", "0.5"], 2, "--plateau divides the rate: it must be 1 or more, not 0.5"),
+    (["--plateau", "0.5"], 2, "--plateau divides the rate: it must be from 1 to 1e6, not 0.5"),
     (["--validation", "0.6", "--test", "0.5"], 2, f"{PARTS}, not 0.6 and 0.5"),
     (["--min-count", "5000"], 2,
      "prose: nothing but <unk> is left of it; use a --min-count below 5000"),
@@ -251,8 +261,11 @@ def test_train_refuses(words, code, line, refused, tmp_path, prose):
     """
     (tmp_path / "empty.txt").touch()
     (tmp_path / "bad.txt").write_bytes(b"a\n\xff\n")
+    (tmp_path / "half").mkdir()
+    for name in ("train.txt", "test.txt"):
+        shutil.copy(prose, tmp_path / "half" / name)
     assert refused(code, *TRAIN, "--data", prose, *TINY, *words) == line.format(tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "empty.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "empty.txt", "half"]
 
 
 def test_a_text_without_an_evaluation_split_is_refused_at_once(refused, prose, tmp_path):
@@ -619,7 +632,7 @@ def test_what_is_shown_is_the_text(either, prompt, generation, seq, monkeypatch)
         f"--{name.replace('_', '-')}={value}" for name, value in vars(generation).items() if value
     ]
     words = ["generate", either.path, "--prompt", prompt, "--length", 50, *options]
-    for seed in range(3):
+    for seed in range(3 if generation.samples else 1):
         pieces.clear()
         assert seq(*words, "--seed", seed) == (0, "", "")
         ((text,),) = either.generate([prompt], length=50, generation=generation, seed=seed)
@@ -628,7 +641,7 @@ def test_what_is_shown_is_the_text(either, prompt, generation, seq, monkeypatch)
         assert text.text.startswith(prompt.strip())
         assert len(pieces) == 5  # 16, 32, 48 and 50 tokens, and the line's end
         assert text.logprob == pytest.approx(written(either, prompt, text.text), abs=1e-3)
-    stream = either.stream([prompt], length=50, generation=generation, seed=2)
+    stream = either.stream([prompt], length=50, generation=generation, seed=seed)
     parts = [part for (part,) in stream]
     assert [part.tokens for part in parts] == [16, 32, 48, 50]
     assert parts[-1] == text
@@ -694,10 +707,30 @@ def test_standard_input_line_by_line(characters, seq, refused):
     assert seq(*words, stdin=b"the\r\na\r\n") == (0, out, "")
     assert seq(*words, stdin=b"the\na") == (0, out, "")
     assert seq(*words) == seq(*words, "--prompt", "")
-    line = refused(2, "generate", characters.path, stdin=b"the\n\xff\n")
-    assert line == "standard input, line 2: not UTF-8 (byte 0xff)"
-    line = refused(2, "generate", characters.path, stdin=b"the\nthe Z\n")
-    assert line.endswith("unknown character 'Z' at position 5: it is not in the run's vocabulary")
+    line = refused(2, *words, stdin=b"the Z\n")
+    unknown = "unknown character 'Z' at position 5: it is not in the run's vocabulary"
+    assert line == f"standard input, line 1: {unknown}"
+    line = refused(2, *words, "--ban", "Z", stdin=b"the\n")
+    assert line.startswith("'Z' is not one of the run's")
+
+
+@pytest.mark.parametrize("at_once", [2, 64])
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(b"\xff\n", "not UTF-8 (byte 0xff)"), (b"the Z\na\n", "unknown character 'Z'")],
+)
+def test_generate_goes_on_with_what_stands_before_a_bad_line(
+    end, said, at_once, characters, seq, monkeypatch
+):
+    """Fails when a bad line costs the texts of those before it, is gone on with, or is not named;
+    when an empty one is no prompt of nothing.
+    """
+    monkeypatch.setattr(generate, "AT_ONCE", at_once)
+    words = ["generate", characters.path, "--length", 5, "--json"]
+    code, out, err = seq(*words, stdin=b"the\n\na\n" + end)
+    assert (code, [each["prompt"] for each in objects(out)]) == (2, ["the", "", "a"])
+    assert out == seq(*words, stdin=b"the\n\na\n")[1]
+    assert err.startswith(f"seqgen: error: standard input, line 4: {said}")
 
 
 HOW = {"drawn": ["--temperature", 4, "--n", 3], "greedy": [], "beam": ["--beam", 3]}
@@ -801,7 +834,8 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--ban", "['a']"], "\"['a']\" is no JSON list: Expecting value: line 1 column 2 (char 1)"),
     (["--ban", ","], "',' has an empty symbol; a comma itself is banned as '[\",\"]'"),
     (["--min-length", "5"],
-     "min_length puts off an end symbol, and there is none: give an --end"),
+     "--min-length 5 would change nothing: without an end symbol all texts are as long as they may "
+     "be; give an --end"),
     (["--temperature", "1", "--seed", "-1"], "--seed must be at least 0 and below 2**32, not -1"),
     (["--seed", str(10**20)], f"--seed must be at least 0 and below 2**32, not {10**20}"),
     (["--end", "."], "'.' is not one of the run's {} characters"),
@@ -811,8 +845,8 @@ def test_a_text_is_over_after_its_end(decoded, seq):
     (["--length", "0"], "--length and --n must be 1 or more, not 0 and 1"),
     (["--n", "0"], "--length and --n must be 1 or more, not 100 and 0"),
     (["--beam", "0"], "--beam must be 1 or more, not 0"),
-    (["--temperature", "0"], "--temperature must be above 0 and finite, not 0.0"),
-    (["--top-p", "1.5"], "--top-p must be above 0 and at most 1, not 1.5"),
+    (["--temperature", "0"], "--temperature must be from 0.01 to 100, not 0.0"),
+    (["--top-p", "1.5"], "--top-p must be from 1e-6 to 1, not 1.5"),
 ])  # fmt: skip
 def test_generate_refuses(words, line, refused, characters):
     """Fails when what cannot be written is written, or the reason is a traceback or not named."""
@@ -912,27 +946,38 @@ def test_score(either, seq, tmp_path):
     assert sum(loss for loss, _ in scored) == pytest.approx(losses.sum(), abs=1e-3)
 
 
-@pytest.mark.parametrize(("content", "line"), [
-    (b"", "it.txt, line 1: the file is empty"),
-    (b"the\n\xff\n",
-     "it.txt, line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-    (b"the\nthe Z\n",
-     "it.txt, line 2: unknown character 'Z' at position 5: it is not in the run's vocabulary"),
-    (None, "cannot read it.txt: No such file or directory"),
+@pytest.mark.parametrize(("content", "code", "line"), [
+    (b"", 1, "it.txt, line 1: the file is empty"),
+    (b"\xff\n", 2, "it.txt, line 1: not UTF-8 (byte 0xff)"),
+    (b"the Z\n", 2,
+     "it.txt, line 1: unknown character 'Z' at position 5: it is not in the run's vocabulary"),
+    (None, 1, "cannot read it.txt: No such file or directory"),
 ])  # fmt: skip
-def test_score_refuses(content, line, refused, character_run, tmp_path):
+def test_score_refuses(content, code, line, refused, character_run, tmp_path):
     """Fails when a text that cannot be scored is a traceback, is passed over, or its line is not
     named.
     """
     if content is not None:
         (tmp_path / "it.txt").write_bytes(content)
-        assert refused(1, "score", character_run, "-", stdin=content) == line.replace("it.txt", "-")
-    assert refused(1, "score", character_run, "it.txt") == line
+        said = line.replace("it.txt", "standard input")
+        assert refused(code, "score", character_run, "-", stdin=content) == said
+    assert refused(code, "score", character_run, "it.txt") == line
+
+
+@pytest.mark.parametrize("end", [b"a\xff\nthe\n", b"the Z\nthe\n"])
+def test_score_has_the_lines_before_a_bad_one(end, seq, character_run):
+    """Fails when a bad line costs the scores of those before it, is scored, is not named, or when
+    a sum of a part passes for that of all.
+    """
+    whole = seq("score", character_run, "-", stdin=b"the\n\na\n")[1]
+    code, out, err = seq("score", character_run, "-", stdin=b"the\n\na\n" + end)
+    assert (code, out.splitlines()) == (2, whole.splitlines()[:3])
+    assert err.startswith("seqgen: error: standard input, line 4: ")
 
 
 def test_bytes(prose, seq, tmp_path):
     """Fails when a model of bytes refuses or changes what is not UTF-8, or its line ends, where it
-    reads a file or a prompt.
+    reads a file or a prompt; or when it begins after another byte than a line's end.
     """
     content = prose.read_bytes().replace(b"e", b"\xff").replace(b"\n", b"\r\n")
     (tmp_path / "any.dat").write_bytes(content)
@@ -941,13 +986,16 @@ def test_bytes(prose, seq, tmp_path):
     text = b"th\xff c\ra\r\n\xfe\n"
     (tmp_path / "it.dat").write_bytes(text)
     code, out, err = seq("score", run.path, tmp_path / "it.dat")
-    losses = nats(run, np.concatenate([run.prompted(""), np.frombuffer(text, np.uint8)]))
+    losses = nats(run, np.concatenate([[ord("\n")], np.frombuffer(text, np.uint8)]))
     assert (code, err) == (0, "")
     assert [int(line.split()[1]) for line in out.splitlines() if line[:1] == " "] == [9, 2, 11]
     assert out.splitlines()[-1].endswith(f"all 2 lines, {losses.mean():.4f} nats per token")
     (made,) = objects(seq("generate", run.path, "--length", 3, "--json", stdin=b"th\xff\n")[1])
     assert made["prompt"].encode(errors="surrogateescape") == b"th\xff"
     assert made["text"].startswith("th\ufffd")
+    ((begun,), (after,)) = run.generate(["", "\n"], length=3)
+    assert "\n" + begun.text == after.text
+    assert begun.logprob == pytest.approx(after.logprob, abs=1e-4)
 
 
 def test_score_ends_a_line_as_a_corpus_does(word_run, seq):
@@ -998,7 +1046,7 @@ def test_from_a_pickle_and_back(seq, prose, tmp_path):
     """
     arrays = pickled(tmp_path)
     words = ["--model", "rnnlm", "--data", prose, "--run", "back"]
-    assert seq("import-book", "it.pkl", *words) == (0, "runs/back\n", "")
+    assert seq("import-book", "it.pkl", *words)[:2] == (0, "runs/back\n")
     assert seq("export-book", "back", "again.pkl") == (0, "again.pkl\n", "")
     same("again.pkl", arrays)
 
@@ -1010,7 +1058,7 @@ def test_to_a_pickle_and_back(seq, word_run, prose):
     run = seqgen.load(word_run)
     assert seq("export-book", word_run, "it.pkl")[0] == 0
     words = ["import-book", "it.pkl", "--model", "better-rnnlm", "--data", prose, "--run", "./back"]
-    assert seq(*words) == (0, "back\n", "")
+    assert seq(*words)[:2] == (0, "back\n")
     back = seqgen.load("./back")
     jax.tree.map(np.testing.assert_array_equal, back.params, rounded(run.params))
     assert (back.tokenizer, back.config.model) == (run.tokenizer, run.config.model)
@@ -1043,7 +1091,7 @@ def test_a_model_that_answers_there_and_back(variant, seq, refused, additions, t
     params = jax.tree.map(jnp.asarray, rounded(oracles.live_params(cfg)))
     (tmp_path / "it.pkl").write_bytes(pickle.dumps(from_params(cfg, params)))
     words = ["import-book", "it.pkl", "--model", variant, "--data", additions, "--run"]
-    assert seq(*words, "./back") == (0, "back\n", "")
+    assert seq(*words, "./back")[:2] == (0, "back\n")
     back = seqgen.load("./back")
     assert back.config.data.reverse == (variant == "attention")
     jax.tree.map(np.testing.assert_array_equal, back.params, params)
@@ -1054,7 +1102,7 @@ def test_a_model_that_answers_there_and_back(variant, seq, refused, additions, t
     if variant == "attention":
         code, out, err = seq("attention", "./back", "1+1")
         assert (code, out.splitlines()[-1], err) == (0, "attention.png", "")
-        assert seq(*words, "./turned", "--reverse", "False") == (0, "turned\n", "")
+        assert seq(*words, "./turned", "--reverse", "False")[:2] == (0, "turned\n")
         assert seqgen.load("./turned").config.data == replace(back.config.data, reverse=False)
     else:
         assert refused(2, "attention", "./back", "1+1").startswith("back has no attention to show")
@@ -1083,7 +1131,7 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
     before = sorted(tmp_path.iterdir())
     no_list = "bomb.pkl is not a list of NumPy arrays as the book pickles one"
     bomb = f"{no_list}: it asks for 'posix.system'"
-    few = "90 tokens are too few for 20 lanes of 35; use a smaller batch or window"
+    short = "it.pkl was trained on 18 symbols, and short.txt has 2 symbols: it is not its data"
     other = "it.pkl was trained on 18 symbols, and other.txt has 20 symbols: it is not its data"
     nowhere = f"there is no {tmp_path}/nowhere"
     none = "cannot read nowhere.pkl: No such file or directory"
@@ -1092,7 +1140,7 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
         ("it", "baseline", additions, 1, "the book's baseline has 10 arrays, and here are 6"),
         ("it", "rnnlm", "other.txt", 1, other),
         ("it", "rnnlm", "nowhere", 1, nowhere),
-        ("it", "rnnlm", "short.txt", 2, f"short: {few}"),
+        ("it", "rnnlm", "short.txt", 1, short),
         ("nowhere", "rnnlm", prose, 1, none),
         ("bomb", "rnnlm", prose, 1, bomb),
         ("bomb", "attention", additions, 1, bomb),
@@ -1105,6 +1153,45 @@ def test_import_refuses(seq, refused, character_run, prose, additions, tmp_path)
     line = refused(2, "import-book", "it.pkl", *words)
     assert line.startswith(f"{character_run} exists; use another --run")
     assert sums(character_run) == kept
+
+
+OTHER_MEANINGS = [
+    (lambda note: note["tokenizer"]["table"].reverse(), 1,
+     "it.pkl was trained with tokenizer.table.0 "),
+    (lambda note: note["padding"].update(answer_width=9), 1,
+     "it.pkl was trained with padding.answer_width 9, and {} has "),
+    (lambda note: note["tokenizer"]["special"].update(bos=3), 1,
+     "it.pkl was trained with tokenizer.special.bos 3, and {} has "),
+    (lambda note: note.pop("padding"), 1, "it.pkl was trained with padding.kind None, and {} has "),
+    (lambda note: note.update(model="peeky"), 2, "it.pkl.json: these are weights of peeky, not"),
+    (lambda note: note.update(sha256="0"), 1, "it.pkl.json was written with another it.pkl"),
+    (lambda note: note.update(version=2), 1, "it.pkl.json is no seqgen-book of version 1"),
+]  # fmt: skip
+"""What is changed beside a pickle, the exit code, and how the refusal begins."""
+
+
+def test_what_stands_beside_a_pickle_is_checked(seq, refused, additions, tmp_path):
+    """Fails when weights are taken for those over other tokens, of other rows, or of another file:
+    their shapes are the same.
+    """
+    cfg = oracles.book_config("baseline", embedding=7, hidden=12)
+    params = jax.tree.map(jnp.asarray, oracles.live_params(cfg))
+    (tmp_path / "first.pkl").write_bytes(pickle.dumps(from_params(cfg, params)))
+    words = ["--model", "baseline", "--data", additions, "--run"]
+    assert seq("import-book", "first.pkl", *words, "./turned", "--reverse", "True")[0] == 0
+    assert seq("export-book", "./turned", "it.pkl")[0] == 0
+    assert seq("import-book", "it.pkl", *words, "./again")[0] == 0
+    again, turned = (seqgen.load(f"./{name}") for name in ("again", "turned"))
+    assert again.config == turned.config  # reversed, since that is what stands beside it
+    jax.tree.map(np.testing.assert_array_equal, again.params, turned.params)
+    note = (tmp_path / "it.pkl.json").read_text()
+    for change, code, line in OTHER_MEANINGS:
+        content = json.loads(note)
+        change(content)
+        (tmp_path / "it.pkl.json").write_text(json.dumps(content))
+        said = refused(code, "import-book", "it.pkl", *words, "./made")
+        assert said.startswith(line.format(additions))
+        assert not (tmp_path / "made").exists()
 
 
 def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_path, monkeypatch):
@@ -1122,7 +1209,7 @@ def test_a_folder_that_cannot_be_filled_is_not_left(seq, refused, prose, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["it.pkl"]
 
 
-def test_export_refuses(refused, prose, character_run, tmp_path):
+def test_export_refuses(refused, prose, character_run, word_run, tmp_path):
     """Fails when a model that the book does not have is written as one of its, or a place that
     cannot be is a traceback.
     """
@@ -1130,9 +1217,20 @@ def test_export_refuses(refused, prose, character_run, tmp_path):
     families.adopt(run, oracles.live_params(run.config.model, 0, run.sizes))
     line = "the book has no such model: its rnnlm has cell 'lstm', not 'gru'"
     assert refused(2, "export-book", run.path, "it.pkl") == line
+    words = "`seqgen train text rnnlm --unit word --data FILE`"
+    said = f"the book's tokens are all words of a text, as they first appear: train with {words}"
+    assert refused(2, "export-book", character_run, "it.pkl") == said
+    cfg = oracles.book_config("baseline", embedding=7, hidden=12)
+    for padding, ours in (("masked", "padding 'masked'"), ("book", "draws")):
+        config = RunConfig(Data(Addition(2), draws=2000, padding=padding), cfg)
+        path = create(config, str(tmp_path / padding)).path
+        words = "`seqgen train addition baseline --padding book --data FILE`"
+        said = "the book reads rows of fixed width from a file, and this run has"
+        line = refused(2, "export-book", path, "it.pkl")
+        assert line == f"{said} {ours}: train with {words}"
     assert not (tmp_path / "it.pkl").exists()
     (tmp_path / "file").touch()
-    line = refused(1, "export-book", character_run, "file/it.pkl")
+    line = refused(1, "export-book", word_run, "file/it.pkl")
     assert line == "cannot write file/it.pkl: file is not a folder"
 
 

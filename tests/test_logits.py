@@ -506,7 +506,6 @@ def test_processors_come_in_their_order():
         repetition_penalty=1.5,
         no_repeat_ngram=2,
         min_length=5,
-        length_penalty=1.0,
     )
     random = np.random.default_rng(4)
     logits, texts = (

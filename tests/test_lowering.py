@@ -65,9 +65,9 @@ def programs(request):
     drawn, beam = GenerationConfig(temperature=1.0), GenerationConfig(beam=3)
     return {
         "train": traced_steps(program, who, state, jnp.zeros((3, B), jnp.int32)),
-        "decode": answers.decode_blocks.trace(model, END, state.params, blocks),
-        "sample": answer.trace(model, drawn, T, END, *asked, jax.random.key(0)),
-        "beam": answer.trace(model, beam, T, END, *asked, None),
+        "decode": answers.decode_blocks.__wrapped__.trace(model, END, state.params, blocks),
+        "sample": answer.__wrapped__.trace(model, drawn, T, END, *asked, jax.random.key(0)),
+        "beam": answer.__wrapped__.trace(model, beam, T, END, *asked, None),
     }
 
 
@@ -95,8 +95,8 @@ def language_programs():
     searching = model, GenerationConfig(beam=3), (), END, T, state.params, start
     return {
         "train": traced_steps(program, who, state, jnp.zeros((3, B, 7), jnp.int32)),
-        "write": write.trace(*drawing),
-        "search": search.trace(*searching),
+        "write": write.__wrapped__.trace(*drawing),
+        "search": search.__wrapped__.trace(*searching),
     }
 
 

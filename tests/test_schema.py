@@ -15,7 +15,7 @@ from seqgen.config import RunConfig, Training
 from seqgen.data.padding import Padding
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import create, family_of, open_at
-from seqgen.families.schema import config_of, to_json
+from seqgen.families.schema import config_of, forgetting_unused, from_json, migrated, to_json
 from seqgen.models import rnn_decoder, rnn_encoder, rnn_language_model, rnn_seq2seq
 from seqgen.storage import manifest
 from seqgen.tasks.dataset import Data
@@ -88,9 +88,10 @@ def test_a_configuration_comes_back(config, tmp_path):
     """Fails when a field is lost, a tuple becomes a list (and jit refuses it), or data, a task, a
     language or a model forget which one they are.
     """
-    content = to_json(config)
-    restored = config_of(written(tmp_path, content, {}))
+    restored = from_json(migrated(to_json(config)))
     assert restored == config
+    read = config_of(written(tmp_path, to_json(config), {}))
+    assert read == forgetting_unused(config)
     assert hash(restored) == hash(config)
     assert family_of(restored) is family_of(config)
 

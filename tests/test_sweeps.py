@@ -447,7 +447,10 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
             "--members-per-batch must be 1 or more, not 0",
         ),
         (["my_ablation", "--set", "batch=5000"], " training examples (--set batch=)"),
-        (["my_ablation", "--set", "window=5"], "and pairs have none (--set window=)"),
+        (
+            ["my_ablation", "--set", "window=5"],
+            "none; use 35, its default (--set window=)",
+        ),
         (["my_ablation", "--data", "none.txt"], "none.txt: No such file"),
     ],
 )
@@ -585,7 +588,7 @@ def test_a_member_goes_on_with_its_own_data(tmp_path):
     """
     data = Data(Addition(2), draws=300)
     prepare(data, tmp_path / "data.txt")
-    data = replace(data, file=str(tmp_path / "data.txt"), split="book")
+    data = Data(Addition(), file=str(tmp_path / "data.txt"), split="book")
     config = RunConfig(data, presets.model("baseline", embedding=3, hidden=4))
     (member,) = plan({"pairs": config}, [0], tmp_path)
     write_metadata(*member)

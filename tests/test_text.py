@@ -319,7 +319,7 @@ def test_what_is_not_utf8_is_refused_with_its_line(
     monkeypatch.setattr(text, "PIECE", piece)
     path = write(tmp_path, {"bad.txt": content}) / "bad.txt"
     with pytest.raises(
-        SeqgenError, match=rf"bad.txt, line {line}: not UTF-8; use the unit \"byte\"$"
+        SeqgenError, match=rf"bad.txt, line {line}: not UTF-8 \(byte 0x..\); use the unit \"byte\"$"
     ):
         read(path, unit)
     assert bytes(read(path, "byte")) == content
@@ -400,6 +400,55 @@ def test_names_say_the_splits(names, splits):
     else:
         assert list(found) == ["train", "validation", "test"]
         assert [" ".join(file.name for file in files) for files in found.values()] == splits
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["train.txt", "test.txt"], "no file's own name says validation;"),
+        (["train.txt", "valid.txt"], "no file's own name says test;"),
+        (["train.txt", "more.txt"], "no file's own name says test or validation;"),
+        (["train.txt", "valid.txt", "test.txt", "README"], "README is of no split;"),
+        (
+            ["train.txt", "valid.txt", "test.txt", "a-test-train"],
+            "a-test-train is of train and test",
+        ),
+        (["train/a", "valid/b", "test/c"], "no file's own name says test or train or validation;"),
+        (["train.txt", "valid.txt", "test.txt"], None),
+        (["train.1", "train.2", "dev", "x/test.txt"], None),
+        (["a.txt", "latest.txt", "trained.txt"], None),
+        (["train.txt"], None),
+    ],
+)
+def test_names_that_say_no_clear_splits_are_refused(tmp_path, names, fault):
+    """Fails when a new run trains on a file that its name gives to the test, or leaves a file out;
+    when clear names, or names that say nothing, are refused.
+    """
+    folder = write(tmp_path / "x", dict.fromkeys(names, "a b\n"))
+    archive = pack(tmp_path / "x.zip", dict.fromkeys(names, "a b\n"))
+    for path in (folder, archive):
+        text = Text(str(path))
+        if fault is None:
+            assert text.pinned().sha256
+            continue
+        with pytest.raises(UsageError) as raised:
+            text.pinned()
+        assert fault in str(raised.value)
+        assert "like train.txt, valid.txt and test.txt" in str(raised.value)
+
+
+def test_parts_of_what_is_not_cut_are_refused(tmp_path):
+    """Fails when a new run takes parts that change nothing, or those of a stream are refused; when
+    an old run that was made with them cannot be read.
+    """
+    named = write(tmp_path / "x", {"train": "a\n", "valid": "a\n", "test": "a\n"})
+    stream = write(tmp_path / "y", {"one": "a\n", "two": "a\n"})
+    for options in ({"validation": 0.5}, {"test": 0.4}, {"validation": 0.1, "test": 0.0}):
+        with pytest.raises(UsageError, match="would change nothing") as raised:
+            Text(str(named), **options).pinned()
+        assert raised.value.fields == ("data.validation", "data.test")
+        assert Text(str(stream), **options).pinned().sha256
+    assert Text(str(named)).pinned().sha256
 
 
 def test_one_file_is_not_its_own_test():

@@ -1,12 +1,13 @@
 """seqgen attention: draw or export where a run looks while it answers."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from seqgen.cli.flags import Flat
-from seqgen.cli.parse import call
+from seqgen.cli.parse import argument, call
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import open_pairs
@@ -35,7 +36,7 @@ def command(
         output: a figure, .png or .svg; or the numbers, .json or .npz.
         generation: how answers are chosen.
         hypothesis: which of a beam's answers, 0 the best.
-        seed: of the sampling; not used without it.
+        seed: of the sampling.
 
     """
     if not text:
@@ -45,9 +46,11 @@ def command(
         endings = ", ".join(FIGURES + DATA)
         raise UsageError(f"cannot write {output}: its name must end in one of {endings}")
     opened = open_pairs(run)
-    seen = opened.attention(list(text), generation, hypothesis=hypothesis, seed=seed)
+    questions = [argument(each, f"question {i}") for i, each in enumerate(text, start=1)]
+    seen = opened.attention(questions, generation, hypothesis=hypothesis, seed=seed)
     if ending in DATA:
-        export(seen, output, run=str(opened.path))
+        chosen = {"generation": asdict(generation), "hypothesis": hypothesis, "seed": seed}
+        export(seen, output, run=str(opened.path), about={**opened.meaning(), **chosen})
     else:
         from seqgen import viz
         from seqgen.families.pairs import maps

@@ -18,8 +18,8 @@ HEADER = ("test rows", "word for word", "ignoring case", "by key")
 def command(
     task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
     /,
-    draws: int = 50_000,
-    data_seed: int = 0,
+    draws: int = Data.draws,
+    data_seed: int = Data.seed,
     file: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
 ) -> None:
     """Count the test rows whose question, or key, stands in the training set.
@@ -36,6 +36,8 @@ def command(
     if task and not file:
         data = Data(TASKS[check_known("task", task, TASKS)](), draws=draws, seed=data_seed)
     elif file and not task:
+        if (draws, data_seed) != (Data.draws, Data.seed):
+            raise UsageError(f"--draws and --data-seed would change nothing: {file} is read")
         data = Data(recognise(file), file=str(file.absolute()), split="book")
     else:
         raise UsageError(f"name a task ({' or '.join(TASKS)}) or a --file to audit: one of the two")

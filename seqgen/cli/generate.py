@@ -2,12 +2,13 @@
 
 import json
 import sys
+from itertools import chain
 from typing import Annotated, Any
 
 import tyro
 
 from seqgen.cli.flags import Flat
-from seqgen.cli.parse import call, input_lines, split_symbols
+from seqgen.cli.parse import answer_lines, argument, call, input_blocks, split_symbols
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.families import TextRun, open_text
 
@@ -26,7 +27,9 @@ def command(
 ) -> None:
     """Go on with a prompt, word by word.
 
-    Without one, go on with each line of standard input, or from nothing on a terminal.
+    Without one, go on with each line of standard input, or from nothing on a terminal and after an
+    empty line. At a line that cannot be read it ends, with that line's number, once the texts of
+    those before it are written.
 
     Args:
         run: a path, or a name under runs/.
@@ -35,7 +38,7 @@ def command(
         generation: how they are chosen.
         ban: symbols that are never written: "<unk>,N,$", or as JSON '["<unk>", ","]'.
         end: a symbol after which a text is over.
-        seed: of the sampling; not used without it.
+        seed: of the sampling.
         n: texts per prompt: sampled, or the best of a beam.
         json_: one JSON object per text, with its number of tokens and log-probability in nats.
 
@@ -49,17 +52,23 @@ def command(
         "seed": seed,
         "n": n,
     }
-    if prompt is None and sys.stdin is not None and not sys.stdin.isatty():
-        prompts = [line for _, line in input_lines(opened.tokenizer.read)] or [""]
-    else:
-        prompts = [prompt or ""]
-    if len(prompts) == 1 and n == 1 and not json_:
+
+    def show(prompts: list[str]) -> None:
+        for text in chain.from_iterable(opened.generate(prompts, **options)):
+            print(json.dumps(text._asdict()) if json_ else text.text + "\n", flush=True)
+
+    def write(prompts: list[str]) -> None:
         flow(opened, prompts, options)
+
+    one, unit = n == 1 and not json_, opened.tokenizer.unit
+    if prompt is not None or sys.stdin is None or sys.stdin.isatty():
+        (write if one else show)([argument(prompt or "", "--prompt", unit)])
         return
-    for i in range(0, len(prompts), AT_ONCE):
-        for texts in opened.generate(prompts[i : i + AT_ONCE], **options):
-            for text in texts:
-                print(json.dumps(text._asdict()) if json_ else text.text + "\n", flush=True)
+    opened.generate([], **options)  # what is wrong with the options is of no line
+    blocks = input_blocks(unit, AT_ONCE)
+    first = next(blocks, [(1, "")])
+    for lines in chain([first], blocks):
+        answer_lines(lines, write if one and len(first) == 1 else show)
 
 
 AT_ONCE = 64

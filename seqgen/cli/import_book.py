@@ -3,16 +3,18 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from seqgen import presets
 from seqgen.cli.parse import call
-from seqgen.config import RunConfig
-from seqgen.errors import SeqgenError
-from seqgen.families import adopt, complete, create
+from seqgen.cli.terminal import tell_splits
+from seqgen.config import RunConfig, strict_converter
+from seqgen.errors import SeqgenError, UsageError
+from seqgen.families import adopt, create, family_of
 from seqgen.interop.book import ModelName, names, to_params
+from seqgen.interop.book_note import check_meaning, flat, read_note
 from seqgen.interop.pickles import read_pickle
 from seqgen.tasks.book import recognise
 from seqgen.tasks.text import Text
@@ -33,26 +35,46 @@ def command(
         model: whose parameters they are.
         data: what it was trained on: the book's file, or Penn Treebank as a folder or zip.
         run: the new run's name under runs/, or a path.
-        reverse: whether its questions were reversed, as the book does for attention and improves
-            the others.
+        reverse: whether its questions were reversed; by default as PICKLE.json beside it says, or
+            as the book does: for attention.
 
     """
-    cfg, params, vocabulary = to_params(model, read_pickle(pickle, names(model)))
     texts = model in presets.LANGUAGE_MODELS
+    if texts and reverse is not None:
+        raise UsageError(f"--reverse is of questions, and {model} is a language model")
+    note = read_note(pickle, model)
+    cfg, params, vocabulary = to_params(model, read_pickle(pickle, names(model)))
+    if reverse is None and note is not None:
+        reverse = flat(note).get("padding.reverse")
     config = language(model, data) if texts else questions(model, data, reverse)
-    config, dataset = complete(replace(config, model=cfg))
+    config = replace(config, data=config.data.pinned(), model=cfg)
+    dataset = family_of(config).load(config.data)
     if dataset.sizes.target != vocabulary:
         raise SeqgenError(
             f"{pickle} was trained on {vocabulary:,} symbols, "
             f"and {data} has {dataset.sizes.target:,} symbols: it is not its data"
         )
-    made = create(config, run)
+    if note is not None:
+        meaning = {"tokenizer": dataset.tokenizer, "padding": getattr(dataset, "padding", None)}
+        check_meaning(pickle, note, strict_converter().unstructure(meaning), data)
+    made = create(fitted(config, dataset), run)
     try:
         adopt(made, params)
     except BaseException:
         shutil.rmtree(made.path, ignore_errors=True)
         raise
+    tell_splits([(config, dataset)])
     print(made.path)
+
+
+def fitted(config: RunConfig, dataset: Any) -> RunConfig:
+    """The recipe with batches, and windows, as small as few data need: nothing is trained here."""
+    steps, training = family_of(config).epoch_steps, config.training
+    while steps(config, dataset) < 1 and training.batch * training.window > 1:
+        name = "batch" if training.batch > 1 else "window"
+        training = replace(training, **{name: getattr(training, name) // 2})
+        config = replace(config, training=training)
+    return config
 
 
 def language(model: str, data: Path) -> RunConfig:

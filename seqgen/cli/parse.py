@@ -4,14 +4,17 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from typing import Any
 
 import tyro
 
-from seqgen.cli.flags import Shown, in_flags, shown_by
+from seqgen.cli.flags import Shown, flags_of, in_flags, shown_by
+from seqgen.data import plain_text
+from seqgen.data.tokenizer import Unit
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.storage.files import reason_of
 
 
 @contextmanager
@@ -51,6 +54,10 @@ def parse(target: Any, prog: str, arguments: list[str], *, default: Any = None) 
         return tyro.cli(target, prog=prog, args=arguments, **options)
 
 
+TEXTS = ("--prompt", "--end", "--ban")
+"""Options whose value may begin with a dash."""
+
+
 def call(
     command: Callable[..., None], prog: str, arguments: list[str], *, shown: Shown | None = None
 ) -> None:
@@ -69,7 +76,25 @@ def call(
         return partial(command, *args, **options)
 
     with showing(shown or shown_by(command)):
-        parse(bind, prog, arguments)()
+        parse(bind, prog, joined(arguments, flags_of(command)))()
+
+
+def joined(words: list[str], flags: Collection[str]) -> list[str]:
+    """`--prompt -x` as `--prompt=-x`: after an option that takes text, -x is a value.
+
+    Args:
+        words: of a command.
+        flags: its options; what is one of them is no value.
+
+    """
+    found: list[str] = []
+    for word in words:
+        value = word.startswith("-") and word.partition("=")[0] not in {*flags, "-h", "--help"}
+        if value and found and found[-1] in TEXTS:
+            found[-1] = f"{found[-1]}={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def check_known(kind: str, word: str, known: Collection[str]) -> str:
@@ -86,19 +111,69 @@ def split_for(file: Any, asked: str | None) -> str | None:
     return asked or (None if file is None else "book")
 
 
-def input_lines(read: Callable[[bytes], str]) -> Iterator[tuple[int, str]]:
-    """The lines of standard input without their ends, and their numbers from 1.
+STDIN = "standard input"
+"""What messages call it."""
 
-    Raises `UsageError`, naming the line, where `read` finds that it is not UTF-8.
+Line = tuple[int, str]
+"""A line's number, counted from 1, and the line."""
+
+
+def argument(words: str, name: str, unit: Unit = "character") -> str:
+    """A text among the arguments. Raises `UsageError`, with its name, where it is not UTF-8."""
+    try:
+        return plain_text.argument(words, name, unit)
+    except SeqgenError as error:
+        raise UsageError(str(error)) from error
+
+
+def input_lines(unit: Unit) -> Iterator[Line]:
+    """The lines of standard input with their ends, as they come.
+
+    Raises `UsageError` where they cannot be read.
     """
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    try:
+        yield from enumerate(plain_text.each_line(sys.stdin.buffer, STDIN, unit), start=1)
+    except (SeqgenError, OSError) as error:
+        reason = f"cannot read {STDIN}: {reason_of(error)}"
+        raise UsageError(str(error) if isinstance(error, SeqgenError) else reason) from error
+
+
+def input_blocks(unit: Unit, size: int) -> Iterator[list[Line]]:
+    """The lines of standard input without their ends, up to `size` at a time; no block is empty.
+
+    Raises `UsageError` as `input_lines`, once the lines before have been given.
+    """
+    block: list[Line] = []
+    try:
+        for number, line in input_lines(unit):
+            block.append((number, line.removesuffix("\n")))
+            if len(block) == size:
+                yield block
+                block = []
+    except UsageError:
+        if block:
+            yield block
+        raise
+    if block:
+        yield block
+
+
+def answer_lines(lines: list[Line], answer: Callable[[list[str]], None]) -> None:
+    """Answer lines together; where one is refused, those before it one by one.
+
+    Raises `UsageError` with that line's number, unless it is of an option.
+    """
+    if len(lines) > 1:
+        with suppress(UsageError):
+            answer([line for _, line in lines])
+            return
+    for number, line in lines:
         try:
-            text = read(line)
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02x})"
-            ) from error
-        yield number, text.rstrip("\r\n")
+            answer([line])
+        except UsageError as error:
+            if error.fields:
+                raise
+            raise UsageError(f"{STDIN}, line {number}: {error}") from error
 
 
 def split_symbols(words: str) -> list[str]:

@@ -1,17 +1,15 @@
 """seqgen predict: answers of a trained run."""
 
 import sys
-from collections.abc import Iterator
-from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from seqgen.cli.flags import Flat
-from seqgen.cli.parse import call, input_lines
+from seqgen.cli.parse import answer_lines, argument, call, input_blocks
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
-from seqgen.families import PairsRun, open_pairs
+from seqgen.families import open_pairs
 
 AT_ONCE = 512
 """Lines of standard input that are answered together."""
@@ -27,47 +25,37 @@ def command(
 ) -> None:
     """Answer questions: the arguments, or without any the lines of standard input.
 
-    One line per question.
+    One line per question; an empty line of standard input is answered with an empty line. At one
+    that cannot be answered it ends, with that line's number, once those before it are answered.
 
     Args:
         run: a path, or a name under runs/.
         text: questions.
         generation: how answers are chosen.
-        seed: of the sampling; not used without it.
+        seed: of the sampling.
         n: answers of a beam per question, the best first, with tabs between them.
 
     """
     opened = open_pairs(run)
+    options: dict[str, Any] = {"generation": generation, "seed": seed, "n": n}
     if text:
-        show(opened.best(text, generation, seed=seed, n=n))
+        questions = [argument(each, f"question {i}") for i, each in enumerate(text, start=1)]
+        show(opened.best(questions, **options))
         return
     if sys.stdin is None:
         raise UsageError("predict needs a TEXT, or questions on standard input")
-    lines, at_once = questions(opened), 1 if sys.stdin.isatty() else AT_ONCE
-    while batch := list(islice(lines, at_once)):
-        show(opened.best(batch, generation, seed=seed, n=n))
+
+    def answer(lines: list[str]) -> None:
+        answers = iter(opened.best([line for line in lines if line.strip()], **options))
+        show([next(answers) if line.strip() else [""] for line in lines])
+
+    for lines in input_blocks("character", 1 if sys.stdin.isatty() else AT_ONCE):
+        answer_lines(lines, answer)
 
 
 def show(answers: list[list[str]]) -> None:
     """One line per question."""
-    print("\n".join("\t".join(each) for each in answers), flush=True)
-
-
-def questions(run: PairsRun) -> Iterator[str]:
-    """The lines of standard input.
-
-    Raises:
-        UsageError: naming the line, for one that the run cannot read.
-
-    """
-    for number, question in input_lines(bytes.decode):
-        if not question.strip():
-            raise UsageError(f"standard input, line {number}: the question is empty")
-        try:
-            run.tokenizer.encode(question)
-        except UsageError as error:
-            raise UsageError(f"standard input, line {number}: {error}") from error
-        yield question
+    print("".join("\t".join(each) + "\n" for each in answers), end="", flush=True)
 
 
 def main(arguments: list[str]) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from seqgen.cli.parse import call
+from seqgen.cli.parse import STDIN, call
+from seqgen.data.plain_text import NotUTF8, each_line
+from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.evaluation.perplexity import exponential
 from seqgen.families import open_text
@@ -22,7 +24,8 @@ def command(
 ) -> None:
     """Print each line's perplexity, its number of tokens and the line, then those of all.
 
-    A line's end is one of its tokens, and all lines before it are known when it is read.
+    A line's end is one of its tokens, and all lines before it are known when it is read. At a line
+    that cannot be read it ends, with that line's number and without the last sum.
 
     Args:
         run: a path, or a name under runs/.
@@ -33,26 +36,36 @@ def command(
     if str(file) == "-" and sys.stdin is None:
         raise UsageError("score needs a FILE, or text on standard input")
     content = sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file)
-    if opened.tokenizer.unit != "byte":
-        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # as a corpus is read
-    lines = []
-    for number, line in enumerate(io.BytesIO(content), start=1):
-        try:
-            lines.append(opened.tokenizer.read(line))
-            opened.tokenizer.encode(lines[-1])
-        except (UnicodeDecodeError, UsageError) as error:
-            raise SeqgenError(f"{file}, line {number}: {error}") from error
-    if not lines:
-        raise SeqgenError(f"{file}, line 1: the file is empty")
+    place = STDIN if str(file) == "-" else str(file)
+    lines, fault = readable(content, place, opened.tokenizer)
     if not any(len(opened.tokenizer.encode(line)) for line in lines):
-        raise SeqgenError(f"{file}, line 1: no {opened.tokenizer.unit} in it")
+        nothing = f"no {opened.tokenizer.unit} in it" if lines else "the file is empty"
+        raise fault or SeqgenError(f"{place}, line 1: {nothing}")
     total, tokens = 0.0, 0
     for line, (loss, count) in zip(lines, opened.score(lines), strict=True):
         mean = exponential(loss / count) if count else math.nan
         print(f"{mean:10.2f}  {count:5}  {line.rstrip()}")
         total, tokens = total + loss, tokens + count
+    if fault is not None:
+        raise fault
     mean, of = total / tokens, f"all {len(lines)} lines"
     print(f"{exponential(mean):10.2f}  {tokens:5}  {of}, {mean:.4f} nats per token")
+
+
+def readable(
+    content: bytes, place: str, tokenizer: Vocabulary
+) -> tuple[list[str], UsageError | None]:
+    """The lines of a text up to the first that cannot be read, and what is wrong with that."""
+    lines: list[str] = []
+    try:
+        for line in each_line(io.BytesIO(content), place, tokenizer.unit):
+            tokenizer.encode(line)
+            lines.append(line)
+    except NotUTF8 as error:
+        return lines, UsageError(str(error))
+    except UsageError as error:
+        return lines, UsageError(f"{place}, line {len(lines) + 1}: {error}")
+    return lines, None
 
 
 def main(arguments: list[str]) -> None:

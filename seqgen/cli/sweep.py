@@ -19,12 +19,13 @@ import tyro
 from seqgen import sweeps
 from seqgen.cli.flags import flag, flags_of
 from seqgen.cli.parse import call, split_for
-from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, train_to_end
+from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, tell_splits, train_to_end
 from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.families import family_of, locate
+from seqgen.families import family_of, is_run, locate
 from seqgen.storage.versions import cores
 from seqgen.sweeps.spec import Changes, override, product
+from seqgen.tasks.dataset import Data
 from seqgen.training.sharding import MemberAxis
 from seqgen.training.signals import stoppable
 
@@ -73,7 +74,14 @@ def command(
     if split == "book" and data is None:
         raise UsageError("--split book needs --data, a file in the book's format")
     experiment = imported(module)
-    changes = assigned([*set_, *places(split, data)])
+    asked, placed = assigned(set_), places(split, data)
+    if {field.rpartition(".")[2] for field in asked} >= {"steps", "epochs"}:
+        raise UsageError("steps and epochs both say how long to train: --set one of the two")
+    if twice := asked.keys() & placed.keys():
+        raise UsageError(f"{min(twice)!r} is set twice")
+    if data and not {"draws", "data.draws"} & asked.keys():
+        placed["data.draws"] = Data.draws  # what an experiment says of its draws is not of a file
+    changes = asked | placed
     chosen = selected(experiment, [word for words in only for word in words], changes)
     prepare_devices(devices_of(chosen.values()))
     own = getattr(experiment, "SEEDS", range(5))
@@ -84,6 +92,8 @@ def command(
     if dry_run:
         print("\n".join(sweeps.summary(planned, folder, **options)))
         return
+    new = (member for member in planned if not is_run(member.path))
+    tell_splits((member.config, member.dataset) for member in new)
     with stoppable(again()):
         sweeps.sweep(
             planned,
@@ -195,11 +205,11 @@ def well_formed(variant: tuple[Any, Any]) -> bool:
     )
 
 
-def places(split: str | None, data: Path | None) -> list[str]:
-    """--split and --data as assignments."""
+def places(split: str | None, data: Path | None) -> Changes:
+    """--split and --data as fields."""
     chosen = split_for(data, split)
-    words = [f"data.split={json.dumps(chosen)}"] if chosen else []
-    return [*words, f"data.file={json.dumps(str(data.absolute()))}"] if data else words
+    changes: Changes = {"data.split": chosen} if chosen else {}
+    return changes | ({"data.file": str(data.absolute())} if data else {})
 
 
 def assigned(words: Iterable[str]) -> Changes:

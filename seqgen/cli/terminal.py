@@ -5,16 +5,19 @@ no terminal.
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from types import TracebackType
+from typing import Any
 
 import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seqgen.cli import silence
-from seqgen.families import Run, fit
+from seqgen.config import RunConfig
+from seqgen.families import Run, family_of, fit
 from seqgen.families.run import resuming
 from seqgen.storage.log import Event
 from seqgen.training.signals import stoppable
@@ -33,6 +36,13 @@ def note(line: str) -> None:
         print(line, file=sys.stderr)
     except OSError:
         silence(2)
+
+
+def tell_splits(data_sets: Iterable[tuple[RunConfig, Any]]) -> None:
+    """Of each split of data sets its size and its files, each line once."""
+    lines = [family_of(config).splits(config.data, data) for config, data in data_sets]
+    for line in dict.fromkeys(chain.from_iterable(lines)):
+        note(line)
 
 
 class Bar:

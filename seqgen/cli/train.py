@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from seqgen import families, presets
 from seqgen.cli.flags import Flat, answered, asked, flag
 from seqgen.cli.parse import check_known, parse, refusing, showing, split_for
-from seqgen.cli.terminal import prepare_devices, run_to_end
+from seqgen.cli.terminal import prepare_devices, run_to_end, tell_splits
 from seqgen.config import RunConfig, Training
-from seqgen.errors import UsageError
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.training.sharding import mesh_of
 from seqgen.training.state import HyperConfig
 
@@ -60,9 +60,26 @@ def main(arguments: list[str]) -> None:
     name = one_of("model", arguments[1:2], pairings[task])
     with showing(flag):
         config, place = read(pairings[task][name], f"seqgen train {task} {name}", arguments[2:])
+        check_there(pairings[task][name].data, config.data)
         prepare_devices(config.training.devices)
         mesh_of(config.training.devices)  # before there is a directory
-        run_to_end(families.create(config, place.name, place.runs))
+        run = families.create(config, place.name, place.runs)
+        tell_splits([(run.config, run.dataset)])
+        run_to_end(run)
+
+
+def check_there(own: Any, chosen: Any) -> None:
+    """Raises `SeqgenError` for a preset's own text where there is none, outside a clone."""
+    path = getattr(own, "path", None)
+    if path is None or path != chosen.path or Path(path).exists():
+        return
+    script = Path(path).parent / "prepare.py"
+    if not script.exists():  # else what reads the text says it
+        raise SeqgenError(
+            f"there is no {path} here: in a clone of seqgen's repository `python {script}` gets "
+            "it; elsewhere use a copy of yours",
+            fields=("data.path",),
+        )
 
 
 def one_of(kind: str, words: list[str], known: Collection[str]) -> str:
@@ -91,6 +108,8 @@ def read(preset: RunConfig, prog: str, arguments: list[str]) -> tuple[RunConfig,
     options.__doc__ = "Train one model on one task or corpus and write a run directory."
     defaults = preset.model, preset.training, preset.hyper, Place(preset.seed)
     read = parse(options, prog, arguments, default=options(data(), *defaults))
+    if given("--steps", arguments) and given("--epochs", arguments):
+        raise UsageError("--steps and --epochs both say how long to train: give one of the two")
     with refusing():
         chosen = answered(split_of_file(read.data, arguments), type(preset.data))
         parts = read.model, read.training, read.hyper
@@ -99,6 +118,11 @@ def read(preset: RunConfig, prog: str, arguments: list[str]) -> tuple[RunConfig,
 
 def split_of_file(data: Any, arguments: list[str]) -> Any:
     """The data with the split that `split_for` gives."""
-    given = any(word.partition("=")[0] == "--split" for word in arguments)
-    split = None if given else split_for(getattr(data, "file", None), None)
+    file = None if given("--split", arguments) else getattr(data, "file", None)
+    split = split_for(file, None)
     return data if split is None else replace(data, split=split)
+
+
+def given(option: str, arguments: list[str]) -> bool:
+    """Whether a flag is among the words."""
+    return any(word.partition("=")[0] == option for word in arguments)

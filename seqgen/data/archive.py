@@ -71,10 +71,14 @@ def reading(path: str | Path | None, file: File) -> Generator[IO[bytes]]:
         with file.open() as stream:
             yield stream
     except (OSError, EOFError, ValueError, RuntimeError, *broken) as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise
-        where = "" if path is None or Path(path).name == file.name else f"{file.name}: "
-        raise SeqgenError(f"cannot read {path}: {where}{reason_of(error)}") from error
+        raise SeqgenError(f"cannot read {place(path, file)}: {reason_of(error)}") from error
+
+
+def place(path: str | Path | None, file: File) -> str:
+    """A file of `path` as messages name it."""
+    if path is None or Path(path).name == file.name:
+        return str(path or file.name)
+    return f"{path}: {file.name}"
 
 
 def _members(path: Path) -> list[File]:

@@ -38,7 +38,8 @@ def obtain(file: Published, source: Path | None) -> bytes:
     """Its content: from `source`, or without one from its address.
 
     A source is a file, a folder or a zip, that holds a copy of the file's name, or one file alone.
-    What was downloaded is kept in the cache.
+    What was downloaded is kept in the cache under its checksum, and has its name only once it is
+    checked (pooch).
 
     Raises:
         SeqgenError: where it cannot be had, or is another.

@@ -48,8 +48,9 @@ class Padding:
 def pair_vocabulary(characters: str, kind: Scheme) -> Vocabulary:
     """The characters of questions and answers in the order of their ids.
 
-    `_` opens every answer, and closes it in the masked scheme. What fills rows up is the blank in
-    the book's scheme, and id 0 in the masked one.
+    `_` opens every answer, and closes it in the masked scheme: so both have the book's vocabulary
+    and its parameter counts. What fills rows up is the blank in the book's scheme, and id 0 in the
+    masked one.
     """
     table = tuple(characters)
     bos = table.index(DELIMITER) if DELIMITER in table else None

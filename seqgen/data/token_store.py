@@ -1,10 +1,18 @@
 """Streams of ids in memory-mapped files, which are made once and kept in the user's cache.
 
-<cache>/corpora/<digest>/train.npy  validation.npy  test.npy  tokenizer.json
+Their folder is named by a digest of the text and of how it is cut: a sweep makes them once, and a
+text may be larger than memory.
+
+<cache>/corpora/<digest>/train.npy  validation.npy  test.npy  tokenizer.json  SHA256SUMS
+
+Every file is compared with its checksum when it is opened: about a second per gigabyte, and what
+was damaged is made again.
 """
 
 import atexit
 import json
+import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -17,13 +25,17 @@ from jaxtyping import Integer
 
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import SeqgenError
-from seqgen.storage.files import cache_folder, sha256
+from seqgen.storage.files import cache_folder, reason_of, sha256
 from seqgen.types import Sizes, Special
 
 BLOCK = 1 << 22
 """Tokens that are written at a time."""
 
+SUMS = "SHA256SUMS"
+
 Tokens = Integer[np.ndarray, " _"]
+
+logger = logging.getLogger(__name__)
 
 
 class Corpus(NamedTuple):
@@ -58,16 +70,21 @@ def kept(key: str, name: str, fill: Callable[[Path], None]) -> Corpus:
 
     """
     folder = corpora_folder() / sha256(key.encode())[:16]
-    try:
-        return opened(folder)
-    except (OSError, EOFError, ValueError, TypeError, KeyError):  # not made yet, or damaged
-        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        try:
+            return opened(folder)
+        except (SeqgenError, OSError, EOFError, ValueError, TypeError, KeyError) as error:
+            reason = reason_of(error)
+            logger.warning("the tokens of %s in %s are made again: %s", name, folder, reason)
+            shutil.rmtree(folder, ignore_errors=True)
     try:
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
             fill(partial)
+            seal(partial)
             try:
                 partial.rename(folder)
+                flush(folder.parent)
             except OSError:  # unless another process was faster
                 opened(folder)
         finally:
@@ -89,8 +106,32 @@ def corpora_folder() -> Path:
     return folder
 
 
+def seal(folder: Path) -> None:
+    """Write the checksums of a folder's files, and all of it to the disk."""
+    (folder / SUMS).write_text(checksums(folder))
+    for path in (*folder.iterdir(), folder):
+        flush(path)
+
+
+def checksums(folder: Path) -> str:
+    """A line for each file, its SHA-256 and its name."""
+    files = sorted(path for path in folder.iterdir() if path.name != SUMS)
+    return "".join(f"{sha256(path)}  {path.name}\n" for path in files)
+
+
+def flush(path: Path) -> None:
+    """Have the disk write a file, or a folder's names, before what comes next."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def opened(folder: Path) -> Corpus:
-    """A corpus that was kept."""
+    """A corpus that was kept. Raises `ValueError` unless every file is as it was written."""
+    if (folder / SUMS).read_text() != checksums(folder):
+        raise ValueError("they do not match their checksums")
     found = json.loads((folder / "tokenizer.json").read_text())
     streams = {split: np.empty(0, np.uint16) for split in ("train", "validation", "test")}
     for split, size in found["tokens"].items():

@@ -153,15 +153,6 @@ class Vocabulary:
             return [bytes([i]).decode("ascii", "backslashreplace") for i in numbers]
         return [self.table[i] for i in numbers]
 
-    def read(self, line: bytes) -> str:
-        """A line as `encode` takes it: of bytes none is lost.
-
-        Raises:
-            UnicodeDecodeError: for words or characters that are not UTF-8.
-
-        """
-        return line.decode(errors="surrogateescape" if self.unit == "byte" else "strict")
-
     def id_of(self, symbol: str) -> int:
         """One symbol's id. Raises `UsageError` where there is none."""
         if self.unit == "byte" and len(symbol.encode()) == 1:

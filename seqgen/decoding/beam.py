@@ -1,4 +1,8 @@
-"""Beam search, over any model's `step` and a `Start`."""
+"""Beam search, over any model's `step` and a `Start`.
+
+The step runs under `vmap` over hypotheses with the memory unmapped: it reads a memory of B rows,
+not B x W, and gathers the carry alone. A beam of one is greedy search.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple

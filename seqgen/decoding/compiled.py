@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from seqgen.decoding.beam import beam, length_penalty
 from seqgen.decoding.generate import generate
 from seqgen.decoding.logits import GenerationConfig
+from seqgen.nn.switches import fixed
 from seqgen.types import Model, Out, Params, Start
 
 
+@fixed()
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def answer(
     model: Model,
@@ -47,6 +49,7 @@ def answer(
     return jax.tree.map(lambda leaf: leaf[:, None], (made.tokens, made.logprob, made.aux))
 
 
+@fixed()
 @partial(jax.jit, static_argnums=(0, 1))
 def read(model: Model, capacity: int, params: Params, source: Any, length: Any) -> Start:
     """Read prompts, with room for `capacity` tokens after them.
@@ -62,12 +65,14 @@ def read(model: Model, capacity: int, params: Params, source: Any, length: Any) 
     return model.start(params, source, length, capacity=capacity)
 
 
+@fixed()
 @partial(jax.jit, static_argnums=0)
 def next_token(model: Model, params: Params, start: Start) -> Out:
     """Logits of the first token to come."""
     return model.step(params, start.memory, start.carry, start.token)[1]
 
 
+@fixed()
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def write(
     model: Model,
@@ -109,6 +114,7 @@ def write(
     return made.tokens, made.logprob, made.next
 
 
+@fixed()
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def search(
     model: Model,

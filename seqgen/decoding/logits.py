@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from seqgen.errors import UsageError
+from seqgen.ranges import INT32_MAX, check_count, held
 
 Logits = Float[Array, "B V"]
 LogitsProcessor = Callable[
@@ -151,17 +152,19 @@ IN_TURN: dict[str, Callable[[Any], LogitsProcessor]] = {
 """What a field's number makes: what is barred, how the rest is weighed, then what is cut off."""
 
 
-RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
-    (("top_k", "no_repeat_ngram", "min_length", "beam"), lambda n: n >= 1, "1 or more"),
-    (("top_p", "min_p"), lambda p: 0 < p <= 1, "above 0 and at most 1"),
-    (
-        ("temperature", "repetition_penalty"),
-        lambda x: 0 < x < float("inf"),
-        "above 0 and finite",
-    ),
-    (("length_penalty",), lambda x: abs(x) < float("inf"), "finite"),
-)
-"""Fields of a GenerationConfig, what they accept, and that in words."""
+COUNTS = {"top_k": INT32_MAX, "no_repeat_ngram": INT32_MAX, "min_length": INT32_MAX, "beam": 1000}
+"""Fields of a GenerationConfig that count from 1, and the most of each."""
+
+RANGES: dict[str, tuple[float, float, str]] = {
+    "top_p": (1e-6, 1, "from 1e-6 to 1"),
+    "min_p": (1e-6, 1, "from 1e-6 to 1"),
+    "temperature": (0.01, 100, "from 0.01 to 100"),
+    "repetition_penalty": (0.1, 10, "from 0.1 to 10"),
+    "length_penalty": (-5, 5, "from -5 to 5"),
+}
+"""The others, least and most, and that in words: beyond them float32 no longer tells the best
+logit from those beside it, a probability is 0, or a score of a million tokens is not finite.
+"""
 
 
 @dataclass(frozen=True)
@@ -196,13 +199,14 @@ class GenerationConfig:
     length_penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        for names, accepted, words in RANGES:
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not accepted(value):
-                    raise UsageError(
-                        f"{name} must be {words}, not {value}", fields=(f"generation.{name}",)
-                    )
+        for name, most in COUNTS.items():
+            check_count(f"generation.{name}", getattr(self, name), most)
+        for name, (low, high, words) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not held(value, low, high):
+                raise UsageError(
+                    f"{name} must be {words}, not {value}", fields=(f"generation.{name}",)
+                )
         if self.beam is not None and self.samples:
             raise UsageError(
                 "a beam searches and samples nothing: "
@@ -211,6 +215,12 @@ class GenerationConfig:
                     f"generation.{name}"
                     for name in ("temperature", "top_k", "top_p", "min_p", "beam")
                 ),
+            )
+
+        if self.length_penalty and self.beam is None:
+            raise UsageError(
+                f"length_penalty {self.length_penalty} is of a beam, and there is none",
+                fields=("generation.length_penalty", "generation.beam"),
             )
 
     @property

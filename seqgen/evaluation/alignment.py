@@ -18,6 +18,7 @@ from seqgen.data.padding import Padding, gold_targets, reading_order
 from seqgen.data.pairs import Pair, Task
 from seqgen.evaluation.answers import blocking, blocks
 from seqgen.nn.recurrence import unroll
+from seqgen.nn.switches import fixed
 from seqgen.types import Batch, Carry, Memory, Model, Out, Params
 
 Weights = Float[np.ndarray, "N T S"]
@@ -34,7 +35,8 @@ class Score(NamedTuple):
     `mass` is the weight on gold positions, `hit` the part of the largest weights (one, but for
     ties) that is on gold, `near` the part within one character of gold; `error_rate` is the
     alignment error rate (Och & Ney 2003, §6) of the largest weight's link, a gold position being
-    sure where it is the only one, else possible; `entropy` is in nats.
+    sure where it is the only one, else possible, so that it differs from 1 - hit only in how words
+    count; `entropy` is in nats.
     """
 
     positions: int
@@ -161,6 +163,7 @@ def _spread(mask: Bool[np.ndarray, "N T S"]) -> Weights:
     return mask / mask.sum(axis=2, keepdims=True)
 
 
+@fixed()
 def forced_attention(model: Model, params: Params, batch: Batch, padding: Padding) -> Weights:
     """Where a model looks before each character of the true answers; the mean of several heads.
 
@@ -195,6 +198,7 @@ class Changed(NamedTuple):
     random: Bool[Any, "N T"]
 
 
+@fixed()
 def blinded(model: Model, params: Params, batch: Batch, key: Key[Array, ""]) -> Changed:
     """Hide from attention, at each target position, the source position that got most of it, or
     another one at random.

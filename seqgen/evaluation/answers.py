@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from seqgen.data.padding import Padding
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.decoding.generate import generate
+from seqgen.nn.switches import fixed
 from seqgen.training.objective import cross_entropy
 from seqgen.types import Batch, Model, Params
 
@@ -83,6 +84,7 @@ def blocks(batch: Batch, count: int, block: int) -> Batch:
     return jax.tree.map(lambda leaf: leaf.reshape(count, block, *leaf.shape[1:]), filled)
 
 
+@fixed()
 @partial(jax.jit, static_argnums=(0, 1))
 def decode_blocks(model: Model, end: int | None, params: Params, batches: Batch):
     """Greedy tokens [count, block, T] and the teacher-forced loss's sum and count, block by block.

@@ -1,5 +1,8 @@
 """How well a language model predicts a stream: nats per token, and their exponential, the
 perplexity.
+
+A perplexity is of the whole stream in one lane; during training it is an estimate on several lanes,
+and says so.
 """
 
 from functools import partial
@@ -12,6 +15,7 @@ import optax
 from jaxtyping import Float, Integer
 
 from seqgen.evaluation.statistics import bootstrap
+from seqgen.nn.switches import fixed
 from seqgen.types import Batch, Carry, Model, Params
 
 BLOCK = 512
@@ -59,6 +63,7 @@ def _read(model: Model, params: Params, carry: Carry, windows: Any) -> tuple[Car
     return jax.lax.scan(one, carry, windows)
 
 
+@fixed()
 def lane_losses(
     model: Model, params: Params, lanes: Integer[np.ndarray, "B M"], window: int
 ) -> Float[np.ndarray, "B N"]:

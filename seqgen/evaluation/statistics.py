@@ -1,4 +1,8 @@
-"""Intervals: of a mean over seeds, of a share of one test set, of the difference of paired runs."""
+"""Intervals: of a mean over seeds, of a share of one test set, of the difference of paired runs.
+
+SciPy's whole procedures, but for the bootstrap. In the sign-flip test means are rounded to 12
+digits of the largest difference before they are compared: rounding would part sums that are equal.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

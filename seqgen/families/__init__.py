@@ -1,4 +1,9 @@
-"""Where data meets a model: a kind of data is one record, its runs are directories."""
+"""Where data meets a model: a kind of data is one record, its runs are directories.
+
+Each kind has two files, the record and its opened run: `pairs` and `pairs_run`, `text` and
+`text_run`. Outside this package nothing asks which kind a run is of, but commands that only one
+kind has, and the book's pickles.
+"""
 
 from seqgen.families.directory import (
     accept,

@@ -16,6 +16,7 @@ from seqgen.families.registry import family_of
 from seqgen.families.run import Run, parameters, resuming
 from seqgen.families.schema import config_of, to_json
 from seqgen.families.text_run import TextRun
+from seqgen.families.unused import refuse_unused
 from seqgen.models import label
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, read_bytes, write
@@ -49,13 +50,15 @@ def complete(config: RunConfig, dataset: Any = None) -> tuple[RunConfig, Any]:
     """A configuration whose files are pinned by their checksums, and its data, loaded unless given.
 
     Raises:
-        UsageError: where it cannot be trained.
+        UsageError: where it cannot be trained, or has a field that would change nothing.
 
     """
     family = family_of(config)
+    refuse_unused(config)
     config = replace(config, data=config.data.pinned())
     dataset = family.load(config.data) if dataset is None else dataset
     family.check(config, dataset)
+    config.training.length(family.epoch_steps(config, dataset))
     check_size(config.model, dataset.sizes)
     return config, dataset
 

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqgen.errors import SeqgenError
+from seqgen.config import Training
+from seqgen.data.pairs import Split
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.storage.log import Event
 from seqgen.types import Batch, Params, Tree
 
@@ -29,6 +31,30 @@ class Metric(NamedTuple):
         sign = 1 if self.maximise else -1
         best = max(events, key=lambda event: (sign * event[self.name], -event["loss"]))
         return best["step"]
+
+
+def check_choice(training: Training, split: Split) -> None:
+    """Raises `UsageError` where epochs would be chosen, or the rate be set, by the test split: its
+    best score is no score of a test.
+
+    Args:
+        training: says what goes by the evaluation split.
+        split: which that is.
+
+    """
+    chosen = {
+        "select": training.select if training.select != "last" else None,
+        "plateau": training.plateau,
+    }
+    asked = {name: value for name, value in chosen.items() if value is not None}
+    if asked and split == "test":
+        what = " and ".join(f"{name} {value}" for name, value in asked.items())
+        without = {"select": "select last", "plateau": "plateau None"}
+        raise UsageError(
+            f"without validation rows {what} would go by the test split: set some aside with "
+            f"validation, or use {' and '.join(without[name] for name in asked)}",
+            fields=(*(f"training.{name}" for name in asked), "data.validation"),
+        )
 
 
 class Stacking(NamedTuple):
@@ -58,8 +84,10 @@ class Family(NamedTuple):
     evaluate(run, split) -> scores, a NamedTuple
     evaluate_epoch, test(run, split, params, step) -> scores and samples: during training, at its
         end
+    splits(data, dataset) -> a line for each split: its size, and where it comes from
     words(event) -> an evaluation's headline, and all of it
     table(scores by name) -> rows for the terminal
+    unused(config) -> path -> why, of fields that change nothing beside the others
     draw(run): figures in the run's directory, `LAST_FIGURE` the last
     """
 
@@ -79,10 +107,12 @@ class Family(NamedTuple):
     evaluate: Callable[[Any, Any], Any]
     evaluate_epoch: Callable[[Any, Any, Params, int], tuple[Event, str]]
     test: Callable[[Any, Any, Params, int], tuple[Event, str]]
+    splits: Callable[[Any, Any], list[str]]
     words: Callable[[Event], tuple[str, str]]
     table: Callable[[dict[str, Any]], dict[str, str]]
     draw: Callable[[Any], None]
     stacking: Stacking | None
     """None: members of a sweep train one after another."""
+    unused: Callable[[Any], dict[str, str]] = lambda config: {}
     architectures: str | None = None
     """The family whose architectures fit, by its name; None: those of its own name."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from seqgen.data.pairs import Split
 from seqgen.families.run import Run, resuming
+from seqgen.nn.switches import fixed, key
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, write
 from seqgen.training import solo
@@ -20,6 +21,7 @@ EVALUATION_NOTES = {
 """What the terminal is told of the split that is evaluated during training."""
 
 
+@fixed()
 def fit(run: Run, report: solo.Report) -> log.Event:
     """Train a run to its end, from wherever it stands; evaluate the test split once; draw.
 
@@ -55,7 +57,7 @@ def fit(run: Run, report: solo.Report) -> log.Event:
 
 def member_of(run: Run) -> Member:
     """The key and the hyper-parameters of a run."""
-    return Member(jax.random.key(run.config.seed), run.config.hyper.traced())
+    return Member(key(run.config.seed), run.config.hyper.traced())
 
 
 def evaluation(split: Split, step: int, epoch_steps: int, scores: log.Event) -> log.Event:
@@ -117,6 +119,7 @@ def finished(run: Run) -> bool:
     return checkpoint.steps(run.path, "params")[-1:] == [steps] and run.tested()[1] is not None
 
 
+@fixed()
 def adopt(run: Run, params: Params) -> None:
     """Give a new run weights that were trained elsewhere: it has then been trained to its end."""
     program = run.family.program(run.config, run.dataset)

@@ -1,14 +1,15 @@
 """Questions and answers: how models of pairs are trained, scored and drawn."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from seqgen.config import RunConfig, Training
+from seqgen.config import RunConfig
 from seqgen.data.padding import encode, render
 from seqgen.data.pairs import Split, Task
 from seqgen.errors import UsageError
@@ -21,7 +22,7 @@ from seqgen.evaluation.answers import (
     score,
 )
 from seqgen.evaluation.statistics import wilson
-from seqgen.families.family import Family, Metric, Stacking
+from seqgen.families.family import Family, Metric, Stacking, check_choice
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.program import build_program
 from seqgen.interop.attention import Attention
@@ -37,21 +38,28 @@ SAMPLES = 10
 """Decoded examples that every evaluation shows."""
 
 
+def unused(config: RunConfig) -> dict[str, str]:
+    """Fields of texts, and of data that are drawn where they are read from a file."""
+    why = "it is of the windows of a text, and pairs have none"
+    reasons = {"training.window": why, "training.remat": why}
+    data = config.data
+    if data.file is not None:
+        why = f"the rows are those of {data.file}"
+        drawn = ["draws", *(f"task.{field.name}" for field in fields(data.task))]
+        drawn += ["seed"] * (data.split == "book")
+        reasons |= {f"data.{name}": why for name in drawn}
+    return reasons
+
+
 def check(config: RunConfig, dataset: Dataset) -> None:
-    """Raises `UsageError` for fewer examples than a batch has, and for what pairs do not have."""
+    """Raises `UsageError` for fewer examples than a batch has."""
     batch, examples = config.training.batch, len(dataset.splits.train)
     if examples < batch:
         raise UsageError(
             f"a batch of {batch} is more than the {examples} training examples",
             fields=("training.batch",),
         )
-    for name in ("window", "remat"):
-        value = getattr(config.training, name)
-        if value != getattr(Training(), name):
-            raise UsageError(
-                f"{name} {value} is of the windows of a text, and pairs have none",
-                fields=(f"training.{name}",),
-            )
+    check_choice(config.training, dataset.splits.evaluation_split)
 
 
 def program(config: RunConfig, dataset: Dataset) -> Program:
@@ -130,6 +138,13 @@ def columns(rows: list[tuple[str, str, str]]) -> str:
     )
 
 
+def splits(data: Data, dataset: Dataset) -> list[str]:
+    """How many examples each split has, and from which file."""
+    place = f"drawn from {data.name}" if data.file is None else f"of {Path(data.file).name}"
+    sizes = dataset.splits._asdict().items()
+    return [f"{split}: {len(rows):,} examples {place}" for split, rows in sizes]
+
+
 def words(event: log.Event) -> tuple[str, str]:
     """An evaluation's headline, and all of it."""
     headline = f"exact match {event['exact_match']:.2%}"
@@ -203,8 +218,10 @@ FAMILY = Family(
     evaluate=scores_of,
     evaluate_epoch=evaluate_epoch,
     test=evaluate_epoch,
+    splits=splits,
     words=words,
     table=table,
     draw=draw,
     stacking=Stacking(signature, split_blocks, scored),
+    unused=unused,
 )

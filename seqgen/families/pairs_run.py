@@ -8,7 +8,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from seqgen.config import checked_seed, strict_converter
+from seqgen.config import strict_converter
 from seqgen.data.padding import (
     Padding,
     answer_ids,
@@ -24,8 +24,9 @@ from seqgen.decoding.compiled import answer
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.answers import Scores, block_rows
-from seqgen.families.run import Run
+from seqgen.families.run import Run, check_end, sampling_key
 from seqgen.interop.attention import Attention, on_source
+from seqgen.nn.switches import fixed, key
 from seqgen.tasks.dataset import sizes_of
 from seqgen.types import Batch, Sizes
 
@@ -76,6 +77,7 @@ class PairsRun(Run):
         return "test"
 
     @cached_property
+    @fixed()
     def attends(self) -> bool:
         """Whether the model has attention to show."""
         source = np.zeros((1, self.padding.question_width), np.int32)
@@ -86,7 +88,7 @@ class PairsRun(Run):
             params = self.model.init(key)
             return self.model.apply(params, batch, self.model.initial_state(params, 1), None)[1]
 
-        return "attention" in jax.eval_shape(applied, jax.random.key(0), batch).aux
+        return "attention" in jax.eval_shape(applied, key(0), batch).aux
 
     def pairs(self, split: Split) -> list[Pair]:
         """The questions and answers of a split. Raises `UsageError` where the run has none."""
@@ -115,8 +117,9 @@ class PairsRun(Run):
         source, length = encode_questions(filled, self.tokenizer, self.padding)
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
-        key = jax.random.key(checked_seed(seed)) if generation.samples else None
-        made = answer(self.model, generation, limit, end, self.params, source, length, key)
+        check_end(generation, end, "the book's padding scheme has none")
+        drawn = sampling_key(generation, seed)
+        made = answer(self.model, generation, limit, end, self.params, source, length, drawn)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
         for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
             raise UsageError(
@@ -144,7 +147,7 @@ class PairsRun(Run):
         Args:
             questions: a list of texts.
             generation: how answers are chosen.
-            seed: of the sampling; not used without it.
+            seed: of the sampling.
             n: how many answers.
 
         Raises:
@@ -202,7 +205,7 @@ class PairsRun(Run):
             questions: one text, or several.
             generation: how answers are chosen.
             hypothesis: which of a beam's answers, 0 the best.
-            seed: of the sampling; not used without it.
+            seed: of the sampling.
 
         Raises:
             UsageError: for a model without attention, for a hypothesis that there is none of, and

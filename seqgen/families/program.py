@@ -61,7 +61,11 @@ def build_program(
 
 
 def on_plateau(plateau: float | None, hyper: Hyper, epochs: Callable[[], list[Event]]) -> Hyper:
-    """The rate divided by `plateau` for every earlier epoch that was not the best so far."""
+    """The rate divided by `plateau` for every earlier epoch that was not the best so far.
+
+    Read from the log, which is cut back to the state's step when a run resumes: no second copy of
+    it can disagree.
+    """
     if plateau is None:
         return hyper
     divisor = rate_divisor(epochs(), plateau)

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import Array, Key
 
-from seqgen.config import RunConfig, strict_converter, structured
+from seqgen.config import RunConfig, checked_seed, strict_converter, structured
 from seqgen.data.pairs import Split
-from seqgen.errors import SeqgenError
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.decoding.logits import GenerationConfig
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.families.family import Family
 from seqgen.models import build
+from seqgen.nn.switches import fixed, key
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.versions import versions
 from seqgen.types import Config, Model, Params, Sizes
@@ -51,6 +55,11 @@ class Run(ABC):
 
     @property
     @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """What its ids stand for."""
+
+    @property
+    @abstractmethod
     def sizes(self) -> Sizes:
         """What its tokens tell a model."""
 
@@ -62,9 +71,9 @@ class Run(ABC):
     @cached_property
     def params(self) -> Params:
         """The parameters of the selected epoch: the last, or the best on the evaluation split."""
-        step = self.selected_step()
+        step, like = self.selected_step(), abstract_params(self.config.model, self.sizes)
         try:
-            return self.restored(step)
+            return checkpoint.restore_params(self.path, like, step)
         except SeqgenError as error:
             raise SeqgenError(
                 f"{error}; `{resuming(self.path)}` writes the last epoch's again"
@@ -138,6 +147,11 @@ class Run(ABC):
     def measured(self, scores: Any) -> dict[str, Any]:
         """Scores by name."""
 
+    def meaning(self) -> dict[str, Any]:
+        """What its ids stand for, as JSON has it: the tokens in order, and the padding."""
+        padding = getattr(self, "padding", None)
+        return strict_converter().unstructure({"tokenizer": self.tokenizer, "padding": padding})
+
     @abstractmethod
     def described(self) -> dict[str, Any]:
         """What vocabulary.json has: how the run reads and writes text."""
@@ -166,9 +180,37 @@ class Run(ABC):
         return [f"{name} {made.get(name)}, now {now[name]}" for name in changed]
 
 
+def sampling_key(generation: GenerationConfig, seed: int) -> Key[Array, ""] | None:
+    """What tokens are sampled with; None where none are.
+
+    Raises `UsageError` for a seed that cannot be, or would change nothing.
+    """
+    checked_seed(seed)
+    if generation.samples:
+        return key(seed)
+    if seed:
+        raise UsageError(
+            f"seed {seed} is of the sampling, and nothing is sampled: use a temperature",
+            fields=("seed", "generation.temperature"),
+        )
+    return None
+
+
+def check_end(generation: GenerationConfig, end: int | str | None, hint: str) -> None:
+    """Raises `UsageError`, with a hint, for settings of an end symbol where there is none."""
+    for name in ("min_length", "length_penalty"):
+        if end is None and (value := getattr(generation, name)):
+            raise UsageError(
+                f"{name} {value} would change nothing: without an end symbol "
+                f"all texts are as long as they may be; {hint}",
+                fields=(f"generation.{name}", "end"),
+            )
+
+
+@fixed()
 def abstract_params(cfg: Config, sizes: Sizes) -> Params:
     """The parameters' shapes and dtypes, without values."""
-    return jax.eval_shape(build(cfg, sizes).init, jax.random.key(0))
+    return jax.eval_shape(build(cfg, sizes).init, key(0))
 
 
 def parameters(cfg: Config, sizes: Sizes) -> int:

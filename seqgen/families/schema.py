@@ -1,5 +1,9 @@
 """config.json: a `RunConfig` as JSON, by the names of families and architectures; old ones migrate.
 
+A change of names costs no run: a file has a version, an old one is migrated when it is read, and
+one of a later version is refused. Which of several classes a field has is cattrs' tagged union:
+data and model carry a `kind`, tasks and languages a `name`.
+
 | version | what changed                                                                      |
 |---------|-----------------------------------------------------------------------------------|
 | 1       | no version number; sizes among the model's fields; kinds could be left out        |
@@ -20,6 +24,7 @@ from cattrs.strategies import configure_tagged_union
 from seqgen.config import RunConfig, leaves, strict_converter, structured
 from seqgen.errors import SeqgenError
 from seqgen.families.registry import FAMILIES
+from seqgen.families.unused import default_of, unused
 from seqgen.models import ARCHITECTURES
 from seqgen.storage import manifest
 
@@ -47,7 +52,7 @@ def from_json(content: Any) -> RunConfig:
 
 
 def config_of(path: Path) -> RunConfig:
-    """What the run in a directory is.
+    """What the run in a directory is, without fields that change nothing: it may be an old one.
 
     Raises:
         SeqgenError: for a file that is not whole, not ours, or of a later version, or where the
@@ -57,7 +62,7 @@ def config_of(path: Path) -> RunConfig:
     file = path / "config.json"
     content = manifest.read_json(file)
     try:
-        config = from_json(migrated(content))
+        config = forgetting_unused(from_json(migrated(content)))
     except Exception as error:  # what cattrs and our own checks make of foreign shapes
         raise SeqgenError(f"{file}: {error}") from error
     if not manifest.exists(path):
@@ -65,6 +70,18 @@ def config_of(path: Path) -> RunConfig:
             raise manifest.refusal(path / manifest.NAME, "it is gone")
         warnings.warn(UNCOVERED, stacklevel=1)  # once, however many runs are opened
     return config
+
+
+def forgetting_unused(config: RunConfig) -> RunConfig:
+    """The configuration of the same run, whose unused fields have their defaults."""
+    content = unstructured(config)
+    for path in unused(config):
+        *parents, leaf = path.split(".")
+        part = content
+        for name in parents:
+            part = part[name]
+        part[leaf] = default_of(config, path)
+    return from_json(content)
 
 
 def flat(config: RunConfig) -> dict[str, Any]:

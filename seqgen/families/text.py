@@ -5,19 +5,20 @@ from typing import Any
 import numpy as np
 
 from seqgen.config import RunConfig
+from seqgen.data.archive import File
 from seqgen.data.pairs import Split
 from seqgen.data.token_store import Corpus
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.perplexity import Perplexity, exponential, perplexity, token_losses
-from seqgen.families.family import Family, Metric
+from seqgen.families.family import Family, Metric, check_choice
 from seqgen.families.program import build_program
 from seqgen.families.text_run import TextRun
 from seqgen.models import build
 from seqgen.storage import log
 from seqgen.tasks.corpus import load
 from seqgen.tasks.synthetic import LANGUAGES, Language, Synthetic
-from seqgen.tasks.text import Text
+from seqgen.tasks.text import Text, files_of, parts_of
 from seqgen.training.batches import Windows
 from seqgen.training.steps import Program
 from seqgen.types import Params
@@ -27,8 +28,18 @@ LANES = 20
 initial state.
 """
 
+NAMES = 5
+"""Files of a split that are named."""
+
 SAMPLES, WORDS, CHARACTERS = 3, 40, 200
 """Texts that an evaluation shows, and how long they are."""
+
+
+def unused(config: RunConfig) -> dict[str, str]:
+    """Fields of symbols, which bytes are not."""
+    if isinstance(config.data, Text) and config.data.unit == "byte":
+        return dict.fromkeys(("data.min_count", "data.most"), "bytes are all kept")
+    return {}
 
 
 def check(config: RunConfig, corpus: Corpus) -> None:
@@ -45,6 +56,7 @@ def check(config: RunConfig, corpus: Corpus) -> None:
             f"{name}: the validation and test splits are empty; use a larger validation",
             fields=("data.validation",),
         )
+    check_choice(training, "validation" if len(corpus.validation) > 1 else "test")
 
 
 def epoch_steps(config: RunConfig, corpus: Corpus) -> int:
@@ -104,6 +116,33 @@ def samples(run: TextRun, params: Params, step: int) -> str:
     return "\n".join(each.text.strip("\n") + "\n" for each in texts)
 
 
+def splits(data: Text | Synthetic, corpus: Corpus) -> list[str]:
+    """How many tokens each split has, and from which files."""
+    unit = {"word": "tokens", "character": "characters", "byte": "bytes"}[corpus.tokenizer.unit]
+    parts = parts_of(files_of(data.path)) if isinstance(data, Text) else {}
+    lines = []
+    for split, place in {
+        "train": "the first",
+        "validation": "the next",
+        "test": "the last",
+    }.items():
+        size, files = f"{len(getattr(corpus, split)):,} {unit}", parts.get(split)
+        if isinstance(data, Synthetic):
+            lines.append(f"{split}: {size}, drawn from {data.name}")
+        elif files is not None:
+            lines.append(f"{split}: {size} of {named(files)}")
+        else:
+            lines.append(f"{split}: {place} {size} of {named(parts['all'])}")
+    return lines
+
+
+def named(files: list[File]) -> str:
+    """The names of files, or of the first ones of many."""
+    names = [file.name for file in files[:NAMES]]
+    more = len(files) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
+
+
 def words(event: log.Event) -> tuple[str, str]:
     """An evaluation's headline, and all of it."""
     headline = f"perplexity {event['perplexity']:.2f}"
@@ -156,8 +195,10 @@ FAMILY = Family(
     evaluate=scores_of,
     evaluate_epoch=evaluate_epoch,
     test=test,
+    splits=splits,
     words=words,
     table=table,
     draw=draw,
     stacking=None,
+    unused=unused,
 )

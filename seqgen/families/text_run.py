@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Array, Float, Int, Integer, Key
 
-from seqgen.config import checked_seed, strict_converter
+from seqgen.config import strict_converter
 from seqgen.data.pairs import Split
 from seqgen.data.token_store import sizes_of
 from seqgen.data.tokenizer import END, Vocabulary, text_vocabulary
@@ -20,7 +20,9 @@ from seqgen.decoding.generate import AFTER_END
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.perplexity import Perplexity, token_losses
-from seqgen.families.run import Run
+from seqgen.families.run import Run, check_end, sampling_key
+from seqgen.nn.switches import fixed
+from seqgen.ranges import check_count
 from seqgen.types import Batch, Sizes
 
 AT_ONCE = 16
@@ -104,7 +106,7 @@ class TextRun(Run):
             generation: how they are chosen.
             ban: symbols that are never written.
             end: a symbol after which a text is over.
-            seed: of the sampling; not used without it.
+            seed: of the sampling.
             n: texts per prompt: sampled, or the best of a beam.
 
         Raises:
@@ -137,16 +139,17 @@ class TextRun(Run):
             generation: how they are chosen.
             ban: symbols that are never written.
             end: a symbol after which a text is over.
-            seed: of the sampling; not used without it.
+            seed: of the sampling.
             n: texts per prompt: sampled, or the best of a beam.
 
         """
         check_wanted(length, generation, end, n)
+        key = sampling_key(generation, seed)
+        banned = tuple(sorted({self.tokenizer.id_of(symbol) for symbol in ban}))
+        last = None if end is None else self.tokenizer.id_of(end)
         if not prompts:
             yield []
             return
-        banned = tuple(sorted({self.tokenizer.id_of(symbol) for symbol in ban}))
-        last = None if end is None else self.tokenizer.id_of(end)
         repeated = [prompt for prompt in prompts for _ in range(n)]
         ids = [self.prompted(prompt) for prompt in (prompts if generation.beam else repeated)]
         width = 1 << (max(map(len, ids)) - 1).bit_length()
@@ -159,8 +162,7 @@ class TextRun(Run):
             best = (np.asarray(part)[:, :n].reshape(-1, *part.shape[2:]) for part in found)
             yield self.texts(repeated, *best)
             return
-        checked_seed(seed)
-        keys = self.keys(seed, n, len(prompts)) if generation.samples else None
+        keys = None if key is None else self.keys(key, n, len(prompts))
         history = np.full((len(ids), length), AFTER_END, np.int32)
         logprob = np.zeros(len(ids))
         for first in range(0, length, AT_ONCE):
@@ -174,9 +176,9 @@ class TextRun(Run):
             if last is not None and (history == last).any(axis=1).all():
                 return
 
-    def keys(self, seed: int, n: int, prompts: int) -> Any:
+    @fixed()
+    def keys(self, root: Key[Array, ""], n: int, prompts: int) -> Key[Array, " N"]:
         """A key for each text: those of one prompt are those of every other."""
-        root = jax.random.key(seed)
         return jax.vmap(partial(jax.random.fold_in, root))(jnp.tile(jnp.arange(n), prompts))
 
     def encoded(self, text: str) -> Int[np.ndarray, " N"]:
@@ -187,7 +189,7 @@ class TextRun(Run):
         """A prompt's ids; an empty one is the end of a line or sentence, after which one begins."""
         if len(ids := self.encoded(prompt)):
             return ids
-        known = self.tokenizer.ids
+        known = {"\n": ord("\n")} if self.tokenizer.unit == "byte" else self.tokenizer.ids
         return np.array([next((known[end] for end in ENDS if end in known), 0)], np.int32)
 
     def texts(self, prompts: Sequence[str], tokens: np.ndarray, logprob: np.ndarray) -> list[Text]:
@@ -215,6 +217,7 @@ class TextRun(Run):
         for part in np.split(losses, np.cumsum([len(line) for line in ids])[:-1]):
             yield float(np.sum(part, dtype=np.float64)), len(part)
 
+    @fixed()
     def states(self, text: str) -> Float[np.ndarray, "T H"]:
         """The last cell's hidden state after each of a text's tokens.
 
@@ -229,6 +232,7 @@ class TextRun(Run):
             raise UsageError(f"{self.path} has no hidden states to show")
         return np.asarray(out.aux["states"][0])
 
+    @fixed()
     def next_logprobs(self, text: str) -> Float[np.ndarray, " V"]:
         """log p of every token after a text, in nats."""
         prompt = self.prompted(text)[None]
@@ -256,15 +260,14 @@ def check_wanted(length: int, generation: GenerationConfig, end: str | None, n: 
         raise UsageError(
             f"length and n must be 1 or more, not {length} and {n}", fields=("length", "n")
         )
+    check_count("length", length)
+    check_count("n", n)
     if generation.beam is None and not generation.samples and n > 1:
         raise UsageError(
             f"there is one greedy text, and {n} were asked for: use a temperature or a beam",
             fields=("generation.temperature", "generation.beam"),
         )
-    if generation.min_length is not None and end is None:
-        raise UsageError(
-            "min_length puts off an end symbol, and there is none: give an end", fields=("end",)
-        )
+    check_end(generation, end, "give an end")
     if generation.beam is not None and n > generation.beam:
         raise UsageError(
             f"a beam of {generation.beam} has no {n} texts; use a wider beam",

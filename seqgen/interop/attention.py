@@ -3,7 +3,9 @@
 JSON, version 1:
 
     {"format": "seqgen-attention", "version": 1, "run": "runs/dates-attention",
-     "items": [{"source": [piece, ...],            S pieces, in reading order
+     "about": {"tokenizer": {...}, "padding": {...}, "generation": {...}, "hypothesis": 0, ...},
+     "items": [{"question": text,
+                "source": [piece, ...],            S pieces, in reading order
                 "target": [piece, ...],            T pieces, what was written
                 "answer": text, "logprob": nats,
                 "maps": {"attention": [K][T][S]}}, ...]}
@@ -11,8 +13,9 @@ JSON, version 1:
 `maps` are what the decoder's steps attended to, by place: weights of K heads at T target pieces, S
 source pieces each, a row of them 1 in sum but for rounding. Only where a place begins with
 "decoder.self" or "memory" are the columns not the source's, but earlier tokens or slots of a
-memory, all that the model has. NPZ: `format`, `version` and `run`, and for item i the arrays
-`i.source`, `i.target`, `i.answer`, `i.logprob` and `i.maps.attention`.
+memory, all that the model has. `about` is what the ids stand for, in their order, and how the
+answers were chosen. NPZ: `format`, `version`, `run` and (as JSON) `about`, and for item i the
+arrays `i.question`, `i.source`, `i.target`, `i.answer`, `i.logprob` and `i.maps.attention`.
 """
 
 import io
@@ -60,10 +63,11 @@ class Attention(NamedTuple):
         return {"attention": self.weights, **self.maps}
 
 
-def as_json(items: Sequence[Attention], run: str) -> dict[str, Any]:
+def as_json(items: Sequence[Attention], run: str, about: Mapping[str, Any]) -> dict[str, Any]:
     """What the JSON file holds."""
     found = [
         {
+            "question": item.question,
             "source": item.source,
             "target": item.target,
             "answer": item.answer,
@@ -75,29 +79,34 @@ def as_json(items: Sequence[Attention], run: str) -> dict[str, Any]:
         }
         for item in items
     ]
-    return {"format": FORMAT, "version": VERSION, "run": run, "items": found}
+    return {"format": FORMAT, "version": VERSION, "run": run, "about": about, "items": found}
 
 
-def as_npz(items: Sequence[Attention], run: str) -> bytes:
+def as_npz(items: Sequence[Attention], run: str, about: Mapping[str, Any]) -> bytes:
     """What the NPZ file holds."""
     arrays: dict[str, Any] = {"format": FORMAT, "version": VERSION, "run": run}
+    arrays["about"] = json.dumps(about, ensure_ascii=False)
     for i, item in enumerate(items):
         pieces = {"source": item.source, "target": item.target}
         arrays |= {f"{i}.{name}": np.array(each, str) for name, each in pieces.items()}
-        arrays |= {f"{i}.answer": item.answer, f"{i}.logprob": item.logprob}
+        arrays |= {f"{i}.question": item.question, f"{i}.answer": item.answer}
+        arrays[f"{i}.logprob"] = item.logprob
         arrays |= {f"{i}.maps.{name}": weights for name, weights in item.every_map().items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
-def export(items: Sequence[Attention], path: Path, *, run: str) -> None:
+def export(
+    items: Sequence[Attention], path: Path, *, run: str, about: Mapping[str, Any] | None = None
+) -> None:
     """Write a .json or an .npz, whole or not at all.
 
     Args:
         items: the maps.
         path: the file; its ending says which.
         run: what they are of.
+        about: what its ids stand for, and how the answers were chosen.
 
     Raises:
         UsageError: for another ending.
@@ -105,8 +114,8 @@ def export(items: Sequence[Attention], path: Path, *, run: str) -> None:
 
     """
     if path.suffix.lower() == ".json":
-        write(path, json.dumps(as_json(items, run), ensure_ascii=False) + "\n")
+        write(path, json.dumps(as_json(items, run, about or {}), ensure_ascii=False) + "\n")
     elif path.suffix.lower() == ".npz":
-        write(path, as_npz(items, run))
+        write(path, as_npz(items, run, about or {}))
     else:
         raise UsageError(f"cannot export attention as {path}: its name must end in .json or .npz")

@@ -180,7 +180,7 @@ def from_params(cfg: Config, params: Params) -> list[np.ndarray]:
     Raises `UsageError`, with what differs, for another, and `SeqgenError` for weights that float16
     does not have.
     """
-    model = _book_model(cfg)
+    model = book_model(cfg)
     arrays = [np.asarray(array) for array in BOOK[model].arrays(params)]
     _sizes(model, arrays)
     return [half(label(number, names(model)), array) for number, array in enumerate(arrays)]
@@ -192,7 +192,8 @@ def _form(model: str) -> _Seq2seq | _LanguageModel:
     return BOOK[model]
 
 
-def _book_model(cfg: Config) -> str:
+def book_model(cfg: Config) -> str:
+    """Which of the book's models a configuration is. Raises `UsageError` for none of them."""
     forms = {model: form for model, form in BOOK.items() if form.kind is type(cfg)}
     if not forms:
         raise UsageError(f"the book has no {type(cfg).__module__}")

@@ -10,7 +10,8 @@ the readout.
 | Bahdanau        | additive |              | Bahdanau et al. 2015               |
 
 `recur` is all that feeds back, `readout` all that does not: decoding composes them, training reads
-out all times at once.
+out all times at once. All is batch-first but the time loop: mechanisms take queries [B, *T, H], so
+that the scores of a whole target are one product, and logits need no transposition.
 """
 
 from dataclasses import dataclass

@@ -79,6 +79,11 @@ def label(cfg: Config) -> str:
     return cfg.cell
 
 
+def unused(cfg: Config, dropout: float | None) -> dict[str, str]:
+    """How features are dropped, where none are."""
+    return {} if dropout else {"variational_dropout": "there is no dropout"}
+
+
 def init(cfg: Config, sizes: Sizes, key: Key[Array, ""]) -> Params:
     """| embedding | the scheme's embedding | cells | `init_cell` | w | its matrix | b | zero |."""
     k_embedding, k_cells, k_output = jax.random.split(key, 3)

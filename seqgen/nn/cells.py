@@ -213,7 +213,7 @@ def layer(
     """`unroll` of a cell, for long sequences in narrow batches: fewer products inside the loop.
 
     The product with the rows of x is taken for all times before the loop, and the gradient of the
-    rows of h for all times after it.
+    rows of h for all times after it. Seq2seq's cells, at 128 rows and 30 times, gained nothing.
 
     Args:
         name: of the cell.

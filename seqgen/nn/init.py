@@ -15,6 +15,8 @@ import jax
 from jax.nn.initializers import Initializer, glorot_uniform, normal, orthogonal, variance_scaling
 from jaxtyping import Array, Float, Key
 
+from seqgen.ranges import INT32_MAX
+
 SchemeName = Literal["book", "modern"]
 
 
@@ -53,7 +55,9 @@ def gates(
 
 
 def check_sizes(**sizes: int) -> None:
-    """Raises `ValueError`, naming it, for a size below 1."""
+    """Raises `ValueError`, naming it, for a size below 1, and for more than can be traced."""
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be 1 or more, not {size}")
+        most = 1000 if name == "layers" else INT32_MAX
+        if not 1 <= size <= most:
+            words = "1 or more" if size < 1 else f"{most:,} or less"
+            raise ValueError(f"{name} must be {words}, not {size}")

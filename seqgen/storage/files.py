@@ -48,6 +48,8 @@ def write(path: Path, content: str | bytes) -> None:
 def alone(folder: Path) -> Generator[None]:
     """Keep other processes that ask for it out of `folder`, until this one leaves or is killed.
 
+    A lock on the folder, which the system drops when the process dies.
+
     Raises:
         SeqgenError: if another is in, or the folder cannot be opened.
 
@@ -110,7 +112,8 @@ def cache_folder(name: str = "") -> Path | None:
     Nobody else may enter it: code that was compiled is read from there, and run.
     """
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqgen"
+        asked = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is ignored, it says
+        folder = (asked if asked.is_absolute() else Path.home() / ".cache") / "seqgen"
         for each in (folder, folder / name):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # a file in its place, a read-only disk; a user without a home

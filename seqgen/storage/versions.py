@@ -23,9 +23,12 @@ def cores() -> int:
 
 
 def versions() -> dict[str, str | int | None]:
-    """Versions, devices and cores: a resumed run is bit for bit the same only where these are."""
+    """Versions, devices, cores, and what is set for the compiler, None where nothing is: a resumed
+    run is bit for bit the same only where these are.
+    """
     import jax  # here, so that `seqgen doctor` can speak before jax does
 
+    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009, no type knows it
     kinds = [device.device_kind for device in jax.devices()]
     if jax.default_backend() == "cpu":
         kinds = kinds[:1]  # a CPU may be one device a core: no bit depends on it
@@ -35,4 +38,6 @@ def versions() -> dict[str, str | int | None]:
         **{package: version(package) for package in PACKAGES},
         "devices": ", ".join(kinds),
         "cores": cores(),
+        "matmul_precision": precision and str(precision),
+        "xla_flags": os.environ.get("XLA_FLAGS") or None,
     }

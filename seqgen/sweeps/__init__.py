@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from seqgen.errors import SeqgenError
+from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import Run
 from seqgen.families.family import LAST_FIGURE
+from seqgen.nn.switches import fixed
 from seqgen.storage import log, manifest
 from seqgen.storage.files import alone
 from seqgen.sweeps import pending, sequential, stacked
@@ -19,6 +20,7 @@ from seqgen.training.signals import Stopped, signals
 __all__ = ["Planned", "plan", "summary", "sweep"]
 
 
+@fixed()
 def sweep(
     planned: Sequence[Planned],
     folder: Path,
@@ -43,16 +45,17 @@ def sweep(
         at_once: members that train at a time; None: as many as fit.
 
     Raises:
-        UsageError: where a run of a member's name was made with other settings.
+        UsageError: where a run of a member's name was made with other settings, and for an `axis`
+            or `at_once` where no members train together.
         SeqgenError: where another process is at work, or members do not fit in memory.
         Stopped: after a signal.
 
     """
+    together, one_by_one = parted(planned, axis, at_once)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SeqgenError(f"cannot make {folder}: {error.strerror}") from error
-    together, one_by_one = parted(planned)
     members = list(planned)
     with alone(folder), signals() as caught:
         sequential.waiting(one_by_one)  # refuses before anything is trained
@@ -73,9 +76,21 @@ def sweep(
         remove_unused(folder)
 
 
-def parted(planned: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
-    """The members that train as compiled programs, and those that train one after another."""
+def parted(
+    planned: Sequence[Planned], axis: MemberAxis | None, at_once: int | None
+) -> tuple[list[Planned], list[Planned]]:
+    """The members that train as compiled programs, and those that train one after another.
+
+    Raises `UsageError` where there are none of the former, and it is said how they should train.
+    """
     together = [member for member in planned if member.family.stacking is not None]
+    for field, value in {"member_axis": axis, "members_per_batch": at_once}.items():
+        if value is not None and not together:
+            raise UsageError(
+                f"{field} {value} would change nothing: "
+                "these members are no compiled programs, and train one after another",
+                fields=(field,),
+            )
     return together, [member for member in planned if member.family.stacking is None]
 
 
@@ -86,6 +101,7 @@ def complete(member: Planned) -> None:
         member.family.draw(member.opened())
 
 
+@fixed()
 def summary(
     planned: Sequence[Planned],
     folder: Path,
@@ -102,11 +118,12 @@ def summary(
         at_once: members that train at a time; None: as many as fit.
 
     Raises:
-        UsageError: where a run of a member's name was made with other settings.
+        UsageError: where a run of a member's name was made with other settings, and for an `axis`
+            or `at_once` where no members train together.
         SeqgenError: where members do not fit in memory.
 
     """
-    together, one_by_one = parted(planned)
+    together, one_by_one = parted(planned, axis, at_once)
     lines = []
     if together:
         how = {"axis": axis or default_axis(), "at_once": at_once}

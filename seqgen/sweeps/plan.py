@@ -15,6 +15,7 @@ from seqgen.data.pairs import Split
 from seqgen.errors import UsageError
 from seqgen.families import Family, Run, check_path, complete, family_of
 from seqgen.families.family import Stacking
+from seqgen.nn.switches import key
 from seqgen.training.sharding import Slot, padded
 from seqgen.training.steps import Program
 from seqgen.types import Batch, Member, Tree
@@ -143,9 +144,9 @@ class ProgramPlan:
         order = list(self.datasets)
         hypers = [member.config.hyper.traced() for member in members]
         hyper = jax.tree.map(lambda *leaves: jnp.stack(leaves), *hypers)
-        seeds = jnp.array([member.config.seed for member in members], jnp.uint32)
+        seeds = [member.config.seed for member in members]
         data = jnp.array([order.index(member.config.data) for member in members])
-        each = Member(jax.vmap(jax.random.key)(seeds), hyper)
+        each = Member(key(seeds), hyper)
         slots = padded(Slot(each, data, jnp.ones(len(members), bool)), count)
         return slots._replace(alive=jnp.arange(count) < len(members))
 

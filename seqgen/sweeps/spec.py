@@ -1,6 +1,6 @@
 """Sweeps are plain data: a variant's name -> the fields in which it differs from a base.
 
-These functions combine them:
+These functions combine them, for example:
 
     DECODERS = {"baseline": {}, "attention": {"model.decoder.outputs": ["dot"]}}
     product(DECODERS, {"": {}, "reverse": {"reverse": True}}, values("lr", [1e-3, 3e-3]))

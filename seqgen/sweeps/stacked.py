@@ -1,4 +1,9 @@
-"""Members of a sweep that train together, as one compiled program."""
+"""Members of a sweep that train together, as one compiled program.
+
+A member's log has a solo run's lines, written when the state is saved: 80 members that flushed each
+line would wait for the disk. A stacked state that cannot be read stops the sweep, with the folder
+to delete: what one kill leaves is always readable, and to start over would cost what members had.
+"""
 
 import json
 from collections.abc import Sequence

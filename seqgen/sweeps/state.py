@@ -5,6 +5,8 @@
 <sweep>/<variant>-<seed>/                      a run, as if trained alone
 <sweep>/.stacked/<digest>/members.json         who trains together
 <sweep>/.stacked/<digest>/checkpoints/state/   their stacked state, until all have their weights
+
+A batch of members that was begun is finished as it is, whatever seeds are asked for next time.
 """
 
 import json

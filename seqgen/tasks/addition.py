@@ -15,7 +15,8 @@ QUESTION = re.compile(r"([0-9]+)\+([0-9]+)")
 class Addition:
     """Operands are random digit strings of 1 to `digits` digits, leading zeros dropped.
 
-    No pair of operands is drawn twice.
+    No pair of operands is drawn twice, as in the book's file: to drop the duplicates of 50,000
+    draws would leave far fewer rows.
 
     Raises:
         ValueError: for digits that are not 1 to 9.

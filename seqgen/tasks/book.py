@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from seqgen.data.pairs import Pair, Task
+from seqgen.data.plain_text import whole
 from seqgen.data.tokenizer import BLANK, DELIMITER
 from seqgen.errors import SeqgenError
 from seqgen.storage import files
@@ -44,7 +45,7 @@ def book_split(n: int) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " M"]
 
 
 def read_book_pairs(path: str | Path) -> BookPairs:
-    """The pairs of a file in the order of its lines, whose ends are LF or CRLF.
+    """The pairs of a file in the order of its lines, whose ends are LF, CRLF or CR.
 
     Raises:
         SeqgenError: with the line number, for a malformed file.
@@ -100,14 +101,7 @@ def recognise(path: str | Path) -> Task:
 
 
 def _lines(path: Path) -> list[str]:
-    content = files.read_bytes(path)
-    try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SeqgenError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x})"
-        ) from error
+    text = whole(files.read_bytes(path), path)
     if not text:
         raise SeqgenError(f"{path}, line 1: the file is empty")
     return text.removesuffix("\n").split("\n")

@@ -1,6 +1,7 @@
 """A language model's data: any text, or what is drawn from a synthetic language."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from seqgen.tasks import text
 from seqgen.tasks.synthetic import Synthetic
 from seqgen.tasks.text import Text
 
-FORMAT = 2
+FORMAT = 3
 """Version of the cached streams; raise it to have them made again."""
 
 
@@ -26,10 +27,13 @@ def load(data: Text | Synthetic) -> Corpus:
     """
     if isinstance(data, Synthetic):
         return kept(f"{FORMAT} {data!r}", data.name, lambda folder: fill_synthetic(data, folder))
-    found = text.checksum(data.path)
+    found, joined = text.checksum(data.path), True
+    if data.sha256 not in (None, found) and data.sha256 == text.checksum(data.path, joined=False):
+        found, joined = data.sha256, False  # a run that was made before files were joined
     check_unchanged(data.path or "Python's pydoc_data.topics", found, data.sha256)
     key = replace(data, path=None, sha256=found)
-    return kept(f"{FORMAT} {key!r}", data.name, lambda folder: fill_text(data, folder))
+    fill = partial(fill_text, data, joined=joined)
+    return kept(f"{FORMAT} {key!r}", data.name, fill)
 
 
 def fill_synthetic(data: Synthetic, folder: Path) -> None:
@@ -44,13 +48,13 @@ def fill_synthetic(data: Synthetic, folder: Path) -> None:
     keep(tokenizer, folder, drawn, ids=np.arange(len(tokenizer)))
 
 
-def fill_text(data: Text, folder: Path) -> None:
+def fill_text(data: Text, folder: Path, *, joined: bool = True) -> None:
     """Read the text once, ids as they come; then give the symbols that are kept their own.
 
-    Ids go by first appearance in the training split.
+    Ids go by first appearance in the training split; `joined` as in `text.provisional`.
     """
     table: dict[str, int] = {}
-    streams = cut(data, spool(text.provisional(data, table), folder))
+    streams = cut(data, spool(text.provisional(data, table, joined=joined), folder))
     if not len(streams["train"]):
         raise SeqgenError(f"{data.path}: no text to train on")
     if data.unit == "byte":

@@ -10,6 +10,7 @@ from seqgen.data.padding import Padding, Scheme, pair_vocabulary
 from seqgen.data.pairs import Pair, Splits, Task, drop_duplicates, split_by_key
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.ranges import check_count
 from seqgen.storage.files import check_unchanged, sha256
 from seqgen.tasks.book import book_split, read_book_pairs, write_book_file
 from seqgen.types import Sizes
@@ -50,8 +51,7 @@ class Data:
     test_only_formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise UsageError(f"draws must be 1 or more, not {self.draws}", fields=("data.draws",))
+        check_count("data.draws", self.draws)
         if self.seed < 0:
             raise UsageError(
                 f"the data's seed must be 0 or more, not {self.seed}", fields=("data.seed",)

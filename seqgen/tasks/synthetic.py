@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Integer
 
 from seqgen.errors import UsageError
+from seqgen.ranges import check_count
 from seqgen.tasks.grammar import Grammar
 from seqgen.tasks.markov import HiddenMarkov, Markov
 
@@ -73,6 +74,8 @@ class Synthetic:
                 f"a split has 2 tokens or more, not {sizes[0]}, {sizes[1]} and {sizes[2]}",
                 fields=("data.train", "data.validation", "data.test"),
             )
+        for name in ("train", "validation", "test"):
+            check_count(f"data.{name}", getattr(self, name))
         if self.seed < 0:
             raise UsageError(
                 f"the data's seed must be 0 or more, not {self.seed}", fields=("data.seed",)

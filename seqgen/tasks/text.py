@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from seqgen.data.archive import File, files_in, reading
-from seqgen.data.tokenizer import Unit, split_lines
+from seqgen.data.archive import File, files_in, place, reading
+from seqgen.data.plain_text import NotUTF8, pieces
+from seqgen.data.tokenizer import END, Unit, split_lines
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.storage.files import sha256
 
@@ -24,13 +26,16 @@ NAMED = {
 }
 """A split, and the words of which a file that is part of it has one in its name."""
 
+SPLIT_WORDS = set().union(*NAMED.values())
+
 
 @dataclass(frozen=True)
 class Text:
     """A corpus of UTF-8 text; without a path Python's own help topics, which need no download.
 
-    Where the names of files say train, valid and test, those are the splits. Otherwise all files,
-    in the order of their names, are one stream, which is cut: its end is not trained on.
+    Where the names of files say train, valid and test, those are the splits. Where none says so,
+    all files, in the order of their names, are one stream, which is cut: its end is not trained on.
+    Between two files of a stream stands a line's end, where the first has none of its own.
 
     Args:
         path: a file, a folder or a zip.
@@ -72,8 +77,23 @@ class Text:
         return "pydocs" if self.path is None else Path(self.path).stem
 
     def pinned(self) -> "Text":
-        """With its absolute path and checksum. Raises `SeqgenError` for an unreadable text."""
+        """As a new run has it: with its absolute path and checksum.
+
+        Raises:
+            UsageError: for parts of what is not cut, and for names that say no clear splits.
+            SeqgenError: for an unreadable text.
+
+        """
         path = None if self.path is None else str(Path(self.path).absolute())
+        files = files_of(path)
+        check_names(path, files)
+        usual = Text.validation, Text.test
+        if "all" not in parts_of(files) and (self.validation, self.test) != usual:
+            raise UsageError(
+                f"validation {self.validation} and test {self.test} would change nothing: "
+                f"the files of {path} are its splits; use {usual[0]} and {usual[1]}, the defaults",
+                fields=("data.validation", "data.test"),
+            )
         return replace(self, path=path, sha256=checksum(path))
 
 
@@ -88,17 +108,28 @@ def _topics() -> io.BytesIO:
     return io.BytesIO("\n\n".join(topics[name].strip() for name in sorted(topics)).encode())
 
 
-def checksum(path: str | None) -> str:
-    """SHA-256 of a text, hexadecimal; of several, of their names and contents in turn."""
-    files = list(chain.from_iterable(parts_of(files_of(path)).values()))
+def checksum(path: str | None, *, joined: bool = True) -> str:
+    """SHA-256 of a text, hexadecimal; of several, of their names and contents in turn.
 
-    def pieces() -> Iterator[bytes]:
-        for file in files:
-            if len(files) > 1:
-                yield f"{file.name}\0".encode()
-            yield from octets(path, file)
+    `joined` as in `provisional`: without it, what the first versions computed.
+    """
+    parts = parts_of(files_of(path)).values()
+    several = sum(map(len, parts)) > 1
 
-    return sha256(pieces())
+    def read() -> Iterator[bytes]:
+        for files in parts:
+            last = b"\n"
+            for file in files:
+                if joined and last != b"\n":
+                    last = b"\n"
+                    yield last
+                if several:
+                    yield f"{file.name}\0".encode()
+                for piece in octets(path, file):
+                    last = piece[-1:]
+                    yield piece
+
+    return sha256(read())
 
 
 def octets(path: str | None, file: File) -> Iterator[bytes]:
@@ -117,35 +148,33 @@ def symbols(path: str | None, file: File, unit: Unit) -> Iterator[list[str] | by
     if unit == "byte":
         yield from octets(path, file)
         return
-    with reading(path, file) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig")
-        try:
-            if unit == "word":
-                pieces = iter(lambda: text.readlines(PIECE), [])
-                yield from (list(split_lines(lines)) for lines in pieces)
-            else:
-                yield from map(list, iter(lambda: text.read(PIECE), ""))
-        except UnicodeDecodeError as error:
-            raise SeqgenError(
-                f'{path}: {file.name}, line {_broken_line(file)}: not UTF-8; use the unit "byte"',
-                fields=("data.unit",),
-            ) from error
+    words = unit == "word"
+    try:
+        with reading(path, file) as stream:
+            for piece in pieces(stream, place(path, file), unit, by_lines if words else by_size):
+                yield list(split_lines(piece.splitlines(keepends=True)) if words else piece)
+    except NotUTF8 as error:
+        raise SeqgenError(f'{error}; use the unit "byte"', fields=("data.unit",)) from error
 
 
-def _broken_line(file: File) -> int:
-    """The first line that is not UTF-8."""
-    with file.open() as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 0
+def words_in(name: str) -> set[str]:
+    """The words of a file's name."""
+    return {*re.split("[^a-z]+", name.lower())}
+
+
+def by_size(text: io.TextIOWrapper) -> str:
+    """The next piece."""
+    return text.read(PIECE)
+
+
+def by_lines(text: io.TextIOWrapper) -> str:
+    """The next piece that ends where a line does, so that no word is cut."""
+    return "".join(text.readlines(PIECE))
 
 
 def parts_of(files: list[File]) -> dict[str, list[File]]:
     """The files of each split where their names say it, or all of them as "all"."""
-    parts = {file: {*re.split("[^a-z]+", Path(file.name).name.lower())} for file in files}
+    parts = {file: words_in(Path(file.name).name) for file in files}
     named = {
         split: [file for file in files if parts[file] & words] for split, words in NAMED.items()
     }
@@ -153,12 +182,55 @@ def parts_of(files: list[File]) -> dict[str, list[File]]:
     return named if once and all(named.values()) else {"all": files}
 
 
-def provisional(text: Text, table: dict[str, int]) -> Iterator[tuple[str, np.ndarray]]:
-    """Each split's ids, piece by piece, in the order of first appearance; `table` grows."""
+def check_names(path: str | None, files: list[File]) -> None:
+    """Raises `UsageError` where some names say a split, and not each file's the one it is of."""
+    if len(files) == 1 or not any(words_in(file.name) & SPLIT_WORDS for file in files):
+        return
+    said = {
+        file.name: [
+            split for split, words in NAMED.items() if words_in(Path(file.name).name) & words
+        ]
+        for file in files
+    }
+    absent = NAMED.keys() - chain.from_iterable(said.values())
+    unclear = [name for name, splits in said.items() if len(splits) != 1]
+    if absent or unclear:
+        fault = (
+            f"no file's own name says {' or '.join(sorted(absent))}"
+            if absent
+            else f"{unclear[0]} is of {' and '.join(said[unclear[0]]) or 'no split'}"
+        )
+        raise UsageError(
+            f"{path}: some names say which split they are of, but {fault}; name every file for "
+            "one of them, like train.txt, valid.txt and test.txt, or put all text into one file",
+            fields=("data.path",),
+        )
+
+
+def provisional(
+    text: Text, table: dict[str, int], *, joined: bool = True
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each split's ids, piece by piece, in the order of first appearance; `table` grows.
+
+    Args:
+        text: the text.
+        table: symbol -> id.
+        joined: whether a line's end stands between two files, where the first has none.
+
+    """
+    end: Any = {"word": [END], "character": ["\n"], "byte": b"\n"}[text.unit]
+
+    def ids(piece: list[str] | bytes) -> np.ndarray:
+        if isinstance(piece, bytes):
+            return np.frombuffer(piece, np.uint8)
+        return np.array([table.setdefault(symbol, len(table)) for symbol in piece], np.uint32)
+
     for split, files in parts_of(files_of(text.path)).items():
-        for piece in chain.from_iterable(symbols(text.path, file, text.unit) for file in files):
-            if isinstance(piece, bytes):
-                yield split, np.frombuffer(piece, np.uint8)
-            else:
-                ids = [table.setdefault(symbol, len(table)) for symbol in piece]
-                yield split, np.array(ids, np.uint32)
+        last = end
+        for file in files:
+            if joined and last[-1:] != end:
+                last = end
+                yield split, ids(end)
+            for piece in symbols(text.path, file, text.unit):
+                last = piece[-1:] or last
+                yield split, ids(piece)

@@ -83,7 +83,8 @@ class Windows(NamedTuple):
     """A stream of tokens cut into `batch` lanes, read side by side in windows.
 
     Lane b goes on where its last window ended. What is left of a lane when it is too short for a
-    window is dropped: in training alone.
+    window is dropped: in training alone. An epoch begins at the lanes' first tokens, where the
+    book's trainer lets a lane run on into the next one's: a resumed run needs only its step.
     """
 
     stream: Integer[np.ndarray, " N"]

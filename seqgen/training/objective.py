@@ -69,7 +69,11 @@ def rematerialised(loss: Loss, span: int) -> Loss:
 
 
 def value_and_gradients(loss: Loss, parts: int) -> Callable:
-    """`jax.value_and_grad` of a loss, of a batch's rows part by part, in the memory of one part."""
+    """`jax.value_and_grad` of a loss, of a batch's rows part by part, in the memory of one part.
+
+    Each part's gradient is weighted by its share of the targets that count: their sum is the
+    gradient of the whole batch.
+    """
     gradient = jax.value_and_grad(loss, has_aux=True)
     if parts == 1:
         return gradient

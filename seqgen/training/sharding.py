@@ -34,8 +34,9 @@ MEMBER_AXES: dict[MemberAxis, Callable] = {
 class Slot(NamedTuple):
     """What a member of a compiled program is beside its state.
 
-    `data` says which of the stacked data sets is its own; `alive` is False for what only fills up
-    the last device.
+    `data` says which of the stacked data sets is its own: their training rows lie one below the
+    other, and a member's row numbers start at its own, so reversed and not reversed share a
+    program. `alive` is False for what only fills up the last device.
     """
 
     member: Member
@@ -107,7 +108,8 @@ def over_members(
 def while_finite(steps: Callable) -> Callable[..., tuple[TrainState, Totals]]:
     """`train_steps` as `over_members` wants it.
 
-    A member that is not alive, or whose loss was not finite, stays as it is.
+    A member that is not alive, or whose loss was not finite, stays as it is: a `cond`, which costs
+    nothing under `map`; under `vmap` both branches are computed, and one is kept.
     """
 
     def one(
@@ -121,7 +123,7 @@ def while_finite(steps: Callable) -> Callable[..., tuple[TrainState, Totals]]:
         key = jax.random.key_data(slot.member.key)  # a vmapped cond seems to use a typed key twice
 
         def train() -> tuple[TrainState, Totals]:
-            member = slot.member._replace(key=jax.random.wrap_key_data(key))
+            member = slot.member._replace(key=jax.random.wrap_key_data(key, impl="threefry2x32"))
             return steps(data, member, state, totals, items, span)
 
         going = slot.alive & (totals.not_finite == NEVER)

@@ -65,9 +65,10 @@ def signals() -> Generator[list[int]]:
     """Collect signals in a list, to be read between steps; a second one of a kind acts as before.
 
     Nothing is raised while a library compiles or draws: one that swallows exceptions would lose the
-    signal. Within another `signals` the list is that one's.
+    signal. Within another `signals` the list is that one's. In another thread than the main one,
+    where no handler can be set, signals go where they went before.
     """
-    if _before:
+    if _before or threading.current_thread() is not threading.main_thread():
         yield _caught
         return
     _before.update(handlers())

@@ -6,14 +6,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Int, Key
 
 from seqgen.errors import UsageError
+from seqgen.ranges import BELOW_ONE, LARGEST, TINY, held
 from seqgen.training.optimizer import Optimizer, is_matrix
 from seqgen.types import Carry, Hyper, Member, Params, Tree
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class TrainState(NamedTuple):
@@ -61,17 +59,17 @@ class HyperConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "clip", "init_scale"):
             value = getattr(self, name)
-            if not 0 < value <= FLOAT32_MAX:
+            if not held(value, TINY, LARGEST):
                 raise UsageError(
                     f"{name} must be above 0 and finite in float32, not {value}",
                     fields=(f"hyper.{name}",),
                 )
-        if self.dropout is not None and not 0 <= np.float32(self.dropout) < 1:
+        if self.dropout is not None and not held(self.dropout, 0, BELOW_ONE):
             raise UsageError(
                 f"dropout must be at least 0 and below 1, not {self.dropout}",
                 fields=("hyper.dropout",),
             )
-        if self.decay is not None and not 0 <= self.decay <= FLOAT32_MAX:
+        if self.decay is not None and not held(self.decay, 0, LARGEST):
             raise UsageError(
                 f"decay must be at least 0 and finite in float32, not {self.decay}",
                 fields=("hyper.decay",),

@@ -72,8 +72,9 @@ def train_steps(
 ) -> tuple[TrainState, Totals]:
     """The training steps `items[first:last]` with `span` = (first, last).
 
-    The number of steps is traced, so spans of every length are one program: a loop can fit them to
-    the clock.
+    A `fori_loop` whose bounds are traced, since a `lax.scan` would compile once for every length: a
+    loop can fit its spans to the clock, and an epoch need not divide. Where spans end changes no
+    bit.
 
     Args:
         program: what trains.

@@ -92,7 +92,10 @@ def perplexity_figure(events: Iterable[Event], *, entropy_bound: float | None = 
             line.set(color=BLUE, linewidth=1.2, linestyle="--")
         _headline(ax, events, "perplexity", "{:.4g}".format)
         _finish(ax)
-        both_ways = (np.exp, lambda y: np.log(np.maximum(y, 1e-9)))
+        both_ways = (
+            lambda y: np.exp(np.minimum(y, 300)),  # or a tick would overflow
+            lambda y: np.log(np.maximum(y, 1e-9)),
+        )
         ax.secondary_yaxis("right", functions=both_ways).set_ylabel("perplexity")
         use_fonts(figure)
     return figure
