@@ -12,8 +12,8 @@ that goes on, and a third one ends it. *disk*: from a random moment on no file c
 random size. *flip*, *cut*: of a finished run or of one that was stopped half way, a random bit of a
 random file is another, or the file ends at a random byte; figures and samples, which nobody reads,
 are left alone. The run is scored, and goes on. *identical*: all bits are those of a run that
-nothing disturbed. *detected*: one line and exit code 1 or 2, from a command or from what reads the
-file later; where a disk was full, it afterwards goes on to the same bits. *silent* is anything else,
+nothing disturbed. *detected*: one line and exit code 1 or 2, of a command or of what reads the file
+later; where a disk was full, it afterwards goes on to the same bits. *silent* is anything else,
 with a traceback too.
 """
 
