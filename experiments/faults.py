@@ -33,7 +33,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import tyro
@@ -68,7 +68,7 @@ def variants() -> dict[str, Any]:
 
 
 TINY = ["--dropout", "0.1", "--lr", "0.01", "--epochs", "3", "--select", "best"]
-PAIRS = ["--draws", "600", "--batch", "32", "--schedule", "constant"]
+PAIRS = ["--draws", "600", "--batch", "32", "--schedule", "constant", "--warmup", "0"]
 SIDES = ["--model.encoder.hidden", "12", "--model.decoder.hidden", "12"]
 TEXT = ["--train", "4000", "--validation", "500", "--test", "500", "--batch", "4"]
 
@@ -79,8 +79,7 @@ BEGIN = {
 }
 """Kind of run -> what makes one, but for its path."""
 
-Kind = Literal["kill", "disk", "flip", "cut"]
-KINDS: tuple[Kind, ...] = ("kill", "disk", "flip", "cut")
+KINDS = ("kill", "disk", "flip", "cut")
 
 
 class Done(NamedTuple):
@@ -115,8 +114,6 @@ def command(
     if not process:
         os.dup2(to_out, 1)
         os.dup2(to_err, 2)
-        os.close(out)
-        os.close(err)
         if full is not None:
             limits = full[0], resource.RLIM_INFINITY
             after(full[1], lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
@@ -133,7 +130,7 @@ def command(
     timer = after(send[1], lambda: os.kill(process, send[0])) if send else None
     with open(err, errors="replace") as errors, open(out, errors="replace") as results:
         said, printed = errors.read(), results.read()
-    if timer is not None:
+    if timer:
         timer.cancel()
         timer.join()
     return Done(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), printed, said)
@@ -207,7 +204,7 @@ class Subject:
         if before is not None:
             shutil.copytree(before, self.path)
 
-    def trial(self, kind: Kind, chance: random.Random) -> str:
+    def trial(self, kind: str, chance: random.Random) -> str:
         """One trial: "identical", "detected", or how it went otherwise."""
         moment = chance.uniform(0, self.seconds)
         if kind in ("flip", "cut"):
@@ -255,7 +252,7 @@ class Subject:
         return f"{what}: another outcome"
 
 
-def damage(run: Path, kind: Kind, chance: random.Random) -> str:
+def damage(run: Path, kind: str, chance: random.Random) -> str:
     """Flip a bit of a file, or cut it. Returns what was done."""
     files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.stat().st_size]
     files = [path for path in files if not {"figures", "samples"} & {*path.parts}]
@@ -297,8 +294,8 @@ def main(trials: int = 20, seed: int = 0) -> None:
             found[f"{kind}, {subject.kind}"] = dict(counts)
             row = "".join(f"{count:10}" for count in counts.values())
             print(f"{kind + ', ' + subject.kind:14}{row}", flush=True)
-    provenance = records.provenance(f"python -m experiments.faults --trials {trials} --seed {seed}")
-    records.save("faults", {**provenance, "faults": found})
+    made = records.provenance(f"python -m experiments.faults --trials {trials} --seed {seed}")
+    records.save("faults", {**made, "faults": found})
 
 
 if __name__ == "__main__":

@@ -13,14 +13,11 @@ to a run.
 """
 
 import json
-import logging
 import os
 import re
 import shutil
-import sys
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +25,7 @@ import jax
 import numpy as np
 
 from seqgen.errors import SeqgenError
+from seqgen.storage.arrays import load, reason, save
 from seqgen.storage.files import sha256
 from seqgen.types import Params, Tree
 
@@ -161,7 +159,7 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -
         if earlier:
             intact = f"the previous checkpoint (step {earlier[-1]}) is intact"
         raise SeqgenError(
-            f"cannot write checkpoint at {final}: {_reason(error)}; {intact}"
+            f"cannot write checkpoint at {final}: {reason(error)}; {intact}"
         ) from error
     finally:
         _sweep(final.parent)
@@ -169,42 +167,13 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -
 
 def _fill(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     """The files of a checkpoint: arrays, leaves.json and SHA256SUMS of all that is there."""
-    from orbax.checkpoint import v1 as ocp  # 0.6 s: not before the first save
-
-    _silence_threads()
-    _probe(folder / "probe", 2**20 + sum(array.nbytes for array in arrays.values()))
-    context = ocp.Context()
-    context.array.saving.use_compression = False  # it takes a third more time and saves little
-    with context:
-        ocp.save(str((folder / "arrays").absolute()), arrays)  # Orbax refuses a relative path
+    save(folder / "arrays", arrays)
     leaves = {name: _describe(array) for name, array in arrays.items()}
     (folder / "leaves.json").write_text(json.dumps(leaves, indent=1))
     files = [path for path in folder.rglob("*") if path.is_file()]
     files.sort(key=lambda path: (path.name == "leaves.json", path))  # that comes last
     sums = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / "SHA256SUMS").write_text("".join(sums))
-
-
-@cache
-def _silence_threads() -> None:
-    """What threads print of errors that Orbax raises as well, where a disk fills or fails."""
-    twice = "_SignalingThread.run() raised an exception"
-    logging.getLogger("absl").addFilter(lambda record: twice not in str(record.msg))
-    before = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":  # tensorstore's threads come late
-            before(unraisable)
-
-    sys.unraisablehook = hook
-
-
-def _probe(path: Path, size: int) -> None:
-    """Raises OSError if `size` bytes do not fit: Orbax would answer with pages of tracebacks."""
-    with open(path, "wb") as file:
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            os.posix_fallocate(file.fileno(), 0, size)
-    path.unlink()
 
 
 def _flush(path: Path) -> None:
@@ -240,7 +209,7 @@ def _restore(
         try:
             arrays = _read(_path(run, kind, step), targets)
         except Exception as error:  # Orbax and tensorstore raise almost anything
-            skipped.append(f"step {step}: {_reason(error)}")
+            skipped.append(f"step {step}: {reason(error)}")
             continue
         leaves = [_place(arrays[name], target) for name, target in targets.items()]
         return step, jax.tree.unflatten(jax.tree.structure(like), leaves), skipped
@@ -253,8 +222,6 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
     """The arrays of one checkpoint, if its files are whole, its leaves those that `targets` has,
     and their bits those that were saved.
     """
-    from orbax.checkpoint import v1 as ocp
-
     _check_files(path)
     leaves = _renamed(json.loads((path / "leaves.json").read_text()))
     for name in sorted(leaves.keys() ^ targets.keys()):
@@ -265,7 +232,7 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
         wanted = f"{target.dtype}{list(target.shape)}"
         if saved != wanted:
             raise SeqgenError(f"leaf {name}: saved as {saved}, wanted as {wanted}")
-    arrays = _renamed(ocp.load(str((path / "arrays").absolute())))
+    arrays = _renamed(load(path / "arrays"))
     for name, saved in leaves.items():
         loaded = _describe(arrays[name])
         for what in saved:
@@ -323,12 +290,3 @@ def _named_leaves(tree: Tree) -> dict[str, Any]:
 
 def _path(run: Path, kind: Kind, step: int) -> Path:
     return run / "checkpoints" / kind / str(step)
-
-
-def _reason(error: Exception) -> str:
-    """What the operating system said, if it did; tensorstore has its number inside the text."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if number := re.search(r"os_error_code='(\d+)'", str(error)):
-        return os.strerror(int(number[1]))
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
