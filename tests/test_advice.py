@@ -18,9 +18,10 @@ from seqgen.tasks.dataset import Data, prepare
 from tests import book_language, oracles
 from tests.conftest import TINY
 
-PAIRS = f"train addition attention --task.digits 2 --draws 500 {shlex.join(TINY)}"
+FILE = f"train addition attention {shlex.join(TINY)}"
+PAIRS = f"{FILE} --task.digits 2 --draws 500"
 TEXT = "train text rnnlm --model.hidden 12 --model.embedding 7"
-BOOK = f"{PAIRS} --data book.txt --padding book --batch 32"
+BOOK = f"{FILE} --data book.txt --padding book --batch 32"
 WRITE = "generate {text} --prompt the --length 3"
 
 

@@ -318,7 +318,7 @@ def test_more_epochs_are_those_of_a_longer_run(tmp_path, capsys):
     """Fails when a run that goes on to more epochs ends with another bit than one that was made so,
     or keeps the test of its first end.
     """
-    options = shlex.split("--task.digits 2 --draws 400 --schedule constant --epochs")
+    options = shlex.split("--task.digits 2 --draws 400 --schedule constant --warmup 0 --epochs")
     run, longer = (train(made(tmp_path / n), "attention", *options, n) for n in "24")
     assert log.read(run)[-1]["final"]
     assert main(["resume", str(run), "--epochs", "4"]) == 0
