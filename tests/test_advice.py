@@ -147,7 +147,7 @@ CASES = {
 def folder(tmp_path_factory, attention_run, book_run):
     """Files, a tiny language model, and a `train` that makes directories and trains nothing."""
     place = tmp_path_factory.mktemp("advice")
-    (place / "t.txt").write_text("the cat sat on - the mat\n" * 100)
+    (place / "t.txt").write_text("the cat sat on -x the mat\n" * 100)
     (place / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 500)
     prepare(Data(Addition(2), draws=400), place / "book.txt")
     lines = (place / "book.txt").read_text().splitlines(keepends=True)
@@ -184,7 +184,9 @@ def test_advice_can_be_followed(name, folder, capsys):
         assert main(shlex.split(words.format(**folder))) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", ["--prompt -", "--prompt cat --end -", "--prompt on --ban -,cat"])
+@pytest.mark.parametrize(
+    "words", ["--prompt -x", "--prompt cat --end -x", "--prompt on --ban -x,cat"]
+)
 def test_what_begins_with_a_dash_is_text(words, folder, capsys):
     """Fails when a value that looks like an option is one that is missing."""
     assert main(["generate", "text", *shlex.split(words), "--length", "2"]) == 0
