@@ -18,9 +18,10 @@ from seqgen.tasks.dataset import Data, prepare
 from tests import book_language, oracles
 from tests.conftest import TINY
 
-PAIRS = f"train addition attention --task.digits 2 --draws 500 {shlex.join(TINY)}"
+FILE = f"train addition attention {shlex.join(TINY)}"
+PAIRS = f"{FILE} --task.digits 2 --draws 500"
 TEXT = "train text rnnlm --model.hidden 12 --model.embedding 7"
-BOOK = f"{PAIRS} --data book.txt --padding book --batch 32"
+BOOK = f"{FILE} --data book.txt --padding book --batch 32"
 WRITE = "generate {text} --prompt the --length 3"
 
 
@@ -146,7 +147,7 @@ CASES = {
 def folder(tmp_path_factory, attention_run, book_run):
     """Files, a tiny language model, and a `train` that makes directories and trains nothing."""
     place = tmp_path_factory.mktemp("advice")
-    (place / "t.txt").write_text("the cat sat on - the mat\n" * 100)
+    (place / "t.txt").write_text("the cat sat on -x the mat\n" * 100)
     (place / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 500)
     prepare(Data(Addition(2), draws=400), place / "book.txt")
     lines = (place / "book.txt").read_text().splitlines(keepends=True)
@@ -183,7 +184,9 @@ def test_advice_can_be_followed(name, folder, capsys):
         assert main(shlex.split(words.format(**folder))) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", ["--prompt -", "--prompt cat --end -", "--prompt on --ban -,cat"])
+@pytest.mark.parametrize(
+    "words", ["--prompt -x", "--prompt cat --end -x", "--prompt on --ban -x,cat"]
+)
 def test_what_begins_with_a_dash_is_text(words, folder, capsys):
     """Fails when a value that looks like an option is one that is missing."""
     assert main(["generate", "text", *shlex.split(words), "--length", "2"]) == 0

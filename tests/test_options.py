@@ -362,6 +362,7 @@ FLAGS: dict[str, dict[str, tuple[str, str]]] = {
     "score": {},
     "export-book": {},
     "resume": {},
+    "accept": {},
     "doctor": {},
 }
 """A command's flags: words that stand before one, and its value."""
@@ -371,7 +372,6 @@ PLACE = {"--name", "--runs", "--seed"}
 
 TRIED_ELSEWHERE = {
     ("resume", "--epochs"): "test_manifest.test_more_epochs_are_those_of_a_longer_run",
-    ("doctor", "--accept"): "test_manifest.test_what_was_edited_is_refused_until_it_is_accepted",
 }
 """Flags of commands that change a run, and their tests."""
 

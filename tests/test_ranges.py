@@ -1,6 +1,7 @@
 """Numbers that float32 or int32 does not hold are refused where they are asked for."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -88,6 +89,8 @@ def test_numbers_mean_in_float32_what_they_say(make, name, taken, refused):
     """Fails when a number is taken that float32 makes 0, 1 or infinite: a rate that trains nothing,
     a temperature that makes every logit NaN.
     """
+    if name == "length_penalty":
+        make = partial(make, beam=2)
     for value in taken:
         make(**{name: value})
     for value in (*refused, *NOT):

@@ -195,19 +195,15 @@ def answers(run: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:os.fork", "ignore:.*use of fork")  # that is what is tested
-@pytest.mark.parametrize(("way", "codes"), [("fork", "refused"), ("forkserver", "answered")])
-def test_a_pool(way, codes, attention_run):
-    """Fails when a forked process, in which jax would wait for ever for threads that are not there,
-    is not refused, or one that was started afresh is.
+def test_a_pool_of_forks_is_refused(attention_run):
+    """Fails when a forked process waits for ever for threads of jax that are not there. (One whose
+    parent had not started jax is not refused: so `run_seqgen` starts processes.)
     """
-    expected, context = answers(str(attention_run)), multiprocessing.get_context(way)
-    with context.Pool(1) as pool:
+    assert answers(str(attention_run))  # jax has started
+    with multiprocessing.get_context("fork").Pool(1) as pool:
         waiting = pool.apply_async(answers, [str(attention_run)])
-        if codes == "refused":
-            with pytest.raises(SeqgenError, match=r'multiprocessing\.get_context\("spawn"\)'):
-                waiting.get(timeout=60)
-        else:
-            assert waiting.get(timeout=240) == expected
+        with pytest.raises(SeqgenError, match=r'multiprocessing\.get_context\("spawn"\)'):
+            waiting.get(timeout=60)
 
 
 def test_what_is_set_for_the_compiler_is_kept(switched, monkeypatch, here):

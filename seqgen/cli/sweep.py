@@ -92,6 +92,7 @@ def command(
     if dry_run:
         print("\n".join(sweeps.summary(planned, folder, **options)))
         return
+    sweeps.parted(planned, member_axis, members_per_batch)  # refuses before anything is told
     new = (member for member in planned if not is_run(member.path))
     tell_splits((member.config, member.dataset) for member in new)
     with stoppable(again()):
