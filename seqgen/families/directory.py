@@ -18,6 +18,7 @@ from seqgen.families.schema import config_of, to_json
 from seqgen.families.text_run import TextRun
 from seqgen.families.unused import refuse_unused
 from seqgen.models import label
+from seqgen.nn.switches import fixed
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, read_bytes, write
 from seqgen.storage.versions import versions
@@ -134,7 +135,7 @@ def extend(run: Run, epochs: int) -> Run:
 
     """
     training = replace(run.config.training, epochs=epochs)
-    with alone(run.path):
+    with fixed(), alone(run.path):
         if training == run.config.training:
             return run
         check_extended(run, training)
