@@ -186,7 +186,7 @@ class Subject:
         """All bits of the run but for its times."""
         found: dict[str, Any] = {}
         for run in self.runs():
-            files = sorted(run.glob("checkpoints/*/*/leaves.json"))
+            files = sorted(run.glob("checkpoints/*/*[0-9]/leaves.json"))  # no left-over .tmp
             files += [run / "config.json", run / "vocabulary.json"]
             found |= {str(file.relative_to(self.path)): file.read_bytes() for file in files}
             rest = [event for event in log.read(run) if event["event"] != "train"]

@@ -231,10 +231,11 @@ def test_a_finished_log_is_cut_whole(at, copied, monkeypatch):
 
 def test_what_was_edited_is_refused_until_it_is_accepted(copied, capsys):
     """Fails when a run is scored on other data than its own, the command that accepts an edit is
-    not named, or does not.
+    not named, or does not; or what a kill left is taken for a checkpoint.
     """
     file = copied / "config.json"
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 2'))
+    (copied / "checkpoints" / "state" / "100.old.tmp").mkdir()  # as a kill leaves it
     for words in (["evaluate", str(copied)], ["resume", str(copied)]):
         assert main(words) == 1
         err = capsys.readouterr().err

@@ -116,7 +116,8 @@ def saved_logs(run: Path, step: int, count: int) -> list[int | None]:
 
 def check_all(run: Path) -> None:
     """Raises `SeqgenError` for the first damaged checkpoint."""
-    for folder in sorted(run.glob("checkpoints/*/[0-9]*")):
+    kinds: tuple[Kind, ...] = ("state", "params")
+    for folder in [_path(run, kind, step) for kind in kinds for step in numbered(run, kind)]:
         try:
             _check_files(folder)
         except SeqgenError as error:
