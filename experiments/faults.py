@@ -7,14 +7,12 @@ Command   python -m experiments.faults [--trials 20] [--seed 0]
 Expected  silent 0 in every row
 Time      15 minutes on 2 cores
 
-A trial is of one kind. *kill*: the command is killed (SIGKILL) at a random moment, as is the one
-that goes on, and a third one ends it. *disk*: from a random moment on no file can grow beyond a
-random size. *flip*, *cut*: of a finished run or of one that was stopped half way, a random bit of a
-random file is another, or the file ends at a random byte; figures and samples, which nobody reads,
-are left alone. The run is scored, and goes on. *identical*: all bits are those of a run that
-nothing disturbed. *detected*: one line and exit code 1 or 2, of a command or of what reads the file
-later; where a disk was full, it afterwards goes on to the same bits. *silent* is anything else,
-with a traceback too.
+*kill*: the command is killed (SIGKILL) at a random moment, as is the one that goes on, and a third
+one ends it. *disk*: from a random moment on no file can grow beyond a random size. *flip*, *cut*:
+of a finished run or of one stopped half way, a random bit of a random file is another, or the file
+ends at a random byte (not of figures and samples, which nobody reads). It is scored, and goes on.
+*identical*: all bits are an undisturbed run's. *detected*: one line and exit code 1 or 2; where a
+disk was full, it goes on to the same bits afterwards. *silent* is anything else, a traceback too.
 """
 
 import os
@@ -158,8 +156,8 @@ class Subject:
             if (done := command(*self.begin)).code:
                 raise RuntimeError(f"{kind}: {done.err}")
             self.seconds = time.monotonic() - began
-        self.result = self.outcome()
-        self.finished, self.half = folder / kind / "finished", folder / kind / "half"
+        self.result, self.finished = self.outcome(), folder / kind / "finished"
+        self.half = folder / kind / "half"
         shutil.copytree(self.path, self.finished)
         self.scores = {self.finished: self.scored()}
         self.place(None)
@@ -232,9 +230,8 @@ class Subject:
         verdict = self.judged(done := command(*self.again), what)
         if verdict == "detected":
             return f"{what}, does not go on: {done}"
-        if verdict != "identical" or first is None or first.code == 0:
-            return verdict
-        return "detected" if first.clear else f"{what}: {first}"
+        cut_short = verdict == "identical" and first is not None and first.code != 0
+        return verdict if not cut_short else "detected" if first.clear else f"{what}: {first}"
 
     def clear_away(self) -> None:
         """A folder that was left before it became a run bars its name."""
@@ -262,13 +259,10 @@ def damage(run: Path, kind: Kind, chance: random.Random) -> str:
     small = [path for path in files if "checkpoints" not in path.parts]
     file = chance.choice(chance.choice([files, small]))
     content = bytearray(file.read_bytes())
-    if kind == "cut":
-        place = chance.randrange(len(content))
-        file.write_bytes(content[:place])
-    else:
-        place = chance.randrange(8 * len(content))
+    place = chance.randrange(len(content) * (8 if kind == "flip" else 1))
+    if kind == "flip":
         content[place // 8] ^= 1 << place % 8
-        file.write_bytes(content)
+    file.write_bytes(content if kind == "flip" else content[:place])
     return f"{kind} {file.relative_to(run)} at {place}"
 
 
@@ -295,8 +289,8 @@ def main(trials: int = 20, seed: int = 0) -> None:
                     verdict = "silent"
                 counts[verdict] += 1
             found[f"{kind}, {subject.kind}"] = dict(counts)
-            row = "".join(f"{count:10}" for count in counts.values())
-            print(f"{kind + ', ' + subject.kind:14}{row}", flush=True)
+            row = f"{kind}, {subject.kind}".ljust(14)
+            print(row + "".join(f"{count:10}" for count in counts.values()), flush=True)
     provenance = records.provenance(f"python -m experiments.faults --trials {trials} --seed {seed}")
     records.save("faults", {**provenance, "faults": found})
 

@@ -29,15 +29,13 @@ import numpy as np
 
 from seqgen.errors import SeqgenError
 from seqgen.storage.files import sha256
+from seqgen.storage.leaves import all_renamed, describe, named, place
 from seqgen.types import Params, Tree
 
 Kind = Literal["state", "params"]
 
 PARAMS_LIMIT = 200_000_000
 """Bytes that the parameters of all epochs may take together before the oldest are dropped."""
-
-RENAMED = {"bridge": "projection", "broken": "not_finite"}
-"""Parts of leaf names in old checkpoints -> their names now."""
 
 
 def save_state(
@@ -140,7 +138,7 @@ def numbered(run: Path, kind: Kind) -> list[int]:
 
 def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -> None:
     """Writes `<step>.tmp`, with `more` files, flushes it to the disk, renames it to `<step>`."""
-    arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(tree).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in named(tree).items()}
     earlier = [other for other in steps(run, kind) if other != step]
     final = _path(run, kind, step)
     temporary = final.with_name(f"{step}.tmp")
@@ -177,7 +175,7 @@ def _fill(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     context.array.saving.use_compression = False  # it takes a third more time and saves little
     with context:
         ocp.save(str((folder / "arrays").absolute()), arrays)  # Orbax refuses a relative path
-    leaves = {name: _describe(array) for name, array in arrays.items()}
+    leaves = {name: describe(array) for name, array in arrays.items()}
     (folder / "leaves.json").write_text(json.dumps(leaves, indent=1))
     files = [path for path in folder.rglob("*") if path.is_file()]
     files.sort(key=lambda path: (path.name == "leaves.json", path))  # that comes last
@@ -235,14 +233,14 @@ def _sweep(folder: Path) -> None:
 def _restore(
     run: Path, kind: Kind, like: Tree, wanted: Iterable[int]
 ) -> tuple[int, Tree, list[str]]:
-    targets, skipped = _named_leaves(like), []
+    targets, skipped = named(like), []
     for step in wanted:
         try:
             arrays = _read(_path(run, kind, step), targets)
         except Exception as error:  # Orbax and tensorstore raise almost anything
             skipped.append(f"step {step}: {_reason(error)}")
             continue
-        leaves = [_place(arrays[name], target) for name, target in targets.items()]
+        leaves = [place(arrays[name], target) for name, target in targets.items()]
         return step, jax.tree.unflatten(jax.tree.structure(like), leaves), skipped
     raise SeqgenError(
         f"no good checkpoint in {_path(run, kind, 0).parent}: {'; '.join(skipped) or 'it has none'}"
@@ -256,7 +254,7 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
     from orbax.checkpoint import v1 as ocp
 
     _check_files(path)
-    leaves = _renamed(json.loads((path / "leaves.json").read_text()))
+    leaves = all_renamed(json.loads((path / "leaves.json").read_text()))
     for name in sorted(leaves.keys() ^ targets.keys()):
         reason = "not wanted" if name in leaves else "not in the checkpoint"
         raise SeqgenError(f"leaf {name}: {reason}")
@@ -265,23 +263,13 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
         wanted = f"{target.dtype}{list(target.shape)}"
         if saved != wanted:
             raise SeqgenError(f"leaf {name}: saved as {saved}, wanted as {wanted}")
-    arrays = _renamed(ocp.load(str((path / "arrays").absolute())))
+    arrays = all_renamed(ocp.load(str((path / "arrays").absolute())))
     for name, saved in leaves.items():
-        loaded = _describe(arrays[name])
+        loaded = describe(arrays[name])
         for what in saved:
             if loaded[what] != saved[what]:
                 raise SeqgenError(f"leaf {name}: {what} differs")
     return arrays
-
-
-def renamed(name: str) -> str:
-    """The name that a leaf of a checkpoint has now."""
-    return ".".join(RENAMED.get(part, part) for part in name.split("."))
-
-
-def _renamed(leaves: dict[str, Any]) -> dict[str, Any]:
-    """The leaves under the names that they have now."""
-    return {renamed(name): leaf for name, leaf in leaves.items()}
 
 
 def _check_files(path: Path) -> None:
@@ -296,29 +284,6 @@ def _check_files(path: Path) -> None:
             raise SeqgenError(f"{name}: no such file")
         if sha256(path / name) != expected:
             raise SeqgenError(f"{name}: sha256 differs")
-
-
-def _describe(array: np.ndarray) -> dict[str, Any]:
-    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": sha256(data)}
-
-
-def _place(array: np.ndarray, target: Any) -> np.ndarray | jax.Array:
-    """Puts it where `target` lives; committed only if `target` is: jit would compile once more."""
-    if isinstance(target, (np.ndarray, np.generic)):
-        return array
-    return jax.device_put(array, target.sharding if getattr(target, "committed", True) else None)
-
-
-def _named_leaves(tree: Tree) -> dict[str, Any]:
-    """Leaves by path ("params.decoder.wx"), in the tree's order."""
-    pairs = jax.tree.leaves_with_path(tree)
-    named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}
-    if len(named) != len(pairs):
-        raise ValueError("two leaves of the tree have the same dotted name")
-    return {
-        name: leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for name, leaf in named.items()
-    }
 
 
 def _path(run: Path, kind: Kind, step: int) -> Path:
