@@ -7,14 +7,12 @@ Command   python -m experiments.faults [--trials 20] [--seed 0]
 Expected  silent 0 in every row
 Time      15 minutes on 2 cores
 
-A trial is of one kind. *kill*: the command is killed (SIGKILL) at a random moment, as is the one
-that goes on, and a third one ends it. *disk*: from a random moment on no file can grow beyond a
-random size. *flip*, *cut*: of a finished run or of one that was stopped half way, a random bit of a
-random file is another, or the file ends at a random byte; figures and samples, which nobody reads,
-are left alone. The run is scored, and goes on. *identical*: all bits are those of a run that
-nothing disturbed. *detected*: one line and exit code 1 or 2, of a command or of what reads the file
-later; where a disk was full, it afterwards goes on to the same bits. *silent* is anything else,
-with a traceback too.
+*kill*: the command is killed (SIGKILL) at a random moment, as is the one that goes on, and a third
+one ends it. *disk*: from a random moment on no file can grow beyond a random size. *flip*, *cut*:
+of a finished run or of one stopped half way, a random bit of a random file is another, or the file
+ends at a random byte (not of figures and samples, which nobody reads). It is scored, and goes on.
+*identical*: all bits are an undisturbed run's. *detected*: one line and exit code 1 or 2; where a
+disk was full, it goes on to the same bits afterwards. *silent* is anything else, a traceback too.
 """
 
 import os
@@ -33,7 +31,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import tyro
@@ -79,7 +77,8 @@ BEGIN = {
 }
 """Kind of run -> what makes one, but for its path."""
 
-KINDS = ("kill", "disk", "flip", "cut")
+Kind = Literal["kill", "disk", "flip", "cut"]
+KINDS: tuple[Kind, ...] = ("kill", "disk", "flip", "cut")
 
 
 class Done(NamedTuple):
@@ -114,6 +113,8 @@ def command(
     if not process:
         os.dup2(to_out, 1)
         os.dup2(to_err, 2)
+        os.close(out)
+        os.close(err)
         if full is not None:
             limits = full[0], resource.RLIM_INFINITY
             after(full[1], lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
@@ -130,7 +131,7 @@ def command(
     timer = after(send[1], lambda: os.kill(process, send[0])) if send else None
     with open(err, errors="replace") as errors, open(out, errors="replace") as results:
         said, printed = errors.read(), results.read()
-    if timer:
+    if timer is not None:
         timer.cancel()
         timer.join()
     return Done(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), printed, said)
@@ -155,8 +156,8 @@ class Subject:
             if (done := command(*self.begin)).code:
                 raise RuntimeError(f"{kind}: {done.err}")
             self.seconds = time.monotonic() - began
-        self.result = self.outcome()
-        self.finished, self.half = folder / kind / "finished", folder / kind / "half"
+        self.result, self.finished = self.outcome(), folder / kind / "finished"
+        self.half = folder / kind / "half"
         shutil.copytree(self.path, self.finished)
         self.scores = {self.finished: self.scored()}
         self.place(None)
@@ -204,7 +205,7 @@ class Subject:
         if before is not None:
             shutil.copytree(before, self.path)
 
-    def trial(self, kind: str, chance: random.Random) -> str:
+    def trial(self, kind: Kind, chance: random.Random) -> str:
         """One trial: "identical", "detected", or how it went otherwise."""
         moment = chance.uniform(0, self.seconds)
         if kind in ("flip", "cut"):
@@ -229,9 +230,8 @@ class Subject:
         verdict = self.judged(done := command(*self.again), what)
         if verdict == "detected":
             return f"{what}, does not go on: {done}"
-        if verdict != "identical" or first is None or first.code == 0:
-            return verdict
-        return "detected" if first.clear else f"{what}: {first}"
+        cut_short = verdict == "identical" and first is not None and first.code != 0
+        return verdict if not cut_short else "detected" if first.clear else f"{what}: {first}"
 
     def clear_away(self) -> None:
         """A folder that was left before it became a run bars its name."""
@@ -252,20 +252,17 @@ class Subject:
         return f"{what}: another outcome"
 
 
-def damage(run: Path, kind: str, chance: random.Random) -> str:
+def damage(run: Path, kind: Kind, chance: random.Random) -> str:
     """Flip a bit of a file, or cut it. Returns what was done."""
     files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.stat().st_size]
     files = [path for path in files if not {"figures", "samples"} & {*path.parts}]
     small = [path for path in files if "checkpoints" not in path.parts]
     file = chance.choice(chance.choice([files, small]))
     content = bytearray(file.read_bytes())
-    if kind == "cut":
-        place = chance.randrange(len(content))
-        file.write_bytes(content[:place])
-    else:
-        place = chance.randrange(8 * len(content))
+    place = chance.randrange(len(content) * (8 if kind == "flip" else 1))
+    if kind == "flip":
         content[place // 8] ^= 1 << place % 8
-        file.write_bytes(content)
+    file.write_bytes(content if kind == "flip" else content[:place])
     return f"{kind} {file.relative_to(run)} at {place}"
 
 
@@ -292,10 +289,10 @@ def main(trials: int = 20, seed: int = 0) -> None:
                     verdict = "silent"
                 counts[verdict] += 1
             found[f"{kind}, {subject.kind}"] = dict(counts)
-            row = "".join(f"{count:10}" for count in counts.values())
-            print(f"{kind + ', ' + subject.kind:14}{row}", flush=True)
-    made = records.provenance(f"python -m experiments.faults --trials {trials} --seed {seed}")
-    records.save("faults", {**made, "faults": found})
+            row = f"{kind}, {subject.kind}".ljust(14)
+            print(row + "".join(f"{count:10}" for count in counts.values()), flush=True)
+    provenance = records.provenance(f"python -m experiments.faults --trials {trials} --seed {seed}")
+    records.save("faults", {**provenance, "faults": found})
 
 
 if __name__ == "__main__":

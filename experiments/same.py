@@ -27,7 +27,7 @@ import tyro
 from experiments.book_weights import FILES
 from seqgen.presets import DECODERS
 from seqgen.storage import log
-from seqgen.storage.checkpoint import renamed
+from seqgen.storage.leaves import renamed
 
 TASKS = ("addition", "dates")
 

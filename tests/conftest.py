@@ -46,6 +46,17 @@ def strict() -> None:
     jax.config.update("jax_debug_key_reuse", True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """A file's compiled programs go with it: a process that kept all of them would run out of
+    memory maps (65,530 on Linux), and crash.
+    """
+    import jax
+
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> None:
     """Streams of tokens are kept for this session alone.

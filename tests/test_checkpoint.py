@@ -24,7 +24,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from seqgen.errors import SeqgenError
-from seqgen.storage import arrays, checkpoint
+from seqgen.storage import checkpoint
 from seqgen.storage.checkpoint import restore_params, restore_state, save_params, save_state, steps
 
 
@@ -378,7 +378,7 @@ def save_beyond_the_limit(run: Path, probed: bool, output: Path) -> None:
     save_state(run, 1, make(1))
     save_state(run, 2, make(2))
     if not probed:
-        pytest.MonkeyPatch().setattr(arrays, "probe", lambda path, size: None)
+        pytest.MonkeyPatch().setattr(checkpoint, "_probe", lambda path, size: None)
     os.dup2(os.open(output.with_suffix(".err"), os.O_WRONLY | os.O_CREAT), 2)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))

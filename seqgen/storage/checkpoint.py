@@ -13,11 +13,14 @@ to a run.
 """
 
 import json
+import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,17 +28,14 @@ import jax
 import numpy as np
 
 from seqgen.errors import SeqgenError
-from seqgen.storage.arrays import load, reason, save
 from seqgen.storage.files import sha256
+from seqgen.storage.leaves import all_renamed, describe, named, place
 from seqgen.types import Params, Tree
 
 Kind = Literal["state", "params"]
 
 PARAMS_LIMIT = 200_000_000
 """Bytes that the parameters of all epochs may take together before the oldest are dropped."""
-
-RENAMED = {"bridge": "projection", "broken": "not_finite"}
-"""Parts of leaf names in old checkpoints -> their names now."""
 
 
 def save_state(
@@ -116,8 +116,7 @@ def saved_logs(run: Path, step: int, count: int) -> list[int | None]:
 
 def check_all(run: Path) -> None:
     """Raises `SeqgenError` for the first damaged checkpoint."""
-    kinds: tuple[Kind, ...] = ("state", "params")
-    for folder in [_path(run, kind, step) for kind in kinds for step in numbered(run, kind)]:
+    for folder in sorted(run.glob("checkpoints/*/*[0-9]")):  # no left-over .tmp
         try:
             _check_files(folder)
         except SeqgenError as error:
@@ -139,7 +138,7 @@ def numbered(run: Path, kind: Kind) -> list[int]:
 
 def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -> None:
     """Writes `<step>.tmp`, with `more` files, flushes it to the disk, renames it to `<step>`."""
-    arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(tree).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in named(tree).items()}
     earlier = [other for other in steps(run, kind) if other != step]
     final = _path(run, kind, step)
     temporary = final.with_name(f"{step}.tmp")
@@ -160,7 +159,7 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -
         if earlier:
             intact = f"the previous checkpoint (step {earlier[-1]}) is intact"
         raise SeqgenError(
-            f"cannot write checkpoint at {final}: {reason(error)}; {intact}"
+            f"cannot write checkpoint at {final}: {_reason(error)}; {intact}"
         ) from error
     finally:
         _sweep(final.parent)
@@ -168,13 +167,42 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -
 
 def _fill(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     """The files of a checkpoint: arrays, leaves.json and SHA256SUMS of all that is there."""
-    save(folder / "arrays", arrays)
-    leaves = {name: _describe(array) for name, array in arrays.items()}
+    from orbax.checkpoint import v1 as ocp  # 0.6 s: not before the first save
+
+    _silence_threads()
+    _probe(folder / "probe", 2**20 + sum(array.nbytes for array in arrays.values()))
+    context = ocp.Context()
+    context.array.saving.use_compression = False  # it takes a third more time and saves little
+    with context:
+        ocp.save(str((folder / "arrays").absolute()), arrays)  # Orbax refuses a relative path
+    leaves = {name: describe(array) for name, array in arrays.items()}
     (folder / "leaves.json").write_text(json.dumps(leaves, indent=1))
     files = [path for path in folder.rglob("*") if path.is_file()]
     files.sort(key=lambda path: (path.name == "leaves.json", path))  # that comes last
     sums = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / "SHA256SUMS").write_text("".join(sums))
+
+
+@cache
+def _silence_threads() -> None:
+    """What threads print of errors that Orbax raises as well, where a disk fills or fails."""
+    twice = "_SignalingThread.run() raised an exception"
+    logging.getLogger("absl").addFilter(lambda record: twice not in str(record.msg))
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":  # tensorstore's threads come late
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _probe(path: Path, size: int) -> None:
+    """Raises OSError if `size` bytes do not fit: Orbax would answer with pages of tracebacks."""
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(file.fileno(), 0, size)
+    path.unlink()
 
 
 def _flush(path: Path) -> None:
@@ -205,14 +233,14 @@ def _sweep(folder: Path) -> None:
 def _restore(
     run: Path, kind: Kind, like: Tree, wanted: Iterable[int]
 ) -> tuple[int, Tree, list[str]]:
-    targets, skipped = _named_leaves(like), []
+    targets, skipped = named(like), []
     for step in wanted:
         try:
             arrays = _read(_path(run, kind, step), targets)
         except Exception as error:  # Orbax and tensorstore raise almost anything
-            skipped.append(f"step {step}: {reason(error)}")
+            skipped.append(f"step {step}: {_reason(error)}")
             continue
-        leaves = [_place(arrays[name], target) for name, target in targets.items()]
+        leaves = [place(arrays[name], target) for name, target in targets.items()]
         return step, jax.tree.unflatten(jax.tree.structure(like), leaves), skipped
     raise SeqgenError(
         f"no good checkpoint in {_path(run, kind, 0).parent}: {'; '.join(skipped) or 'it has none'}"
@@ -223,8 +251,10 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
     """The arrays of one checkpoint, if its files are whole, its leaves those that `targets` has,
     and their bits those that were saved.
     """
+    from orbax.checkpoint import v1 as ocp
+
     _check_files(path)
-    leaves = _renamed(json.loads((path / "leaves.json").read_text()))
+    leaves = all_renamed(json.loads((path / "leaves.json").read_text()))
     for name in sorted(leaves.keys() ^ targets.keys()):
         reason = "not wanted" if name in leaves else "not in the checkpoint"
         raise SeqgenError(f"leaf {name}: {reason}")
@@ -233,23 +263,13 @@ def _read(path: Path, targets: dict[str, Any]) -> dict[str, np.ndarray]:
         wanted = f"{target.dtype}{list(target.shape)}"
         if saved != wanted:
             raise SeqgenError(f"leaf {name}: saved as {saved}, wanted as {wanted}")
-    arrays = _renamed(load(path / "arrays"))
+    arrays = all_renamed(ocp.load(str((path / "arrays").absolute())))
     for name, saved in leaves.items():
-        loaded = _describe(arrays[name])
+        loaded = describe(arrays[name])
         for what in saved:
             if loaded[what] != saved[what]:
                 raise SeqgenError(f"leaf {name}: {what} differs")
     return arrays
-
-
-def renamed(name: str) -> str:
-    """The name that a leaf of a checkpoint has now."""
-    return ".".join(RENAMED.get(part, part) for part in name.split("."))
-
-
-def _renamed(leaves: dict[str, Any]) -> dict[str, Any]:
-    """The leaves under the names that they have now."""
-    return {renamed(name): leaf for name, leaf in leaves.items()}
 
 
 def _check_files(path: Path) -> None:
@@ -266,28 +286,14 @@ def _check_files(path: Path) -> None:
             raise SeqgenError(f"{name}: sha256 differs")
 
 
-def _describe(array: np.ndarray) -> dict[str, Any]:
-    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": sha256(data)}
-
-
-def _place(array: np.ndarray, target: Any) -> np.ndarray | jax.Array:
-    """Puts it where `target` lives; committed only if `target` is: jit would compile once more."""
-    if isinstance(target, (np.ndarray, np.generic)):
-        return array
-    return jax.device_put(array, target.sharding if getattr(target, "committed", True) else None)
-
-
-def _named_leaves(tree: Tree) -> dict[str, Any]:
-    """Leaves by path ("params.decoder.wx"), in the tree's order."""
-    pairs = jax.tree.leaves_with_path(tree)
-    named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}
-    if len(named) != len(pairs):
-        raise ValueError("two leaves of the tree have the same dotted name")
-    return {
-        name: leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for name, leaf in named.items()
-    }
-
-
 def _path(run: Path, kind: Kind, step: int) -> Path:
     return run / "checkpoints" / kind / str(step)
+
+
+def _reason(error: Exception) -> str:
+    """What the operating system said, if it did; tensorstore has its number inside the text."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if number := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(number[1]))
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
