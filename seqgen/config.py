@@ -14,7 +14,7 @@ from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.ranges import INT32_MAX, check_count, held
+from seqgen.ranges import INT32_MAX, check_count, in_float32
 from seqgen.training.optimizer import OptimizerName, ScheduleName
 from seqgen.training.state import HyperConfig
 from seqgen.types import Special
@@ -79,7 +79,7 @@ class Training:
                 f"a window of {self.window} cannot be split evenly into parts of {self.remat}",
                 fields=("training.window", "training.remat"),
             )
-        if self.plateau is not None and not held(self.plateau, 1, 1e6):
+        if self.plateau is not None and not in_float32(self.plateau, 1, 1e6):
             raise UsageError(
                 f"plateau divides the rate: it must be from 1 to 1e6, not {self.plateau}",
                 fields=("training.plateau",),

@@ -12,7 +12,7 @@ TINY, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
-def held(value: float | int, low: float | int, high: float | int) -> bool:
+def in_float32(value: float | int, low: float | int, high: float | int) -> bool:
     """Whether float32 holds a number, within bounds, as something else than 0 unless it is 0."""
     with np.errstate(over="ignore"):
         single = float(np.float32(value))

@@ -57,7 +57,7 @@ def command(
     if note is not None:
         meaning = {"tokenizer": dataset.tokenizer, "padding": getattr(dataset, "padding", None)}
         check_meaning(pickle, note, strict_converter().unstructure(meaning), data)
-    made = create(fitted(config, dataset), run)
+    made = create(fitted(config, dataset), run, dataset=dataset)
     try:
         adopt(made, params)
     except BaseException:

@@ -76,10 +76,10 @@ def call(
         return partial(command, *args, **options)
 
     with showing(shown or shown_by(command)):
-        parse(bind, prog, joined(arguments, flags_of(command)))()
+        parse(bind, prog, joined_values(arguments, flags_of(command)))()
 
 
-def joined(words: list[str], flags: Collection[str]) -> list[str]:
+def joined_values(words: list[str], flags: Collection[str]) -> list[str]:
     """`--prompt -x` as `--prompt=-x`: after an option that takes text, -x is a value.
 
     Args:

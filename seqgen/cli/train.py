@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
     name = one_of("model", arguments[1:2], pairings[task])
     with showing(flag):
         config, place = read(pairings[task][name], f"seqgen train {task} {name}", arguments[2:])
-        check_there(pairings[task][name].data, config.data)
+        check_preset_text(pairings[task][name].data, config.data)
         prepare_devices(config.training.devices)
         mesh_of(config.training.devices)  # before there is a directory
         run = families.create(config, place.name, place.runs)
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
         run_to_end(run)
 
 
-def check_there(own: Any, chosen: Any) -> None:
+def check_preset_text(own: Any, chosen: Any) -> None:
     """Raises `SeqgenError` for a preset's own text where there is none, outside a clone."""
     path = getattr(own, "path", None)
     if path is None or path != chosen.path or Path(path).exists():

@@ -11,10 +11,9 @@ was damaged is made again.
 
 import atexit
 import json
-import logging
-import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from jaxtyping import Integer
 
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import SeqgenError
-from seqgen.storage.files import cache_folder, reason_of, sha256
+from seqgen.storage.files import cache_folder, flush, reason_of, sha256
 from seqgen.types import Sizes, Special
 
 BLOCK = 1 << 22
@@ -34,8 +33,6 @@ BLOCK = 1 << 22
 SUMS = "SHA256SUMS"
 
 Tokens = Integer[np.ndarray, " _"]
-
-logger = logging.getLogger(__name__)
 
 
 class Corpus(NamedTuple):
@@ -75,7 +72,9 @@ def kept(key: str, name: str, fill: Callable[[Path], None]) -> Corpus:
             return opened(folder)
         except (SeqgenError, OSError, EOFError, ValueError, TypeError, KeyError) as error:
             reason = reason_of(error)
-            logger.warning("the tokens of %s in %s are made again: %s", name, folder, reason)
+            warnings.warn(
+                f"the tokens of {name} in {folder} are made again: {reason}", stacklevel=1
+            )
             shutil.rmtree(folder, ignore_errors=True)
     try:
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
@@ -117,15 +116,6 @@ def checksums(folder: Path) -> str:
     """A line for each file, its SHA-256 and its name."""
     files = sorted(path for path in folder.iterdir() if path.name != SUMS)
     return "".join(f"{sha256(path)}  {path.name}\n" for path in files)
-
-
-def flush(path: Path) -> None:
-    """Have the disk write a file, or a folder's names, before what comes next."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def opened(folder: Path) -> Corpus:

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from seqgen.errors import UsageError
-from seqgen.ranges import INT32_MAX, check_count, held
+from seqgen.ranges import INT32_MAX, check_count, in_float32
 
 Logits = Float[Array, "B V"]
 LogitsProcessor = Callable[
@@ -203,7 +203,7 @@ class GenerationConfig:
             check_count(f"generation.{name}", getattr(self, name), most)
         for name, (low, high, words) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not held(value, low, high):
+            if value is not None and not in_float32(value, low, high):
                 raise UsageError(
                     f"{name} must be {words}, not {value}", fields=(f"generation.{name}",)
                 )

@@ -25,15 +25,23 @@ from seqgen.storage.versions import versions
 from seqgen.types import Config, Sizes
 
 
-def create(config: RunConfig, name: str | None, folder: Path = Path("runs")) -> Run:
+def create(
+    config: RunConfig, name: str | None, folder: Path = Path("runs"), *, dataset: Any = None
+) -> Run:
     """Make the directory of a new run.
+
+    Args:
+        config: all about it.
+        name: its own, or a path; None: a free one is made.
+        folder: of runs.
+        dataset: its data, where they are loaded already.
 
     Raises:
         UsageError: if `name` exists, or the configuration cannot be trained.
         SeqgenError: if it cannot be written.
 
     """
-    config, dataset = complete(config)
+    config, dataset = complete(config, dataset)
     path = allocate_directory(folder, name, default_name(config))
     try:
         return write_metadata(path, config, dataset)
@@ -70,9 +78,9 @@ def write_metadata(path: Path, config: RunConfig, dataset: Any) -> Run:
     run = family.run(path, config, family)
     run.dataset = dataset
     contents = {
-        "vocabulary.json": written(run.described()),
-        "versions.json": written(versions()),
-        "config.json": written(to_json(config)),
+        "vocabulary.json": json_bytes(run.described()),
+        "versions.json": json_bytes(versions()),
+        "config.json": json_bytes(to_json(config)),
     }
     manifest.create(path, contents)
     for name, content in contents.items():
@@ -80,7 +88,7 @@ def write_metadata(path: Path, config: RunConfig, dataset: Any) -> Run:
     return run
 
 
-def written(content: dict[str, Any]) -> bytes:
+def json_bytes(content: dict[str, Any]) -> bytes:
     """One of a run's JSON files."""
     return f"{json.dumps(content, indent=1)}\n".encode()
 
@@ -142,7 +150,7 @@ def extend(run: Run, epochs: int) -> Run:
         manifest.cover(run.path)
         log.keep(run.path, lambda event: not event.get("final"))
         config = replace(run.config, training=training)
-        manifest.replace(run.path / "config.json", written(to_json(config)))
+        manifest.replace(run.path / "config.json", json_bytes(to_json(config)))
     return open_at(run.path)
 
 

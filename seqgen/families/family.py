@@ -33,7 +33,7 @@ class Metric(NamedTuple):
         return best["step"]
 
 
-def check_choice(training: Training, split: Split) -> None:
+def check_selection(training: Training, split: Split) -> None:
     """Raises `UsageError` where epochs would be chosen, or the rate be set, by the test split: its
     best score is no score of a test.
 

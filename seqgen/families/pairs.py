@@ -22,7 +22,7 @@ from seqgen.evaluation.answers import (
     score,
 )
 from seqgen.evaluation.statistics import wilson
-from seqgen.families.family import Family, Metric, Stacking, check_choice
+from seqgen.families.family import Family, Metric, Stacking, check_selection
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.program import build_program
 from seqgen.interop.attention import Attention
@@ -59,7 +59,7 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             f"a batch of {batch} is more than the {examples} training examples",
             fields=("training.batch",),
         )
-    check_choice(config.training, dataset.splits.evaluation_split)
+    check_selection(config.training, dataset.splits.evaluation_split)
 
 
 def program(config: RunConfig, dataset: Dataset) -> Program:

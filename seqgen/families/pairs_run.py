@@ -51,6 +51,10 @@ class PairsRun(Run):
         """What vocabulary.json says. Raises `SeqgenError` where that cannot be."""
         return self.stored(Tokens, migrated)
 
+    def meaning(self) -> dict[str, Any]:
+        """What its ids stand for, as JSON has it: the tokens in order, and the padding."""
+        return strict_converter().unstructure(self.tokens)
+
     @property
     def tokenizer(self) -> Vocabulary:
         """What the ids of both sides stand for."""
@@ -118,8 +122,8 @@ class PairsRun(Run):
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
         check_end(generation, end, "the book's padding scheme has none")
-        drawn = sampling_key(generation, seed)
-        made = answer(self.model, generation, limit, end, self.params, source, length, drawn)
+        sampling = sampling_key(generation, seed)
+        made = answer(self.model, generation, limit, end, self.params, source, length, sampling)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
         for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
             raise UsageError(

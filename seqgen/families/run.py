@@ -16,7 +16,6 @@ from jaxtyping import Array, Key
 
 from seqgen.config import RunConfig, checked_seed, strict_converter, structured
 from seqgen.data.pairs import Split
-from seqgen.data.tokenizer import Tokenizer
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families.family import Family
@@ -52,11 +51,6 @@ class Run(ABC):
     def dataset(self) -> Any:
         """The data, made or read again."""
         return self.family.load(self.config.data)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """What its ids stand for, where they stand for text."""
-        raise NotImplementedError
 
     @property
     @abstractmethod
@@ -148,9 +142,11 @@ class Run(ABC):
         """Scores by name."""
 
     def meaning(self) -> dict[str, Any]:
-        """What its ids stand for, as JSON has it: the tokens in order, and the padding."""
-        padding = getattr(self, "padding", None)
-        return strict_converter().unstructure({"tokenizer": self.tokenizer, "padding": padding})
+        """What its ids stand for, as JSON has it: the tokens in order, and the padding.
+
+        Raises `UsageError` where they stand for no text.
+        """
+        raise UsageError(f"{self.path}: its ids stand for no text")
 
     @abstractmethod
     def described(self) -> dict[str, Any]:

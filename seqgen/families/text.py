@@ -11,7 +11,7 @@ from seqgen.data.token_store import Corpus
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.perplexity import Perplexity, exponential, perplexity, token_losses
-from seqgen.families.family import Family, Metric, check_choice
+from seqgen.families.family import Family, Metric, check_selection
 from seqgen.families.program import build_program
 from seqgen.families.text_run import TextRun
 from seqgen.models import build
@@ -56,7 +56,7 @@ def check(config: RunConfig, corpus: Corpus) -> None:
             f"{name}: the validation and test splits are empty; use a larger validation",
             fields=("data.validation",),
         )
-    check_choice(training, "validation" if len(corpus.validation) > 1 else "test")
+    check_selection(training, "validation" if len(corpus.validation) > 1 else "test")
 
 
 def epoch_steps(config: RunConfig, corpus: Corpus) -> int:

@@ -63,6 +63,10 @@ class TextRun(Run):
         """What the run's ids stand for. Raises `SeqgenError` where vocabulary.json is damaged."""
         return self.stored(Tokens, migrated).tokenizer
 
+    def meaning(self) -> dict[str, Any]:
+        """What its ids stand for, as JSON has it: the tokens in order; there is no padding."""
+        return {**strict_converter().unstructure(Tokens(self.tokenizer)), "padding": None}
+
     @property
     def sizes(self) -> Sizes:
         """What its tokens tell a model."""

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 from seqgen.errors import SeqgenError
-from seqgen.storage.files import sha256
+from seqgen.storage.files import flush, sha256
 from seqgen.storage.leaves import all_renamed, describe, named, place
 from seqgen.types import Params, Tree
 
@@ -149,11 +149,11 @@ def _write(run: Path, kind: Kind, step: int, tree: Tree, more: dict[str, str]) -
             (temporary / name).write_text(content)
         _fill(temporary, arrays)
         with ThreadPoolExecutor() as pool:  # together they cost one journal commit, not a dozen
-            list(pool.map(_flush, [temporary, *temporary.rglob("*")]))
+            list(pool.map(flush, [temporary, *temporary.rglob("*")]))
         if final.exists():
             _discard(final)
         temporary.rename(final)
-        _flush(final.parent)
+        flush(final.parent)
     except Exception as error:  # OSError, or what Orbax and tensorstore make of it
         intact = "there was none before it"
         if earlier:
@@ -203,14 +203,6 @@ def _probe(path: Path, size: int) -> None:
         if hasattr(os, "posix_fallocate"):  # not on macOS
             os.posix_fallocate(file.fileno(), 0, size)
     path.unlink()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _keep_only(run: Path, kind: Kind, kept: Collection[int]) -> None:

@@ -44,6 +44,15 @@ def write(path: Path, content: str | bytes) -> None:
         raise SeqgenError(f"cannot write {path}: {reason}") from error
 
 
+def flush(path: Path) -> None:
+    """Have the disk write a file, or a folder's names, before what comes next."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def alone(folder: Path) -> Generator[None]:
     """Keep other processes that ask for it out of `folder`, until this one leaves or is killed.

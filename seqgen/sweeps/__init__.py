@@ -72,7 +72,7 @@ def sweep(
         for member in members:
             if caught:
                 raise Stopped(caught[0], again)
-            complete(member)
+            finish(member)
         remove_unused(folder)
 
 
@@ -94,7 +94,7 @@ def parted(
     return together, [member for member in planned if member.family.stacking is None]
 
 
-def complete(member: Planned) -> None:
+def finish(member: Planned) -> None:
     """A finished member's log is covered, and it gets its figures, from its directory."""
     manifest.seal(member.path)
     if log.broken(member.path) is None and not (member.path / LAST_FIGURE).is_file():

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 from seqgen.errors import UsageError
-from seqgen.ranges import BELOW_ONE, LARGEST, TINY, held
+from seqgen.ranges import BELOW_ONE, LARGEST, TINY, in_float32
 from seqgen.training.optimizer import Optimizer, is_matrix
 from seqgen.types import Carry, Hyper, Member, Params, Tree
 
@@ -59,17 +59,17 @@ class HyperConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "clip", "init_scale"):
             value = getattr(self, name)
-            if not held(value, TINY, LARGEST):
+            if not in_float32(value, TINY, LARGEST):
                 raise UsageError(
                     f"{name} must be above 0 and finite in float32, not {value}",
                     fields=(f"hyper.{name}",),
                 )
-        if self.dropout is not None and not held(self.dropout, 0, BELOW_ONE):
+        if self.dropout is not None and not in_float32(self.dropout, 0, BELOW_ONE):
             raise UsageError(
                 f"dropout must be at least 0 and below 1, not {self.dropout}",
                 fields=("hyper.dropout",),
             )
-        if self.decay is not None and not held(self.decay, 0, LARGEST):
+        if self.decay is not None and not in_float32(self.decay, 0, LARGEST):
             raise UsageError(
                 f"decay must be at least 0 and finite in float32, not {self.decay}",
                 fields=("hyper.decay",),
