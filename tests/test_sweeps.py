@@ -560,7 +560,7 @@ def test_what_was_begun_outlasts_other_members(tmp_path, monkeypatch):
         assert sweep(*words, "0") == 1
     begun = stacked(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(sweeps, "complete", lambda member: None)
+        patch.setattr(sweeps, "finish", lambda member: None)
         texts = plan({"text": TEXT}, [0], folder)
         options = {"note": never, "reporting": never, "again": ""}
         sweeps.sweep(texts, folder, fit=lambda run: None, **options)
