@@ -13,7 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import jax
@@ -405,6 +407,26 @@ def test_a_full_disk_is_one_clear_line(tmp_path, processes, probed):
     assert not (tmp_path / "out.err").read_text()
     assert sorted(path.name for path in where.parent.iterdir()) == ["1", "2"]
     assert_same(restore_state(tmp_path, make(0))[1], make(2))
+
+
+def test_threads_of_a_failed_save_write_on(tmp_path, monkeypatch):
+    """Fails if its temporary stays where a thread still puts files into it while it is deleted."""
+
+    def fail(folder, arrays):
+        thread.start()
+        raise OSError("the disk fails")
+
+    def write_on():
+        for number in range(3000):
+            with suppress(FileNotFoundError):
+                (folder(tmp_path, 1).with_name("1.tmp") / str(number)).touch()
+
+    thread = Thread(target=write_on)
+    monkeypatch.setattr(checkpoint, "_fill", fail)
+    with pytest.raises(SeqgenError, match="the disk fails"):
+        save_state(tmp_path, 1, make(1))
+    thread.join()
+    assert not list(folder(tmp_path, 1).parent.iterdir())
 
 
 def test_a_parent_that_is_a_file(tmp_path):

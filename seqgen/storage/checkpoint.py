@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -218,8 +219,13 @@ def _discard(path: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    for path in folder.glob("*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Deletes every left-over, over again for a second: a failed save's threads may still write."""
+    for _ in range(50):
+        for path in folder.glob("*.tmp"):
+            shutil.rmtree(path, ignore_errors=True)
+        if not any(folder.glob("*.tmp")):
+            return
+        time.sleep(0.02)
 
 
 def _restore(
