@@ -21,6 +21,15 @@ import pytest
 # The process that hands tests out to others needs neither jax nor seqgen: fixtures import them.
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tiny programs do not repay the time of compiling them well; only where the bits of two
+    programs are compared are they compiled as for users.
+    """
+    if config.option.markexpr != "bits":
+        quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+        os.environ["XLA_FLAGS"] = quick
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start processes come first: they take longest, and last a core would wait."""
     first = {item.path for item in items if "run_seqgen" in getattr(item, "fixturenames", ())}

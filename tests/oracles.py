@@ -15,13 +15,6 @@ SIZES = Sizes(V, V, Special(bos=6, eos=6))
 """What the data of every variant tell: answers begin and end with 6."""
 
 
-def quick_compilation():
-    """A fixture's body: compile with few optimisations, which tiny programs do not repay."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def config(
     inputs=(), outputs=(), *, initial_state="h", encoder="lstm", decoder="lstm", width=12
 ) -> rnn_seq2seq.Config:

@@ -13,11 +13,8 @@ from seqgen.models import build, rnn_language_model
 from seqgen.training.batches import PAGE, Rows, Windows
 from seqgen.training.state import streams
 from seqgen.types import Batch
-from tests import oracles
 from tests.oracles import SIZES, V, live_params
 from tests.programs import B, N, examples, member
-
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
 
 CFG = rnn_language_model.Config(7, 12, layers=2)
 MODEL, PARAMS = build(CFG, SIZES), live_params(CFG)

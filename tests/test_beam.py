@@ -12,11 +12,7 @@ import pytest
 from seqgen.decoding.beam import beam, length_penalty
 from seqgen.decoding.generate import generate
 from seqgen.types import Memory, Out, Start
-from tests import oracles
 from tests.oracles import beam_search, log_softmax
-
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 
 # A model with a row of logits for every text: a text is a node of a tree, and node n has the
 # children n V + 1 to n V + V

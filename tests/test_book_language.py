@@ -21,8 +21,6 @@ B, T = 3, 5
 SIZES = {book.RNNLM: (13, 7, 12), book.BETTER: (13, 12, 12)}
 TINY = {book.RNNLM: (6, 3, 4), book.BETTER: (6, 4, 4)}
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 
 class Case:
     """A model with live biases and carries in float64, and tokens for two windows, some of them

@@ -23,12 +23,9 @@ from seqgen.training.state import TrainState
 from seqgen.training.steps import train_steps, zero_totals
 from seqgen.types import Batch
 from tests import book_numpy as book
-from tests import oracles
 from tests.book_arrays import book_folder, load_book_file
 from tests.oracles import SIZES, V, book_config, from_book
 from tests.programs import B, examples, member, program_of
-
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
 
 OPTIONS = {"embedding": 16, "hidden": 128, "batch": 128, "lr": 1e-3, "clip": 5.0, "steps": 50}
 REVERSE = {book.BASELINE: False, book.PEEKY: True, book.ATTENTION: True}

@@ -18,9 +18,6 @@ from seqgen.decoding.beam import beam, length_penalty
 from seqgen.decoding.generate import generate
 from seqgen.nn.recurrence import rows_where
 from seqgen.types import Batch, Memory, Model, Out, Start
-from tests import oracles
-
-quick_compilation = pytest.fixture(oracles.quick_compilation)
 
 V, D, E = 19, 12, 17
 B, S, T, W = 5, 7, 9, 8
@@ -166,7 +163,6 @@ def forced(params, source, length, tokens):
     return jax.vmap(one, in_axes=1, out_axes=1)(tokens)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(("length", "end"), [(LENGTH, END), (None, None)], ids=["ragged", "full"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cache_is_the_full_forward_pass(kind, length, end):
@@ -189,7 +185,6 @@ def test_the_cache_is_the_full_forward_pass(kind, length, end):
     assert len(np.unique(made.tokens[:, 0], axis=0)) == B
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_alone(kind):
     """Fails when a position counts from the batch's first slot, or a row whose neighbours have
@@ -206,7 +201,6 @@ def test_a_row_alone(kind):
         np.testing.assert_allclose(alone.aux["logits"][0], made.aux["logits"][row], atol=1e-4)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_parts_are_the_whole():
     """Fails when a text that goes on from `next` has another cache, clock or last token."""
     part = jax.jit(partial(generate, partial(MODEL.step, PARAMS), limit=3, end=None))

@@ -21,13 +21,10 @@ from seqgen.decoding.logits import GenerationConfig, ban, temperature
 from seqgen.evaluation import answers
 from seqgen.models import build, rnn_language_model
 from seqgen.types import Batch, Memory, Model, Out, Start
-from tests import oracles
 from tests.oracles import SIZES, VARIANTS, V, beam_search, live_params, log_softmax, softmax
 
 B, T = 5, 6
 END = 3
-
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
 
 
 # A scripted model: at its n-th step row b puts out script[b, n] + TABLE[the token that was fed]

@@ -28,8 +28,6 @@ from tests import book_language, book_numpy, oracles
 V, D, H = 13, 7, 12
 MODELS = (*book_language.MODELS, *book_numpy.VARIANTS)
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 
 def book_arrays(model: str) -> list[np.ndarray]:
     """What the book's `save_params` pickles: float16, here with live biases."""

@@ -24,8 +24,6 @@ from tests.oracles import SIZES, V
 S = 5
 LENGTHS = np.array([5, 3, 1, 4, 2, 5, 1, 3], np.int32)
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 
 def case_of(name: str) -> TextCase:
     return TextCase(f"language model: {name}")

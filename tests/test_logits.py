@@ -18,8 +18,6 @@ from tests import oracles
 
 V, T = 13, 7
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 
 # One row in NumPy: (logits [V], the tokens so far) -> logits
 

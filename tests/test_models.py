@@ -16,8 +16,6 @@ from tests import cases, oracles
 from tests.cases import CONFIGS, LENGTHS, B, Case, S, T, case_of, close, forward, rows_of, stepped
 from tests.oracles import SIZES, V, live_params
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def case(request) -> Case:

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from seqgen.models import build, rnn_language_model
-from tests import oracles
 from tests.cases import CONFIGS, LANGUAGE_MODELS, Case, case_of, forward, pulled, stepped
 from tests.oracles import SIZES, V
-
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
 
 
 @pytest.fixture(scope="module", params=CONFIGS)

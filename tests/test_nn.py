@@ -25,9 +25,6 @@ LENGTHS = np.array([5, 3, 1, 0], np.int32)
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
-
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
     return np.float32(np.random.default_rng([seed, *shape]).normal(size=shape) * scale)
 

@@ -23,8 +23,6 @@ from tests import oracles
 from tests.oracles import SIZES, VARIANTS, V, live_params
 from tests.programs import examples, program_of
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 B, T = 6, 8
 CFG = rnn_language_model.Config(7, 12, layers=2)
 MODEL, PARAMS = build(CFG, SIZES), live_params(CFG)

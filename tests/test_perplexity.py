@@ -14,10 +14,9 @@ from seqgen.evaluation.statistics import bootstrap
 from seqgen.models import build, rnn_language_model
 from seqgen.types import Memory
 from tests import book_language as book
-from tests.oracles import SIZES, V, live_params, log_softmax, quick_compilation
+from tests.oracles import SIZES, V, live_params, log_softmax
 
 D, H = 7, 12
-quick = pytest.fixture(quick_compilation, scope="module", autouse=True)
 
 MODELS = {
     "lstm": rnn_language_model.Config(D, H),

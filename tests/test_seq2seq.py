@@ -13,8 +13,6 @@ from tests import oracles
 from tests.cases import LENGTHS, PAST, B, PairsCase, S, T, close, forward, pairs_batch, pulled
 from tests.oracles import SIZES, VARIANTS, V, book_config, config, from_book, run_row
 
-quick_compilation = pytest.fixture(oracles.quick_compilation, scope="module", autouse=True)
-
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def case(request) -> PairsCase:

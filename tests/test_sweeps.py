@@ -145,6 +145,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return jax.tree.all(alike)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("name", ["baseline-1", "baseline-reverse-0", "attention-1", "fast-0"])
 def test_a_member_is_its_solo_run(whole, tmp_path, name):
     """Fails when a member trains on another's data or order, from another seed, at another rate, is
@@ -193,6 +194,7 @@ def times(run: Path) -> dict[str, int]:
     return {file.name: file.stat().st_mtime_ns for file in (run / "figures").iterdir()}
 
 
+@pytest.mark.bits
 def test_the_optimizer_is_the_one_that_was_asked_for(whole, tmp_path):
     """Fails when members are trained with Adam whatever their configuration says, or otherwise than
     a run that is trained alone.
@@ -264,6 +266,7 @@ def test_one_compilation_a_program(compilations, whole, tmp_path):
     assert few["jit(run)"] == compilations["jit(run)"] / 2 == 4
 
 
+@pytest.mark.bits
 def test_how_many_train_at_a_time_changes_nothing(whole, tmp_path):
     """Fails when members of later batches are left out, or take another's seed or data; or when a
     place that no member fills takes part.
@@ -308,6 +311,7 @@ def planned(path: Path) -> list[ProgramPlan]:
     return shared_programs(plan(selected(my_ablation, (), {}), range(2), path))
 
 
+@pytest.mark.bits
 def test_a_member_that_breaks(whole, tmp_path, capsys):
     """Fails when a loss that is not finite stops the others, costs them a bit, goes unmarked, or is
     tried again for ever.
