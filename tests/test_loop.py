@@ -252,6 +252,33 @@ def test_a_span_fits_the_clock(monkeypatch):
     assert pace.rate == pytest.approx(20)
 
 
+@jax.jit
+def long(x: jax.Array) -> jax.Array:
+    return jax.lax.fori_loop(0, 400, lambda _, x: jnp.tanh(x @ x), x)
+
+
+class Long(loop.Session):
+    """Steps that are still computed when `take` returns."""
+
+    begin_epoch = tell = write_line = check_weights = end_epoch = save = lambda *_: None
+
+    def take(self, items: Any, span: Any) -> None:
+        self.totals = long(jnp.ones((300, 300)))
+
+
+def test_the_clock_counts_what_is_done():
+    """Fails when the time of some steps is that of giving them to the device: rates are a hundred
+    times too high, and Ctrl-C waits for all that was given.
+    """
+    jax.block_until_ready(long(jnp.ones((300, 300))))
+    session = Long()
+    session.program, session.step, session.plan = SimpleNamespace(batches=Items()), 0, []
+    session.take((), ())
+    assert not session.totals.is_ready()
+    session.advance(0, 1)
+    assert session.totals.is_ready()
+
+
 def test_a_long_epoch_is_saved_on_the_way(tmp_path):
     """Fails when a crash in a long epoch costs more than `SAVE_SECONDS`."""
     it = Fake(seconds=loop.SAVE_SECONDS * 0.6)

@@ -192,7 +192,6 @@ class Stacked(Session):
         self.state, self.totals = self.compiled.steps(
             (self.data, span), self.slots, items, self.state, self.totals
         )
-        jax.block_until_ready(self.totals)
 
     def tell(self, steps: int, rate: float) -> None:
         """Who trains, and how far."""

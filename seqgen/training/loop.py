@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
+import jax
 import numpy as np
 
 from seqgen.storage import log
@@ -25,12 +26,14 @@ LINES_PER_EPOCH = 10
 class Session(ABC):
     """What trains: its state on the devices, its directories on the disk, and how far it is.
 
-    `step` counts all steps taken. `advance` takes some, `write_line` logs their means, `end_epoch`
-    evaluates and keeps an epoch, `save` writes the state.
+    `step` counts all steps taken, `totals` sums over those since the last line of the log.
+    `advance` takes some, `write_line` logs their means, `end_epoch` evaluates and keeps an epoch,
+    `save` writes the state.
     """
 
     program: Program
     step: int
+    totals: Totals
     plan: Tree
     page: Page | None = None
 
@@ -67,7 +70,10 @@ class Session(ABC):
         return page.items
 
     def advance(self, first: int, last: int) -> None:
-        """Take the steps first to last - 1 of the epoch, page after page."""
+        """Take the steps first to last - 1 of the epoch, page after page, and wait for them.
+
+        Devices compute while Python goes on; the clock is to count what is done.
+        """
         while first < last:
             if self.page is None or not self.page.first <= first < self.page.end:
                 page = self.program.batches.page(self.plan, first)
@@ -76,6 +82,7 @@ class Session(ABC):
             self.take(self.page.items, np.array([first - begin, end - begin], np.int32))
             self.step += end - first
             first = end
+        jax.block_until_ready(self.totals)
 
 
 def train(session: Session, again: str) -> None:
