@@ -21,13 +21,20 @@ import pytest
 # The process that hands tests out to others needs neither jax nor seqgen: fixtures import them.
 
 
+QUICK = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+"""What makes XLA compile fast; together they halve the time of the fast tests."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Tiny programs do not repay the time of compiling them well; only where the bits of two
     programs are compared are they compiled as for users.
     """
     if config.option.markexpr != "bits":
-        quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
-        os.environ["XLA_FLAGS"] = quick
+        os.environ["XLA_FLAGS"] = " ".join(QUICK)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

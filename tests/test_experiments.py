@@ -3,6 +3,8 @@
 import importlib
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,20 +176,33 @@ def test_what_is_missed_without_a_look():
 @pytest.fixture
 def small(monkeypatch):
     """The experiment on formats that only the test split has, smaller."""
+    made_smaller(monkeypatch)
+
+
+def made_smaller(patch: pytest.MonkeyPatch) -> None:
     sides = dict.fromkeys(("model.encoder.hidden", "model.decoder.hidden"), 12)
     base = override(formats.base(), {"draws": 900, "steps": 3, **sides})
     variants = {f"without-{name}": {"test_only_formats": [name]} for name in ("short", "full")}
-    monkeypatch.setattr(formats, "base", lambda: base)
-    monkeypatch.setattr(formats, "variants", lambda: variants)
-    monkeypatch.setattr(formats, "SEEDS", range(2))
+    patch.setattr(formats, "base", lambda: base)
+    patch.setattr(formats, "variants", lambda: variants)
+    patch.setattr(formats, "SEEDS", range(2))
 
 
-def test_a_test_only_format_and_its_record(small, tmp_path):
+@pytest.fixture(scope="module")
+def formats_runs(tmp_path_factory) -> Path:
+    """The folder of its sweep."""
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        made_smaller(patch)
+        assert main(["sweep", "experiments.formats", "--runs", str(runs)]) == 0
+    return runs
+
+
+def test_a_test_only_format_and_its_record(small, formats_runs):
     """Fails when training rows are in the format, its test rows count with the others, or a record
     loses a seed.
     """
-    assert main(["sweep", "experiments.formats", "--runs", str(tmp_path)]) == 0
-    run = open_run(tmp_path / "formats" / "without-short-1")
+    run = open_run(formats_runs / "formats" / "without-short-1")
     formats_of = {
         split: {run.dataset.task.format(question) for question, _ in run.pairs(split)}
         for split in ("train", "validation")
@@ -197,22 +212,28 @@ def test_a_test_only_format_and_its_record(small, tmp_path):
     counts = formats.measured(run)
     assert sum(rows for _, rows in counts.values()) == len(run.pairs("test"))
     assert min(rows for _, rows in counts.values()) > 0
-    record = formats.collect(tmp_path)
+    record = formats.collect(formats_runs)
     seeds_of = {name: list(seeds) for name, seeds in record["cells"].items()}
     assert seeds_of == {"without-short": ["0", "1"], "without-full": ["0", "1"]}
-    curves = records.sweep_record(tmp_path / "formats")["cells"]["without-short"]["1"]
+    curves = records.sweep_record(formats_runs / "formats")["cells"]["without-short"]["1"]
     assert (curves["split"], len(curves["exact_match"])) == ("validation", 1)
     assert curves["test_examples"] == len(run.pairs("test"))
 
 
-def test_a_record_of_another_sweep_is_refused(small, tmp_path, monkeypatch):
+def test_a_record_of_another_sweep_is_refused(small, formats_runs, tmp_path, monkeypatch):
     """Fails when a table is made of the members that happen to be there, of settings of somebody's
     own, or of two versions.
     """
-    folder, words = tmp_path / "formats", ["sweep", "experiments.formats", "--runs", str(tmp_path)]
+    folder = tmp_path / "formats"
     with pytest.raises(SeqgenError, match="holds no sweep"):
         records.members(folder)
-    assert main([*words, "--seeds", "1"]) == 0
+    shutil.copytree(formats_runs / "formats", folder)
+    for member in folder.glob("*-0"):
+        shutil.rmtree(member)
+    listed = json.loads((folder / "sweep.json").read_text())
+    listed["members"] = [name for name in listed["members"] if name.endswith("-1")]
+    (folder / "sweep.json").write_text(json.dumps(listed))
+    state.accept(folder)
     missing = r"has no without-short-0, nor 1 others of experiments.formats"
     with pytest.raises(SeqgenError, match=missing):
         records.members(folder)

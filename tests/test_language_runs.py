@@ -723,10 +723,11 @@ def test_generate_goes_on_with_what_stands_before_a_bad_line(
     when an empty one is no prompt of nothing.
     """
     monkeypatch.setattr(generate, "AT_ONCE", at_once)
-    words = ["generate", characters.path, "--length", 5]
+    words = ["generate", characters.path, "--length", 5, "--json"]
     code, out, err = seq(*words, stdin=b"the\n\na\n" + end)
-    assert (code, len(out.splitlines())) == (2, 3)
-    assert out == seq(*words, stdin=b"the\n\na\n")[1]
+    assert (code, [each["prompt"] for each in objects(out)]) == (2, ["the", "", "a"])
+    expected = seq(*words, stdin=b"the\n\na\n")[1]
+    assert [each["text"] for each in objects(out)] == [each["text"] for each in objects(expected)]
     assert err.startswith(f"seqgen: error: standard input, line 4: {said}")
 
 
