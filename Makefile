@@ -6,6 +6,7 @@ VENV ?= .venv
 EXTRA ?=
 
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
 LOCK := requirements$(EXTRA:%=-%).txt
 READY := $(VENV)/installed$(EXTRA:%=-%)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
@@ -33,10 +34,11 @@ train: $(READY) ## train attention on dates: the two-minute introduction
 	$(BIN)/seqgen train dates attention
 
 test: $(READY) ## the fast tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
+	$(PYTEST)
 
-slow: $(READY) ## the slow tests: learning claims, notebooks, whole processes
-	$(BIN)/python -m pytest -m slow
+slow: $(READY) ## the slow tests: learning claims, notebooks, whole processes; claims of bits
+	$(PYTEST) -m slow
+	$(PYTEST) -m bits
 
 lint: $(READY) ## style, by ruff
 	$(BIN)/ruff check .

@@ -36,8 +36,8 @@ def test_the_default_run_learns_dates(tmp_path):
 
 
 def test_peeky_and_reverse_learn_addition(tmp_path):
-    """Fails when the context enters at the wrong place, or reversal meets the wrong end: then 8
-    epochs stay below half.
+    """Fails when the context enters at the wrong place, or reversal meets the wrong end: without
+    reversal 5 epochs give 32 %, without peeking, too, 12 %, and with both 90 %.
     """
-    scores = train(tmp_path, "addition", "peeky", "--epochs", "8")
-    assert scores["exact_match"] >= 0.5
+    scores = train(tmp_path, "addition", "peeky", "--epochs", "5")
+    assert scores["exact_match"] >= 0.7
