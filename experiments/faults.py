@@ -1,8 +1,7 @@
 """What kills, damaged files and full disks do to a run.
 
-Claim     a run that is killed, or whose disk fills, goes on and ends with the same bits; one whose
-          files were damaged ends with the same bits and scores, or says so in one line: never is
-          another number believed
+Claim     a run that is killed, or whose disk fills, goes on to the same bits; one whose files were
+          damaged does so too, or says so in one line: no other number is ever believed
 Command   python -m experiments.faults [--trials 20] [--seed 0]
 Expected  silent 0 in every row
 Time      15 minutes on 2 cores
@@ -11,8 +10,8 @@ Time      15 minutes on 2 cores
 one ends it. *disk*: from a random moment on no file can grow beyond a random size. *flip*, *cut*:
 of a finished run or of one stopped half way, a random bit of a random file is another, or the file
 ends at a random byte (not of figures and samples, which nobody reads). It is scored, and goes on.
-*identical*: all bits are an undisturbed run's. *detected*: one line and exit code 1 or 2; where a
-disk was full, it goes on to the same bits afterwards. *silent* is anything else, a traceback too.
+*identical*: all bits are an undisturbed run's. *detected*: one line, exit code 1 or 2; after a full
+disk it goes on to the same bits. *silent* is anything else, a traceback too.
 """
 
 import os
@@ -31,12 +30,13 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import tyro
 
 from experiments import records
+from experiments.markdown import table
 from experiments.same import samples, steps
 from seqgen import cli, presets, viz
 from seqgen.cli import evaluate, resume, sweep, train
@@ -78,7 +78,6 @@ BEGIN = {
 """Kind of run -> what makes one, but for its path."""
 
 Kind = Literal["kill", "disk", "flip", "cut"]
-KINDS: tuple[Kind, ...] = ("kill", "disk", "flip", "cut")
 
 
 class Done(NamedTuple):
@@ -267,20 +266,15 @@ def damage(run: Path, kind: Kind, chance: random.Random) -> str:
 
 
 def main(trials: int = 20, seed: int = 0) -> None:
-    """Run all trials, print one table, write results/faults.json.
-
-    Args:
-        trials: of each kind on each kind of run.
-        seed: of the random moments and places.
-
+    """Run `trials` of each kind on each kind of run, write results/faults.json, print one table;
+    `seed` draws the moments and places.
     """
     chance, found = random.Random(seed), {}
     with TemporaryDirectory() as folder:
         jax.config.update("jax_compilation_cache_dir", f"{folder}/cache")
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         subjects = [Subject(kind, Path(folder)) for kind in BEGIN]
-        print(f"{'':14}{'trials':>10}{'identical':>10}{'detected':>10}{'silent':>10}")
-        for kind, subject in product(KINDS, subjects):
+        for kind, subject in product(get_args(Kind), subjects):
             counts = Counter({"trials": trials, "identical": 0, "detected": 0, "silent": 0})
             for _ in range(trials):
                 verdict = subject.trial(kind, chance)
@@ -289,10 +283,17 @@ def main(trials: int = 20, seed: int = 0) -> None:
                     verdict = "silent"
                 counts[verdict] += 1
             found[f"{kind}, {subject.kind}"] = dict(counts)
-            row = f"{kind}, {subject.kind}".ljust(14)
-            print(row + "".join(f"{count:10}" for count in counts.values()), flush=True)
-    provenance = records.provenance(f"python -m experiments.faults --trials {trials} --seed {seed}")
-    records.save("faults", {**provenance, "faults": found})
+            print(f"{kind}, {subject.kind}: {dict(counts)}", flush=True)
+    words = f"python -m experiments.faults --trials {trials} --seed {seed}"
+    records.save("faults", {**records.provenance(words), "faults": found})
+    print(faults_table())
+
+
+def faults_table() -> str:
+    """All trials as a Markdown table."""
+    faults = records.load("faults")["faults"]
+    rows = [[fault, *map(str, counts.values())] for fault, counts in faults.items()]
+    return table(["", "trials", "identical", "detected", "silent"], rows)
 
 
 if __name__ == "__main__":

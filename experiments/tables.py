@@ -11,6 +11,7 @@ from experiments.alignment_tables import (
     delay_table,
     places_table,
 )
+from experiments.faults import faults_table
 from experiments.language_tables import (
     entropy_table,
     language_ablation_table,
@@ -291,5 +292,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "shakespeare": shakespeare_table,
     "language speed": language_speed_table,
     "long": long_table,
+    "faults": faults_table,
     "search dates": lambda: search_table("search_dates", "best-dates"),
 }
