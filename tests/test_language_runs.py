@@ -1309,7 +1309,9 @@ def test_a_sweep_again(swept, monkeypatch, seq, refused):
     monkeypatch.syspath_prepend("")
     members = swept / "runs" / "my_languages"
     before = {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")}
-    assert seq("sweep", "my_languages") == (0, "runs/my_languages\n", "")
+    code, out, err = seq("sweep", "my_languages")
+    assert (code, out) == (0, "runs/my_languages\n")
+    assert [line.split()[0] for line in err.splitlines()] == ["fast", "whole"]  # their scores
     said = "0 members to train of 2, one after another\n"
     assert seq("sweep", "my_languages", "--dry-run") == (0, said, "")
     out = seq("sweep", "my_languages", "--dry-run", "--seeds", "0:3", "--only", "fast")[1]
@@ -1341,7 +1343,9 @@ def test_a_sweep_goes_on_without_a_member_that_breaks(swept, monkeypatch, seq):
     assert f"runs/my_hot_languages/hot-0: not finite at step {step}; the others go on\n" in err
     ends = [log.read(members / f"{name}-0")[-1] for name in ("hot", "fast", "whole")]
     assert [end.get("final", False) for end in ends] == [False, True, True]
-    assert seq("sweep", "my_hot_languages") == (0, "runs/my_hot_languages\n", "")
+    code, out, err = seq("sweep", "my_hot_languages")
+    assert (code, out) == (0, "runs/my_hot_languages\n")
+    assert [line.split()[0] for line in err.splitlines()] == ["fast", "whole"]  # hot has no score
     assert seq("sweep", "my_hot_languages", "--dry-run")[1].startswith("0 members to train of 3")
     code, _, err = seq("evaluate", members / "hot-0")
     assert (code, err.count("\n")) == (1, 1)

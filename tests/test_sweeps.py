@@ -289,6 +289,25 @@ def test_dry_run(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_scores_of_variants_are_told(whole, capsys):
+    """Fails when a sweep ends without its scores, a mean is another variant's, or an interval is
+    not Student's.
+    """
+    assert sweep("--runs", whole.parent) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if " seeds" in line]
+    expected = []
+    for name in ("baseline", "baseline-reverse", "attention", "fast"):
+        one, other = (log.read(whole / f"{name}-{seed}")[-1]["exact_match"] for seed in (0, 1))
+        mean, half = (one + other) / 2, 12.7062 * abs(one - other) / 2
+        score = f"{mean:.2%} ({mean - half:.2%} to {mean + half:.2%})"
+        expected.append(f"{name} · test exact match {score} · 2 seeds")
+    assert told == expected
+    assert len(set(told)) > 1
+    words = ["--only", "fast", "--seeds", "1"]
+    assert sweep("--runs", whole.parent, *words) == 0
+    assert re.search(r"fast · test exact match [\d.]+% · 1 seed\n", capsys.readouterr().err)
+
+
 def test_memory_decides_how_many_train_at_a_time(tmp_path, monkeypatch, capsys):
     """Fails when members beyond the memory are compiled for, or what cannot fit starts."""
     programs = planned(tmp_path)

@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -22,8 +23,11 @@ from seqgen.cli.parse import call, split_for
 from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, tell_splits, train_to_end
 from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.evaluation.statistics import over_seeds
 from seqgen.families import family_of, is_run, locate
+from seqgen.storage import log
 from seqgen.storage.versions import cores
+from seqgen.sweeps.plan import Planned
 from seqgen.sweeps.spec import Changes, override, product
 from seqgen.tasks.dataset import Data
 from seqgen.training.sharding import MemberAxis
@@ -105,7 +109,24 @@ def command(
             again=again(),
             **options,
         )
+    tell_scores(planned)
     print(folder)
+
+
+def tell_scores(planned: Sequence[Planned]) -> None:
+    """A line for each variant: its final score, the mean over seeds with its 95 % interval."""
+    for name, each in groupby(planned, lambda member: member.path.name.rpartition("-")[0]):
+        members = list(each)
+        family = members[0].family
+        events = [event for m in members for event in log.read(m.path) if event.get("final")]
+        if not events:
+            continue  # all broke off
+        event, count = events[0], len(events)
+        if count > 1:
+            mean, low, high = over_seeds([event[family.metric.name] for event in events])
+            event = {**event, family.metric.name: mean, "low": low, "high": high}
+        seeds = f"{count} seeds" if count > 1 else "1 seed"
+        note(f"{name} · {event['split']} {family.words(event)[0]} · {seeds}")
 
 
 def devices_of(configs: Collection[RunConfig]) -> int:

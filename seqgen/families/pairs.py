@@ -148,6 +148,8 @@ def splits(data: Data, dataset: Dataset) -> list[str]:
 def words(event: log.Event) -> tuple[str, str]:
     """An evaluation's headline, and all of it."""
     headline = f"exact match {event['exact_match']:.2%}"
+    if "low" in event:
+        headline += f" ({event['low']:.2%} to {event['high']:.2%})"
     accuracy = f"token accuracy {event['token_accuracy']:.2%}"
     loss = f"loss {event['loss']:.4f} nats/token"
     return headline, f"{event['examples']:,} examples · {headline} · {accuracy} · {loss}"
