@@ -121,7 +121,7 @@ class PairsRun(Run):
         source, length = encode_questions(filled, self.tokenizer, self.padding)
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
-        check_end(generation, end, "the book's padding scheme has none")
+        check_end(generation, end, limit, "the book's padding scheme has none")
         sampling = sampling_key(generation, seed)
         made = answer(self.model, generation, limit, end, self.params, source, length, sampling)
         tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)

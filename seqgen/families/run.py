@@ -192,8 +192,15 @@ def sampling_key(generation: GenerationConfig, seed: int) -> Key[Array, ""] | No
     return None
 
 
-def check_end(generation: GenerationConfig, end: int | str | None, hint: str) -> None:
-    """Raises `UsageError`, with a hint, for settings of an end symbol where there is none."""
+def check_end(generation: GenerationConfig, end: int | str | None, limit: int, hint: str) -> None:
+    """Raises `UsageError`, with a hint, for settings of an end symbol where there is none, and for
+    texts that should be longer than `limit` tokens, which they can have at most.
+    """
+    if (least := generation.min_length or 0) > limit:
+        raise UsageError(
+            f"min_length {least} cannot be: there are {limit} tokens at most",
+            fields=("generation.min_length",),
+        )
     for name in ("min_length", "length_penalty"):
         if end is None and (value := getattr(generation, name)):
             raise UsageError(

@@ -271,7 +271,7 @@ def check_wanted(length: int, generation: GenerationConfig, end: str | None, n: 
             f"there is one greedy text, and {n} were asked for: use a temperature or a beam",
             fields=("generation.temperature", "generation.beam"),
         )
-    check_end(generation, end, "give an end")
+    check_end(generation, end, length, "give an end")
     if generation.beam is not None and n > generation.beam:
         raise UsageError(
             f"a beam of {generation.beam} has no {n} texts; use a wider beam",
