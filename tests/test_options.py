@@ -471,7 +471,7 @@ def made(seq: Any, name: str, words: list[str]) -> tuple[Any, ...]:
 TAKEN_IN_VAIN = [
     ("predict {pairs} 1+2 --length-penalty 5", "--length-penalty 5.0 is of a --beam"),
     ("predict {pairs} 1+2 --seed 5", "--seed 5 is of the sampling"),
-    ("predict {book} 1+2 --min-length 2", "--min-length 2 would change nothing"),
+    ("predict {book} 1+2 --min-length 7", "--min-length 7 would change nothing"),
     ("attention {pairs} 1+2 --length-penalty 5", "--length-penalty"),
     ("attention {pairs} 1+2 --seed 5", "--seed 5"),
     ("generate {text} --length-penalty 5", "--length-penalty"),

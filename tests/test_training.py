@@ -78,6 +78,7 @@ def twenty():
     return train(member(), 20)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("ends", [(10, 20), (19, 20), (1, 2, 20), (0, 20, 20)])
 def test_where_calls_end_changes_no_bit(twenty, ends):
     """Fails when a key, a schedule or a sum counts from the start of its call, or a call for no
@@ -144,9 +145,10 @@ def test_no_dropout_is_dropout_of_nothing():
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), off, zero)
 
 
+@pytest.mark.bits
 def test_members_train_side_by_side():
-    """Fails when members that share a program share anything else: lifted by lax.map or vmap two of
-    them end, after ten steps, where each ends alone.
+    """Fails when members that share a program share anything else: lifted by lax.map two of them
+    end, after ten steps and to the bit, where each ends alone; by vmap to 1e-6.
     """
     members = [member(0), member(5, lr=0.004, clip=0.5, dropout=0.1)]
     alone = [train(who, 10) for who in members]
@@ -158,13 +160,11 @@ def test_members_train_side_by_side():
     def start():
         return stack(*map(init_state, members)), stack(*(zero_totals() for _ in members))
 
-    mapped = jax.jit(lambda of, *each: jax.lax.map(lambda m: one(of, *m), each))
-    lifted = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0)))
-    for every in (mapped, lifted):
-        ended = every(span(0, 10), together, *start())
-        jax.tree.map(
-            partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), ended, stack(*alone)
-        )
+    every = jax.jit(lambda of, *each: jax.lax.map(lambda m: one(of, *m), each))
+    mapped = every(span(0, 10), together, *start())
+    equal(mapped, stack(*alone))
+    lifted = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0)))(span(0, 10), together, *start())
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), lifted, stack(*alone))
     first, second = (state.params.decoder.affine.w for state, _ in alone)
     assert np.abs(first - second).max() > 1e-2
 

@@ -196,11 +196,6 @@ def check_end(generation: GenerationConfig, end: int | str | None, limit: int, h
     """Raises `UsageError`, with a hint, for settings of an end symbol where there is none, and for
     texts that should be longer than `limit` tokens, which they can have at most.
     """
-    if (least := generation.min_length or 0) > limit:
-        raise UsageError(
-            f"min_length {least} cannot be: there are {limit} tokens at most",
-            fields=("generation.min_length",),
-        )
     for name in ("min_length", "length_penalty"):
         if end is None and (value := getattr(generation, name)):
             raise UsageError(
@@ -208,6 +203,11 @@ def check_end(generation: GenerationConfig, end: int | str | None, limit: int, h
                 f"all texts are as long as they may be; {hint}",
                 fields=(f"generation.{name}", "end"),
             )
+    if (least := generation.min_length or 0) > limit:
+        raise UsageError(
+            f"min_length {least} cannot be: there are {limit} tokens at most",
+            fields=("generation.min_length",),
+        )
 
 
 @fixed()
