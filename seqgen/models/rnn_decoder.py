@@ -71,8 +71,7 @@ class Features(NamedTuple):
 def init(
     cfg: Config, scheme: Scheme, key: Key[Array, ""], *, vocabulary: int, width: int
 ) -> Params:
-    """| embedding | the scheme's embedding | cell | `init_cell` | affine | the scheme's matrix,
-    zero bias |.
+    """The scheme's embedding, a cell as of `init_cell`; its matrix and a zero bias for the logits.
 
     Args:
         cfg: the decoder's settings.

@@ -39,7 +39,7 @@ class Params(NamedTuple):
 
 
 def init(cfg: Config, scheme: Scheme, key: Key[Array, ""], *, vocabulary: int) -> Params:
-    """| embedding | the scheme's embedding | cell | `init_cell` |.
+    """The scheme's embedding; a cell as of `init_cell`.
 
     Args:
         cfg: the encoder's settings.
@@ -96,7 +96,7 @@ def init_projection(
     width: int,
     hidden: int,
 ) -> StateProjection:
-    """| h, c | the scheme's matrix, zero bias, where the widths differ |.
+    """For h and c the scheme's matrix and a zero bias, where the widths differ.
 
     Args:
         scheme: of initial values.

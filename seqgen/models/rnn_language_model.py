@@ -85,7 +85,7 @@ def unused(cfg: Config, dropout: float | None) -> dict[str, str]:
 
 
 def init(cfg: Config, sizes: Sizes, key: Key[Array, ""]) -> Params:
-    """| embedding | the scheme's embedding | cells | `init_cell` | w | its matrix | b | zero |."""
+    """The scheme's embedding, cells as of `init_cell`, the scheme's matrix w, a zero b."""
     k_embedding, k_cells, k_output = jax.random.split(key, 3)
     scheme, keys = SCHEMES[cfg.init], jax.random.split(k_cells, cfg.layers)
     widths = [cfg.embedding] + [cfg.hidden] * (cfg.layers - 1)

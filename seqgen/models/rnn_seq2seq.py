@@ -73,9 +73,7 @@ def label(cfg: Config) -> str:
 
 
 def init(cfg: Config, sizes: Sizes, key: Key[Array, ""]) -> Params:
-    """| encoder | `rnn_encoder.init` | projection | `init_projection` | decoder |
-    `rnn_decoder.init` |.
-    """
+    """Encoder, projection and decoder, each by its own `init`."""
     k_encoder, k_projection, k_decoder = jax.random.split(key, 3)
     scheme, width, hidden = SCHEMES[cfg.init], cfg.encoder.hidden, cfg.decoder.hidden
     assert isinstance(sizes.source, int)  # see `build`
