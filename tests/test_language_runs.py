@@ -1261,8 +1261,8 @@ def variants():
 def swept(prose, tmp_path_factory) -> Path:
     """A sweep that nothing disturbed, of two members; the experiment stands beside it."""
     folder = tmp_path_factory.mktemp("swept")
-    (folder / "tested_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=8))
-    (folder / "tested_longer_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=700))
+    (folder / "own_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=8))
+    (folder / "own_longer_languages.py").write_text(EXPERIMENT.format(file=str(prose), steps=700))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         with (
@@ -1271,9 +1271,9 @@ def swept(prose, tmp_path_factory) -> Path:
             redirect_stdout(out),
             redirect_stderr(err),
         ):
-            assert main(["sweep", "tested_languages", "--dry-run"]) == 0
+            assert main(["sweep", "own_languages", "--dry-run"]) == 0
             assert not Path("runs").exists()
-            assert main(["sweep", "tested_languages"]) == 0
+            assert main(["sweep", "own_languages"]) == 0
     return folder
 
 
@@ -1286,8 +1286,8 @@ def test_sweep(swept, monkeypatch, tmp_path, seq):
         "  fast-0: 1,360 parameters",
         "  whole-0: 1,134 parameters",
     ]
-    assert (swept / "out").read_text().splitlines() == [*said, "runs/tested_languages"]
-    members = swept / "runs" / "tested_languages"
+    assert (swept / "out").read_text().splitlines() == [*said, "runs/own_languages"]
+    members = swept / "runs" / "own_languages"
     files = {"sweep.json", "SHA256SUMS"}
     assert {path.name for path in members.iterdir()} == {"fast-0", "whole-0", *files}
     fast, whole = (seqgen.load(members / name) for name in ("fast-0", "whole-0"))
@@ -1307,18 +1307,18 @@ def test_a_sweep_again(swept, monkeypatch, seq, refused):
     """
     monkeypatch.chdir(swept)
     monkeypatch.syspath_prepend("")
-    members = swept / "runs" / "tested_languages"
+    members = swept / "runs" / "own_languages"
     before = {path: path.stat().st_mtime_ns for path in members.glob("*-*/**/*")}
-    code, out, err = seq("sweep", "tested_languages")
-    assert (code, out) == (0, "runs/tested_languages\n")
+    code, out, err = seq("sweep", "own_languages")
+    assert (code, out) == (0, "runs/own_languages\n")
     assert [line.split()[0] for line in err.splitlines()] == ["fast", "whole"]  # their scores
     said = "0 members to train of 2, one after another\n"
-    assert seq("sweep", "tested_languages", "--dry-run") == (0, said, "")
-    out = seq("sweep", "tested_languages", "--dry-run", "--seeds", "0:3", "--only", "fast")[1]
+    assert seq("sweep", "own_languages", "--dry-run") == (0, said, "")
+    out = seq("sweep", "own_languages", "--dry-run", "--seeds", "0:3", "--only", "fast")[1]
     assert out.splitlines()[0] == "2 members to train of 3, one after another"
-    words = ["sweep", "tested_languages", "--only", "fast"]
+    words = ["sweep", "own_languages", "--only", "fast"]
     line = refused(2, *words, "--set", "hidden=13")
-    made = "runs/tested_languages/fast-0 was made with model.hidden 12, now 13"
+    made = "runs/own_languages/fast-0 was made with model.hidden 12, now 13"
     assert line == f"{made}; use another --name"
     line = refused(2, *words, "--set", "tied=true", "--name", "other")
     assert "a tied output needs embedding and hidden alike, not 7 and 12" in line
@@ -1333,20 +1333,20 @@ def test_a_sweep_goes_on_without_a_member_that_breaks(swept, monkeypatch, seq):
     monkeypatch.chdir(swept)
     monkeypatch.syspath_prepend("")
     hot = '{"hot": {"lr": 1e30, "clip": 1e30}, "fast"'
-    file = Path("tested_languages.py").read_text().replace('{"fast"', hot)
-    Path("tested_hot_languages.py").write_text(file.replace("steps=8", 'steps=8, optimizer="sgd"'))
-    code, out, err = seq("sweep", "tested_hot_languages")
-    members = swept / "runs" / "tested_hot_languages"
-    assert (code, out) == (0, "runs/tested_hot_languages\n")
+    file = Path("own_languages.py").read_text().replace('{"fast"', hot)
+    Path("own_hot_languages.py").write_text(file.replace("steps=8", 'steps=8, optimizer="sgd"'))
+    code, out, err = seq("sweep", "own_hot_languages")
+    members = swept / "runs" / "own_hot_languages"
+    assert (code, out) == (0, "runs/own_hot_languages\n")
     step = log.broken(members / "hot-0")
     assert step is not None
-    assert f"runs/tested_hot_languages/hot-0: not finite at step {step}; the others go on\n" in err
+    assert f"runs/own_hot_languages/hot-0: not finite at step {step}; the others go on\n" in err
     ends = [log.read(members / f"{name}-0")[-1] for name in ("hot", "fast", "whole")]
     assert [end.get("final", False) for end in ends] == [False, True, True]
-    code, out, err = seq("sweep", "tested_hot_languages")
-    assert (code, out) == (0, "runs/tested_hot_languages\n")
+    code, out, err = seq("sweep", "own_hot_languages")
+    assert (code, out) == (0, "runs/own_hot_languages\n")
     assert [line.split()[0] for line in err.splitlines()] == ["fast", "whole"]  # hot has no score
-    assert seq("sweep", "tested_hot_languages", "--dry-run")[1].startswith("0 members to train of 3")
+    assert seq("sweep", "own_hot_languages", "--dry-run")[1].startswith("0 members to train of 3")
     code, _, err = seq("evaluate", members / "hot-0")
     assert (code, err.count("\n")) == (1, 1)
     lost = f"hot-0 has no weights: at step {step} its loss or weights were not finite"
@@ -1360,9 +1360,9 @@ def test_a_sweep_is_stopped_and_goes_on(swept, start, monkeypatch, tmp_path):
     """
     monkeypatch.chdir(swept)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    words = ["sweep", "tested_longer_languages", "--only", "fast", "--seeds", "0:2", "--runs"]
+    words = ["sweep", "own_longer_languages", "--only", "fast", "--seeds", "0:2", "--runs"]
     assert start(*words, whole).wait() == 0
-    members = parts / "tested_longer_languages"
+    members = parts / "own_longer_languages"
     for name in ("fast-0", "fast-1"):
         process = start(*words, parts)
         code = process.when(lambda name=name: lines(members / name) >= 30, signal.SIGTERM)
@@ -1373,4 +1373,4 @@ def test_a_sweep_is_stopped_and_goes_on(swept, start, monkeypatch, tmp_path):
     process = start(*words, parts)
     assert process.wait() == 0, process.texts()
     for name in ("fast-0", "fast-1"):
-        assert outcome(members / name) == outcome(whole / "tested_longer_languages" / name)
+        assert outcome(members / name) == outcome(whole / "own_longer_languages" / name)

@@ -77,7 +77,7 @@ def folder(tmp_path_factory) -> Path:
     """A user's own folder, with an experiment in it."""
     folder = tmp_path_factory.mktemp("mine")
     for name, ending in {
-        "tested_ablation": "",
+        "own_ablation": "",
         "broken_ablation": "def (",
         "empty_ablation": "def variants():\n    return {}\n",
         "clashing_ablation": (
@@ -97,8 +97,8 @@ def here(folder, monkeypatch):
 
 
 def sweep(*words: object) -> int:
-    """`seqgen sweep tested_ablation WORDS`, in this process."""
-    return main(["sweep", "tested_ablation", *map(str, words)])
+    """`seqgen sweep own_ablation WORDS`, in this process."""
+    return main(["sweep", "own_ablation", *map(str, words)])
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def whole(folder, compilations, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert sweep("--runs", runs) == 0
-    return runs / "tested_ablation"
+    return runs / "own_ablation"
 
 
 def outcomes(sweep: Path) -> dict[str, dict]:
@@ -168,7 +168,7 @@ def test_members_have_figures(whole, tmp_path):
     """Fails when a finished member does not get the figures that it lacks from the command that
     trained it, gets others than a solo run draws, or is trained for them.
     """
-    folder = Path(shutil.copytree(whole, tmp_path / "tested_ablation"))
+    folder = Path(shutil.copytree(whole, tmp_path / "own_ablation"))
     before, lost = outcomes(folder), ("baseline-0", "attention-1")
     assert figures(folder / "baseline-1").keys() == {"learning.png", "learning.svg"}
     for name in lost:
@@ -201,7 +201,7 @@ def test_the_optimizer_is_the_one_that_was_asked_for(whole, tmp_path):
     """
     words = ["--only", "baseline", "--seeds", "0", "--set", "optimizer=sgd"]
     assert sweep("--runs", tmp_path, *words) == 0
-    member = tmp_path / "tested_ablation" / "baseline-0"
+    member = tmp_path / "own_ablation" / "baseline-0"
     alone = solo(member, tmp_path / "solo")
     assert open_run(alone).config.training.optimizer == "sgd"
     assert same_weights(member, alone)
@@ -272,7 +272,7 @@ def test_how_many_train_at_a_time_changes_nothing(whole, tmp_path):
     place that no member fills takes part.
     """
     assert sweep("--runs", tmp_path, "--members-per-batch", 3) == 0
-    assert outcomes(tmp_path / "tested_ablation") == outcomes(whole)
+    assert outcomes(tmp_path / "own_ablation") == outcomes(whole)
 
 
 def test_dry_run(tmp_path, capsys):
@@ -325,9 +325,9 @@ def test_memory_decides_how_many_train_at_a_time(tmp_path, monkeypatch, capsys):
 
 def planned(path: Path) -> list[ProgramPlan]:
     """The compiled programs that the experiment takes."""
-    import tested_ablation
+    import own_ablation
 
-    return shared_programs(plan(selected(tested_ablation, (), {}), range(2), path))
+    return shared_programs(plan(selected(own_ablation, (), {}), range(2), path))
 
 
 @pytest.mark.bits
@@ -360,8 +360,8 @@ def test_kill_9(whole, folder, start, tmp_path, slow):
     """Fails when a sweep killed at any moment, and run again, ends with another bit or line, or
     trains the finished anew.
     """
-    chance, words = random.Random(time.time_ns()), ["sweep", "tested_ablation", "--runs", tmp_path]
-    target = tmp_path / "tested_ablation"
+    chance, words = random.Random(time.time_ns()), ["sweep", "own_ablation", "--runs", tmp_path]
+    target = tmp_path / "own_ablation"
     for moment in sorted(chance.choices(range(60), k=6 if slow else 2)):
         reached = partial(lambda moment: files(target) >= moment, moment)
         code = start(*words).when(reached, signal.SIGKILL, chance.uniform(0, 0.1))
@@ -397,7 +397,7 @@ def test_ctrl_c(whole, start, tmp_path):
     loses what was begun; or when that is not found under the name that its folder once had.
     """
     runs = tmp_path / "a folder"
-    words, sweep = ["sweep", "tested_ablation", "--runs", runs], runs / "tested_ablation"
+    words, sweep = ["sweep", "own_ablation", "--runs", runs], runs / "own_ablation"
     while not stacked(sweep):  # before the first step there is nothing to save
         shutil.rmtree(sweep, ignore_errors=True)
         process = start(*words, "--seeds", "1")
@@ -405,7 +405,7 @@ def test_ctrl_c(whole, start, tmp_path):
             lambda: any(sweep.glob("*-1/metrics.jsonl")), signal.SIGINT, random.uniform(0, 0.1)
         )
     out, err = process.texts()
-    again = f"seqgen sweep tested_ablation --runs '{runs}' --seeds 1"
+    again = f"seqgen sweep own_ablation --runs '{runs}' --seeds 1"
     assert re.search(rf"(^|\n)seqgen: error: stopped at step .*; go on with: {again}\n$", err)
     assert (code, out, "Traceback" in err) == (130, "", False)
     (sweep / ".stacked").rename(sweep / ".groups")
@@ -431,30 +431,30 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
     [
         (["nowhere"], "cannot import 'nowhere' from "),
         (["json"], "json has no base(): it is not an experiment"),
-        (["tested_ablation", "--only"], "--only needs the name of a variant"),
+        (["own_ablation", "--only"], "--only needs the name of a variant"),
         (
-            ["tested_ablation", "--set", "lr=0.3"],
+            ["own_ablation", "--set", "lr=0.3"],
             "'fast' sets 'lr', and so does what it is combined with",
         ),
-        (["tested_ablation", "--set", "hyper.lr=0.3"], "are one field, hyper.lr"),
+        (["own_ablation", "--set", "hyper.lr=0.3"], "are one field, hyper.lr"),
         (
-            ["tested_ablation", "--split", "book"],
+            ["own_ablation", "--split", "book"],
             "--split book needs --data, a file in the book's format",
         ),
         (
-            ["tested_ablation", "--only", "peeky"],
+            ["own_ablation", "--only", "peeky"],
             "no variant 'peeky'; there are baseline, baseline-reverse, attention, fast",
         ),
-        (["tested_ablation", "--seeds", "3:3"], "--seeds must be like 0:10 or 0,3,7, not '3:3'"),
-        (["tested_ablation", "--seeds", "1,1"], "not '1,1'"),
-        (["tested_ablation", "--seeds", "0:2:4"], "not '0:2:4'"),
-        (["tested_ablation", "--set", "steps"], "--set needs field=value, not 'steps'"),
-        (["tested_ablation", "--set", "step=3"], "did you mean training.steps"),
-        (["tested_ablation", "--set", "select=best"], "select must be 'last'"),
-        (["tested_ablation", "--set", "steps=3", "--set", "steps=4"], "'steps' is set twice"),
-        (["tested_ablation", "--set", "seed=3"], "field 'seed' cannot be set"),
-        (["tested_ablation", "--seeds", ""], "not ''"),
-        (["tested_ablation.py"], "use tested_ablation, without the .py"),
+        (["own_ablation", "--seeds", "3:3"], "--seeds must be like 0:10 or 0,3,7, not '3:3'"),
+        (["own_ablation", "--seeds", "1,1"], "not '1,1'"),
+        (["own_ablation", "--seeds", "0:2:4"], "not '0:2:4'"),
+        (["own_ablation", "--set", "steps"], "--set needs field=value, not 'steps'"),
+        (["own_ablation", "--set", "step=3"], "did you mean training.steps"),
+        (["own_ablation", "--set", "select=best"], "select must be 'last'"),
+        (["own_ablation", "--set", "steps=3", "--set", "steps=4"], "'steps' is set twice"),
+        (["own_ablation", "--set", "seed=3"], "field 'seed' cannot be set"),
+        (["own_ablation", "--seeds", ""], "not ''"),
+        (["own_ablation.py"], "use own_ablation, without the .py"),
         (["broken_ablation"], "cannot import 'broken_ablation' from"),
         (
             ["empty_ablation"],
@@ -466,15 +466,15 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
         ),
         (["seedless_ablation"], "seedless_ablation.SEEDS must be like 0:10 or 0,3,7, not [0, 0]"),
         (
-            ["tested_ablation", "--members-per-batch", "0"],
+            ["own_ablation", "--members-per-batch", "0"],
             "--members-per-batch must be 1 or more, not 0",
         ),
-        (["tested_ablation", "--set", "batch=5000"], " training examples (--set batch=)"),
+        (["own_ablation", "--set", "batch=5000"], " training examples (--set batch=)"),
         (
-            ["tested_ablation", "--set", "window=5"],
+            ["own_ablation", "--set", "window=5"],
             "none; use 35, its default (--set window=)",
         ),
-        (["tested_ablation", "--data", "none.txt"], "none.txt: No such file"),
+        (["own_ablation", "--data", "none.txt"], "none.txt: No such file"),
     ],
 )
 def test_refusals(tmp_path, capsys, words, said):
@@ -490,10 +490,10 @@ def test_refusals(tmp_path, capsys, words, said):
 
 def begun(folder: Path, start, *words: object) -> Path:
     """A sweep stopped after its first epoch, with a stacked state."""
-    sweep = folder / "tested_ablation"
+    sweep = folder / "own_ablation"
     while not stacked(sweep):  # it may come too late
         shutil.rmtree(sweep, ignore_errors=True)
-        process = start("sweep", "tested_ablation", "--runs", folder, *words)
+        process = start("sweep", "own_ablation", "--runs", folder, *words)
         process.when(lambda: bool(stacked(sweep)), signal.SIGKILL)
     return sweep
 
@@ -508,12 +508,12 @@ def test_a_damaged_state_is_told(whole, start, tmp_path):
     for path in kept.glob("checkpoints/state/*/leaves.json"):
         path.unlink()
     before = outcome(sweep / "baseline-0")
-    process = start("sweep", "tested_ablation", "--runs", tmp_path)
+    process = start("sweep", "own_ablation", "--runs", tmp_path)
     assert process.wait() == 1
     assert re.search(rf"; without {kept} its 6 members start again\n$", process.texts()[1])
     assert outcome(sweep / "baseline-0") == before
     (kept / "members.json").unlink()
-    process = start("sweep", "tested_ablation", "--runs", tmp_path)
+    process = start("sweep", "own_ablation", "--runs", tmp_path)
     assert process.wait() == 0, process.texts()
     assert outcomes(sweep) == outcomes(whole)
 
@@ -523,7 +523,7 @@ def test_a_member_that_was_deleted_begins_anew(whole, start, tmp_path):
     """Fails when its log, and those of its neighbours, begin amid their training."""
     sweep = begun(tmp_path, start)
     shutil.rmtree(sweep / "baseline-1", ignore_errors=True)
-    process = start("sweep", "tested_ablation", "--runs", tmp_path)
+    process = start("sweep", "own_ablation", "--runs", tmp_path)
     assert process.wait() == 0, process.texts()
     assert outcomes(sweep) == outcomes(whole)
 
@@ -573,7 +573,7 @@ def test_what_was_begun_outlasts_other_members(tmp_path, monkeypatch):
     """Fails when a sweep of texts alone removes the stacked state of pairs, or members that are
     finished only because their batch was begun get no figures.
     """
-    folder, words = tmp_path / "tested_ablation", ["--runs", tmp_path, "--only", "baseline", "--seeds"]
+    folder, words = tmp_path / "own_ablation", ["--runs", tmp_path, "--only", "baseline", "--seeds"]
 
     def fail(session: Stacked) -> None:
         raise SeqgenError("no end")
