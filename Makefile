@@ -30,7 +30,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo "EXTRA=cuda or EXTRA=tpu installs for an accelerator; PYTHON and VENV choose the interpreter and the environment."
 
-train: $(READY) ## train attention on dates: the two-minute introduction
+train: $(READY) ## train attention on dates: about a minute
 	$(BIN)/seqgen train dates attention
 
 test: $(READY) ## the fast tests

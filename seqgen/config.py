@@ -177,7 +177,14 @@ def structured(converter: cattrs.Converter, content: Any, kind: Any) -> Any:
     except cattrs.BaseValidationError as error:
         lines = cattrs.transform_error(error, format_exception=_say)
         fields = [each.fields for each in _causes(error) if isinstance(each, SeqgenError)]
-        raise UsageError("; ".join(lines), fields=tuple(chain(*fields))) from error
+        message = "; ".join(map(_placed, lines))
+        raise UsageError(message, fields=tuple(chain(*fields))) from error
+
+
+def _placed(line: str) -> str:
+    """cattrs' "what @ $.where" as "where: what"."""
+    what, _, where = line.rpartition(" @ $")
+    return f"{where[1:]}: {what}" if where else what
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -193,4 +200,6 @@ def _say(error: BaseException, kind: Any) -> str:
     """The words of a refusal; cattrs alone says "invalid value" for each."""
     if isinstance(error, (ValueError, SeqgenError)):
         return str(error)
+    if " not in literal " in str(error):
+        return str(error).replace("not in literal typing.Literal", "is none of ")
     return format_exception(error, kind)

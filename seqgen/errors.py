@@ -1,5 +1,8 @@
 """Errors shown as one line on standard error, with an exit code."""
 
+import difflib
+from collections.abc import Collection
+
 
 class SeqgenError(Exception):
     """It failed (exit code 1). The message names the value, where it stands and what to use.
@@ -22,3 +25,12 @@ class UsageError(SeqgenError):
     """It was asked wrongly (exit code 2)."""
 
     exit_code = 2
+
+
+def check_known(kind: str, word: str, known: Collection[str]) -> str:
+    """The word, if it is known. Raises `UsageError` that suggests the nearest."""
+    if word in known:
+        return word
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    raise UsageError(f"no {kind} {word!r}; {hint}")

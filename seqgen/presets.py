@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from seqgen.config import RunConfig, Training
+from seqgen.errors import check_known
 from seqgen.models import rnn_decoder, rnn_encoder, rnn_language_model, rnn_seq2seq
 from seqgen.nn.init import SchemeName
 from seqgen.tasks import TASKS
@@ -58,8 +59,9 @@ OTHERS = 128, 20, 3e-3
 
 def preset(task: str, variant: str) -> RunConfig:
     """The default run of a pair: true lengths, reversed, modern initialisation, warm-up and
-    cosine.
+    cosine. Raises `UsageError` for a name that is not known.
     """
+    task, variant = check_known("task", task, TASKS), check_known("variant", variant, DECODERS)
     hidden, epochs, lr = SIZES.get((task, "attention" in variant), OTHERS)
     training = Training(epochs=epochs, schedule="cosine", warmup=0.05)
     data = Data(TASKS[task](), reverse=True)

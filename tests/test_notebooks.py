@@ -29,7 +29,9 @@ def test_pairs_are_one(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs(name, tmp_path, monkeypatch):
-    """Fails when a cell raises, a headline number does not hold, or it computes for a minute."""
+    """Fails when a cell raises, a headline number does not hold, it computes for a minute, or a
+    figure is not shown.
+    """
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     monkeypatch.delenv("XLA_FLAGS", raising=False)  # compiled as for users
     (tmp_path / "experiments").symlink_to(FOLDER.parent / "experiments")
@@ -39,6 +41,10 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=here).execute()
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
     assert computed() - began < 60
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    shown = [each["data"] for each in outputs if "Figure" in str(each.get("data", {}))]
+    assert shown
+    assert all("image/png" in data for data in shown)
 
 
 def computed() -> float:

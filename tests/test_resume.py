@@ -66,6 +66,7 @@ def kill_and_resume(start, run: Path, moments: list[int]) -> None:
     finish(start, run)
 
 
+@pytest.mark.slow
 def test_kill_9(start, whole, tmp_path):
     """Fails when a process that is killed and resumed ends with another bit or line.
 
@@ -127,6 +128,7 @@ def test_a_signal_before_training(start, whole, tmp_path):
     assert json.loads((run / "config.json").read_text())["training"]["steps"] == 114
 
 
+@pytest.mark.slow
 def test_a_full_disk(start, whole, tmp_path):
     """Fails when a full disk prints more than one clear line, loses what was there, or bars the
     way.

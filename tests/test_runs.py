@@ -170,6 +170,9 @@ def test_open_run(attention_run, monkeypatch):
     for path in ("run", "./run", str(attention_run), attention_run):
         assert open_run(path).path.resolve() == attention_run
     assert repr(open_run("named")) == "seqgen.load('runs/named')"
+    for name in ("namde", "runs/namde"):
+        with pytest.raises(UsageError, match=r"no run at runs/namde: .*did you mean 'named'\?"):
+            open_run(name)
 
 
 @pytest.mark.parametrize("name", ["nothing", "no/where", "", ".", "x" * 300])
@@ -223,31 +226,31 @@ def test_another_vocabulary_is_refused(characters, reason, copied):
             "vocabulary.json",
             "tokenizer.special",
             {"pad": 0, "bos": 999, "eos": 12, "unk": None},
-            r"vocabulary.json: .*bos=999.* are not ids of 13 characters @ \$.tokenizer",
+            r"vocabulary.json: tokenizer: .*bos=999.* are not ids of 13 characters",
         ),
         (
             "vocabulary.json",
             "tokenizer.special",
             {"pad": 0, "bos": -1, "eos": 12, "unk": None},
-            r"vocabulary.json: .*bos=-1.* are not ids of 13 characters @ \$.tokenizer",
+            r"vocabulary.json: tokenizer: .*bos=-1.* are not ids of 13 characters",
         ),
         (
             "vocabulary.json",
             "tokenizer.special",
             [0, 12, 12, None],
-            r"vocabulary.json: \[0, 12, 12, None\] are not ids of pad, bos, eos, unk",
+            r"vocabulary.json: tokenizer.special: \[0, 12, 12, None\] are not ids of pad",
         ),
         (
             "vocabulary.json",
             "padding.question_width",
             0,
-            r"widths must be 1 or more, not 0 and 3 @ \$.padding",
+            r"padding: widths must be 1 or more, not 0 and 3",
         ),
         (
             "vocabulary.json",
             "padding.answer_width",
             -5,
-            r"widths must be 1 or more, not 5 and -5 @ \$.padding",
+            r"padding: widths must be 1 or more, not 5 and -5",
         ),
         ("config.json", "data.file", "\0", "cannot read \0: embedded null byte"),
         ("config.json", "data.file", "\ud800", "cannot read \ud800: .*surrogates not allowed"),

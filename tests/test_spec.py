@@ -47,6 +47,19 @@ def test_names_and_fields_come_once():
         product(values("lr", [1]), {"b": {"lr": 2}})
 
 
+def test_values_are_a_list():
+    """Fails when a word becomes a variant for each of its letters."""
+    with pytest.raises(UsageError, match=r"values\('optimizer', ...\) needs a list of values, not"):
+        values("optimizer", "adam")
+
+
+def test_a_preset_that_is_not_there():
+    """Fails when a slip in a name is a KeyError."""
+    for names in [("adition", "peeky"), ("addition", "peaky")]:
+        with pytest.raises(UsageError, match=r"; did you mean '(addition|peeky)'\?"):
+            presets.preset(*names)
+
+
 def test_override_changes_what_it_names_and_nothing_else():
     """Fails when a field is set at another place, an end of a path is not found, or another field
     changes.

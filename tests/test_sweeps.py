@@ -300,7 +300,7 @@ def test_the_scores_of_variants_are_told(whole, capsys):
         one, other = (log.read(whole / f"{name}-{seed}")[-1]["exact_match"] for seed in (0, 1))
         mean, half = (one + other) / 2, 12.7062 * abs(one - other) / 2
         score = f"{mean:.2%} ({mean - half:.2%} to {mean + half:.2%})"
-        expected.append(f"{name} · test exact match {score} · 2 seeds")
+        expected.append(f"{name} · test exact match {score} · 2 seeds, 95 % interval")
     assert told == expected
     assert len(set(told)) > 1
     words = ["--only", "fast", "--seeds", "1"]
@@ -308,6 +308,7 @@ def test_the_scores_of_variants_are_told(whole, capsys):
     assert re.search(r"fast · test exact match [\d.]+% · 1 seed\n", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_memory_decides_how_many_train_at_a_time(tmp_path, monkeypatch, capsys):
     """Fails when members beyond the memory are compiled for, or what cannot fit starts."""
     programs = planned(tmp_path)
@@ -355,14 +356,15 @@ def test_a_member_that_breaks(whole, tmp_path, capsys):
     assert main(["evaluate", str(folder / "fast-0")]) == 1
 
 
-@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_kill_9(whole, folder, start, tmp_path, slow):
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 6])
+def test_kill_9(whole, folder, start, tmp_path, kills):
     """Fails when a sweep killed at any moment, and run again, ends with another bit or line, or
     trains the finished anew.
     """
     chance, words = random.Random(time.time_ns()), ["sweep", "own_ablation", "--runs", tmp_path]
     target = tmp_path / "own_ablation"
-    for moment in sorted(chance.choices(range(60), k=6 if slow else 2)):
+    for moment in sorted(chance.choices(range(60), k=kills)):
         reached = partial(lambda moment: files(target) >= moment, moment)
         code = start(*words).when(reached, signal.SIGKILL, chance.uniform(0, 0.1))
         print(f"killed when {moment} files were there: {code}")
@@ -434,7 +436,7 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
         (["own_ablation", "--only"], "--only needs the name of a variant"),
         (
             ["own_ablation", "--set", "lr=0.3"],
-            "'fast' sets 'lr', and so does what it is combined with",
+            "'fast' sets 'lr' itself: it cannot be set for all",
         ),
         (["own_ablation", "--set", "hyper.lr=0.3"], "are one field, hyper.lr"),
         (
@@ -447,6 +449,8 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
         ),
         (["own_ablation", "--seeds", "3:3"], "--seeds must be like 0:10 or 0,3,7, not '3:3'"),
         (["own_ablation", "--seeds", "1,1"], "not '1,1'"),
+        (["own_ablation", "--seeds", "2:2"], "not '2:2', which has no seed"),
+        (["own_ablation", "--set", "batch=7", "--set", "devices=3"], "'baseline': "),
         (["own_ablation", "--seeds", "0:2:4"], "not '0:2:4'"),
         (["own_ablation", "--set", "steps"], "--set needs field=value, not 'steps'"),
         (["own_ablation", "--set", "step=3"], "did you mean training.steps"),

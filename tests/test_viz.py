@@ -321,6 +321,27 @@ def test_curves_of_a_sweep():
     )
 
 
+def test_curves_of_one_epoch():
+    """Fails when one value a seed leaves the axes empty, since a line has no length."""
+    values = np.array([[40.0], [60.0], [50.0]])
+    (ax,) = viz.curves_figure([viz.Panel("a", {"line": values})], xlabel="epoch").axes
+    line = next(line for line in ax.lines if line.get_label() == "line")
+    assert (line.get_xydata().tolist(), line.get_marker()) == ([[1, 50]], "o")
+    half = stats.sem(values[:, 0]) * stats.t.ppf(0.975, 2)
+    ((below, above),) = ax.collections[0].get_segments()
+    np.testing.assert_allclose([below, above], [[1, 50 - half], [1, 50 + half]])
+
+
+def test_a_notebook_shows_a_figure(tmp_path):
+    """Fails when a notebook gets a figure's name instead of its picture, or twice as large."""
+    figure = viz.curves_figure([viz.Panel("a", {"line": np.ones((1, 3))})], xlabel="epoch")
+    content, page = figure._repr_png_()
+    (tmp_path / "shown.png").write_bytes(content)
+    height, width, _ = imread(tmp_path / "shown.png").shape
+    assert [2 * page["width"], 2 * page["height"]] == pytest.approx([width, height], abs=2)
+    assert darkness(figure, tmp_path / "saved.png") > 0
+
+
 def test_intervals_side_by_side():
     """Fails when points stand at another category, an interval is upside down, or a category that
     is missing shifts others.

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from seqgen.cli.parse import call, check_known
-from seqgen.errors import UsageError
+from seqgen.cli.parse import call
+from seqgen.errors import UsageError, check_known
 from seqgen.tasks import TASKS
 from seqgen.tasks.audit import Row, audit
 from seqgen.tasks.book import recognise

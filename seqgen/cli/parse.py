@@ -1,6 +1,5 @@
 """tyro, with our error for what a configuration refuses; and what several commands read alike."""
 
-import difflib
 import json
 import sys
 from collections.abc import Callable, Collection, Generator, Iterator
@@ -95,15 +94,6 @@ def joined_values(words: list[str], flags: Collection[str]) -> list[str]:
         else:
             found.append(word)
     return found
-
-
-def check_known(kind: str, word: str, known: Collection[str]) -> str:
-    """The word, if it is known. Raises `UsageError` that suggests the nearest."""
-    if word in known:
-        return word
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    raise UsageError(f"no {kind} {word!r}; {hint}")
 
 
 def split_for(file: Any, asked: str | None) -> str | None:

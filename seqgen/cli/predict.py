@@ -49,7 +49,9 @@ def command(
         answers = iter(opened.best([line for line in lines if line.strip()], **options))
         show([next(answers) if line.strip() else [""] for line in lines])
 
-    for lines in input_blocks("character", 1 if sys.stdin.isatty() else AT_ONCE):
+    if typed := sys.stdin.isatty():
+        print("a question a line; Ctrl-D ends", file=sys.stderr)
+    for lines in input_blocks("character", 1 if typed else AT_ONCE):
         answer_lines(lines, answer)
 
 

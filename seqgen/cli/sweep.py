@@ -28,7 +28,7 @@ from seqgen.families import family_of, is_run, locate
 from seqgen.storage import log
 from seqgen.storage.versions import cores
 from seqgen.sweeps.plan import Planned
-from seqgen.sweeps.spec import Changes, override, product
+from seqgen.sweeps.spec import Changes, override
 from seqgen.tasks.dataset import Data
 from seqgen.training.sharding import MemberAxis
 from seqgen.training.signals import stoppable
@@ -125,7 +125,7 @@ def tell_scores(planned: Sequence[Planned]) -> None:
         if count > 1:
             mean, low, high = over_seeds([event[family.metric.name] for event in events])
             event = {**event, family.metric.name: mean, "low": low, "high": high}
-        seeds = f"{count} seeds" if count > 1 else "1 seed"
+        seeds = f"{count} seeds, 95 % interval" if count > 1 else "1 seed"
         note(f"{name} · {event['split']} {family.words(event)[0]} · {seeds}")
 
 
@@ -204,15 +204,16 @@ def selected(experiment: ModuleType, only: Sequence[str], changes: Changes) -> d
     whole = {
         variant: config for variant, config in variants.items() if isinstance(config, RunConfig)
     }
-    changed = product(
-        {"": changes}, {variant: sets for variant, sets in variants.items() if variant not in whole}
-    )
-    return {
-        variant: override(whole[variant], changes)
-        if variant in whole
-        else override(base, changed[variant])
-        for variant in only or variants
-    }
+    found = {}
+    for variant in only or variants:
+        own = {} if variant in whole else variants[variant]
+        for field in changes.keys() & own.keys():
+            raise UsageError(f"{variant!r} sets {field!r} itself: it cannot be set for all")
+        try:
+            found[variant] = override(whole.get(variant, base), changes | own)
+        except SeqgenError as error:
+            raise UsageError(f"{variant!r}: {error}", fields=error.fields) from error
+    return found
 
 
 def well_formed(variant: tuple[Any, Any]) -> bool:
@@ -276,7 +277,8 @@ def checked(seeds: Any, what: str, words: str | None = None) -> list[int]:
     """
     found = attempt(lambda: [operator.index(seed) for seed in seeds], what)
     if not 0 < len(found) == len(set(found)) <= MOST or not all(seed in SEEDS for seed in found):
+        empty = ", which has no seed" if words and not found and ":" in words else ""
         raise UsageError(
-            f"{what} must be like 0:10 or 0,3,7, not {seeds if words is None else words!r}"
+            f"{what} must be like 0:10 or 0,3,7, not {seeds if words is None else words!r}{empty}"
         )
     return found

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from seqgen import families, presets
 from seqgen.cli.flags import Flat, answered, asked, flag
-from seqgen.cli.parse import check_known, parse, refusing, showing, split_for
+from seqgen.cli.parse import parse, refusing, showing, split_for
 from seqgen.cli.terminal import prepare_devices, run_to_end, tell_splits
 from seqgen.config import RunConfig, Training
-from seqgen.errors import SeqgenError, UsageError
+from seqgen.errors import SeqgenError, UsageError, check_known
 from seqgen.training.sharding import mesh_of
 from seqgen.training.state import HyperConfig
 

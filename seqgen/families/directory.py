@@ -1,5 +1,6 @@
 """Run directories: allocated, written, opened."""
 
+import difflib
 import json
 import os
 import shutil
@@ -110,7 +111,10 @@ def open_run(name: str | os.PathLike[str]) -> Run:
             return open_at(path)
     here = locate(name)
     sweep = (here / "sweep.json").is_file()
-    hint = "; it is a sweep, and its members are runs" if sweep else ""
+    known = [path.name for path in here.parent.glob("*") if is_run(path)]
+    near = difflib.get_close_matches(here.name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = "; it is a sweep, and its members are runs" if sweep else hint
     raise UsageError(f"no run at {here}: it has no config.json{hint}")
 
 

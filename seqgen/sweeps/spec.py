@@ -27,7 +27,9 @@ Sweep = dict[str, Changes]
 
 
 def values(field: str, of: Iterable[Any]) -> Sweep:
-    """One variant a value, named like lr=0.003."""
+    """One variant a value, named like lr=0.003. Raises `UsageError` for what is no list of them."""
+    if isinstance(of, str) or not isinstance(of, Iterable):
+        raise UsageError(f"values({field!r}, ...) needs a list of values, not {of!r}")
     short = field.rpartition(".")[2]
     return chain(*({f"{short}={value}": {field: value}} for value in of))
 

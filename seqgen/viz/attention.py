@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from seqgen.viz.figure import STYLE, use_fonts
+from seqgen.viz.figure import STYLE, Figure, use_fonts
 
 Pieces = str | Sequence[str]
 """One label a position: the characters of a string, or what `Tokenizer.pieces` gives."""

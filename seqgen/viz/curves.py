@@ -7,12 +7,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from seqgen.viz.figure import STYLE, use_fonts
+from seqgen.viz.figure import STYLE, Figure, use_fonts
 
 Event = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib import figure as matplotlib_figure
 from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 
@@ -63,11 +63,20 @@ DPI = 200
 """Dots an inch of a PNG."""
 
 
+class Figure(matplotlib_figure.Figure):
+    """A figure that every notebook shows, whatever its backend."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """A PNG, and how many pixels of a page it takes: half of its own, for sharp screens."""
+        width, height = self.get_size_inches() * (DPI // 2)
+        return _render(self, "png"), {"width": int(width), "height": int(height)}
+
+
 class MissingGlyphWarning(UserWarning):
     """A figure has a character that no font on this machine can draw."""
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: matplotlib_figure.Figure, path: str | os.PathLike[str]) -> None:
     """Writes a PNG (200 dots an inch) or an SVG, by suffix, whole or not at all.
 
     The same figure gives the same bytes. Warns with `MissingGlyphWarning` of what no font can draw.
@@ -86,7 +95,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     write(path, _render(figure, kind))
 
 
-def save_both(stem: str | os.PathLike[str], figure: Figure) -> None:
+def save_both(stem: str | os.PathLike[str], figure: matplotlib_figure.Figure) -> None:
     """The figure as `stem`.png and `stem`.svg; the folder is made where it is missing.
 
     Raises:
@@ -197,7 +206,7 @@ def _no_glyph(characters: str) -> str:
     )
 
 
-def _render(figure: Figure, kind: str) -> bytes:
+def _render(figure: matplotlib_figure.Figure, kind: str) -> bytes:
     """The file's content, without a date, a version or a random identifier."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}

@@ -7,12 +7,11 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from seqgen.evaluation.statistics import Interval, over_seeds
-from seqgen.viz.figure import STYLE, use_fonts
+from seqgen.viz.figure import STYLE, Figure, use_fonts
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
 """Okabe and Ito 2008: told apart by colour-blind readers."""
@@ -52,6 +51,8 @@ def band(
 ) -> None:
     """Draws the mean over seeds as a line, and its 95 % interval as a band, cut to 0 to 100 %.
 
+    A single column is a mark and a bar.
+
     Args:
         ax: where it is drawn.
         x: one value for each column of `runs`.
@@ -61,10 +62,15 @@ def band(
 
     """
     color, dash = style
-    ax.plot(x, runs.mean(axis=0), label=label, color=color, linewidth=1.6, linestyle=dash)
+    mark = "o" if len(x) == 1 else ""
+    line: Any = {"color": color, "linewidth": 1.6, "linestyle": dash}
+    ax.plot(x, runs.mean(axis=0), label=label, marker=mark, **line)
     if len(runs) > 1:
-        ends = np.array([over_seeds(column.tolist())[1:] for column in runs.T]).T
-        ax.fill_between(x, *np.clip(ends, 0, 100), color=color, alpha=0.18, linewidth=0)
+        ends = np.clip([over_seeds(column.tolist())[1:] for column in runs.T], 0, 100).T
+        if mark:
+            ax.vlines(x, *ends, **line)
+        else:
+            ax.fill_between(x, *ends, color=color, alpha=0.18, linewidth=0)
 
 
 def curves_figure(panels: Sequence[Panel], *, xlabel: str) -> Figure:
