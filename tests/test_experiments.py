@@ -198,6 +198,7 @@ def formats_runs(tmp_path_factory) -> Path:
     return runs
 
 
+@pytest.mark.slow
 def test_a_test_only_format_and_its_record(small, formats_runs):
     """Fails when training rows are in the format, its test rows count with the others, or a record
     loses a seed.
@@ -220,6 +221,7 @@ def test_a_test_only_format_and_its_record(small, formats_runs):
     assert curves["test_examples"] == len(run.pairs("test"))
 
 
+@pytest.mark.slow
 def test_a_record_of_another_sweep_is_refused(small, formats_runs, tmp_path, monkeypatch):
     """Fails when a table is made of the members that happen to be there, of settings of somebody's
     own, or of two versions.

@@ -11,6 +11,8 @@ from seqgen.models import build, rnn_language_model
 from tests.cases import CONFIGS, LANGUAGE_MODELS, Case, case_of, forward, pulled, stepped
 from tests.oracles import SIZES, V
 
+pytestmark = pytest.mark.slow  # every model is compiled once more
+
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def case(request) -> Case:

@@ -94,8 +94,8 @@ def difference(one, other) -> float:
     ("axis", "tolerance", "devices"),
     [
         pytest.param("map", 0.0, 2, marks=pytest.mark.bits),
-        ("vmap", 1e-6, 1),
-        ("vmap", 1e-6, 2),
+        pytest.param("vmap", 1e-6, 1, marks=pytest.mark.slow),
+        pytest.param("vmap", 1e-6, 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_member_is_its_solo_run(data, solo, axis, tolerance, devices):
@@ -132,7 +132,7 @@ def test_members_differ(solo):
     assert all(difference(solo[0][0].params, solo[i][0].params) > 1e-3 for i in range(1, MEMBERS))
 
 
-@pytest.mark.parametrize("axis", ["map", "vmap"])
+@pytest.mark.parametrize("axis", ["map", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_a_broken_member_stays_alone(data, solo, axis):
     """Fails when one member's NaN reaches another, is not marked with its step, or goes on being
     trained.

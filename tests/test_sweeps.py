@@ -209,6 +209,7 @@ def test_the_optimizer_is_the_one_that_was_asked_for(whole, tmp_path):
     assert not same_weights(member, whole / "baseline-0")
 
 
+@pytest.mark.slow
 def test_the_plateau_divides_each_member_s_own_rate(tmp_path):
     """Fails when a plateau changes nothing of pairs, or not the same alone and as a member, or when
     an epoch that was not the best divides the rate of a member whose own was.

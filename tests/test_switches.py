@@ -117,17 +117,12 @@ def plain() -> dict:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("pairs", [*SWITCHES]),
-        ("text", [*SWITCHES]),
-        pytest.param("sweep", [*SWITCHES], marks=pytest.mark.slow),
-        *(
-            pytest.param(kind, [name], marks=pytest.mark.slow)
-            for name in SWITCHES
-            for kind in WORDS
-        ),
+        *((kind, [*SWITCHES]) for kind in WORDS),
+        *((kind, [name]) for name in SWITCHES for kind in WORDS),
     ],
     ids=lambda value: value if isinstance(value, str) else "all" if len(value) > 1 else value[0],
 )
