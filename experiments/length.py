@@ -20,7 +20,7 @@ from experiments.records import each, sweep_record
 from seqgen.config import RunConfig
 from seqgen.data.padding import encode
 from seqgen.data.pairs import Pair
-from seqgen.evaluation.answers import blocking, blocks, decode_blocks, exact_match, score
+from seqgen.evaluation.answers import blocking, blocks, decode_blocks, exact_match, gathered
 from seqgen.families import PairsRun
 from seqgen.sweeps.spec import Sweep, override
 from seqgen.tasks.addition import Addition
@@ -72,8 +72,9 @@ def measured(run: PairsRun) -> dict[str, list[int]]:
     batch = encode([pair for pairs in asked.values() for pair in pairs], run.tokenizer, padding)
     shape = blocking(len(batch.source), batch.source.shape[1])
     end = padding.end(run.tokenizer.special)
-    made, sums = decode_blocks(run.model, end, run.params, blocks(batch, *shape))
-    _, tokens = score(made, sums, batch, tokenizer=run.tokenizer, padding=padding)
+    limit = batch.targets.shape[1]
+    made = decode_blocks(run.model, end, limit, run.params, blocks(batch, *shape))
+    tokens, _ = gathered([made], [np.arange(len(batch.source))])
     right = iter(exact_match(tokens, batch.targets, batch.mask))
     return {
         str(digits): [int(sum(next(right) for _ in pairs)), len(pairs)]

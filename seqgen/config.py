@@ -14,7 +14,7 @@ from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.ranges import INT32_MAX, check_count, in_float32
+from seqgen.ranges import BELOW_ONE, INT32_MAX, check_count, in_float32
 from seqgen.training.optimizer import OptimizerName, ScheduleName
 from seqgen.training.state import HyperConfig
 from seqgen.types import Special
@@ -31,9 +31,9 @@ class Training:
         epochs: passes over the training examples.
         batch: examples per step.
         steps: train for this many steps, whatever the epochs.
-        schedule: the rate stays, or (cosine) rises over the warm-up and then falls to 0 as a
-            cosine.
-        warmup: the part of all steps over which the rate of a cosine schedule rises, below 1.
+        schedule: the rate stays, or rises over the warm-up and then falls: to 0 as a cosine, or
+            with the inverse square root of the steps.
+        warmup: the part of all steps over which the rate rises, below 1.
         select: the epoch that is tested and predicts: the last, or the best on the evaluation
             split.
         devices: how many devices a batch is split over; of a CPU, they are its cores.
@@ -45,6 +45,9 @@ class Training:
             gradients flow back.
         remat: tokens of a window that keep their activations; the others' are recomputed in the
             backward pass.
+        batch_tokens: a batch of pairs from files has about so many, source and target, padding with
+            them; None: it has `batch` pairs.
+        label_smoothing: the part of a target's weight that all tokens share alike.
 
     Raises:
         UsageError: for settings without sense.
@@ -63,9 +66,20 @@ class Training:
     accumulate: int = 1
     window: int = 35
     remat: int | None = None
+    batch_tokens: int | None = None
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "steps", "devices", "accumulate", "window", "remat"):
+        for name in (
+            "epochs",
+            "batch",
+            "steps",
+            "devices",
+            "accumulate",
+            "window",
+            "remat",
+            "batch_tokens",
+        ):
             check_count(f"training.{name}", getattr(self, name), MOST_STEPS)
         if self.batch % (self.devices * self.accumulate):
             parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
@@ -83,6 +97,11 @@ class Training:
             raise UsageError(
                 f"plateau divides the rate: it must be from 1 to 1e6, not {self.plateau}",
                 fields=("training.plateau",),
+            )
+        if not in_float32(self.label_smoothing, 0, BELOW_ONE):
+            raise UsageError(
+                f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}",
+                fields=("training.label_smoothing",),
             )
         if not 0 <= self.warmup < 1:
             raise UsageError(

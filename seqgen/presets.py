@@ -3,12 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from seqgen.config import RunConfig, Training
 from seqgen.errors import check_known
 from seqgen.models import rnn_decoder, rnn_encoder, rnn_language_model, rnn_seq2seq
 from seqgen.nn.init import SchemeName
 from seqgen.tasks import TASKS
-from seqgen.tasks.dataset import Data
+from seqgen.tasks.dataset import Data, Dataset
+from seqgen.tasks.pair_file import PairFile
 from seqgen.tasks.synthetic import LANGUAGES, Synthetic
 from seqgen.tasks.text import Text
 from seqgen.training.state import HyperConfig
@@ -85,6 +88,31 @@ def book(task: str, variant: str, file: str, *, reverse: bool) -> RunConfig:
     data = Data(TASKS[task](), padding="book", reverse=reverse, file=file, split="book")
     cfg = model(variant, embedding=16, hidden=hidden)
     return RunConfig(data, cfg, Training(epochs=epochs), HyperConfig())
+
+
+OWN_HIDDEN = (2_000, 128), (50_000, 256), (None, 512)
+"""Training pairs of one's own, up to so many -> hidden width."""
+
+
+def own(data: PairFile, dataset: Dataset, variant: str = "attention") -> RunConfig:
+    """The default run of a person's own pairs: a width and a number of epochs by how many they are.
+
+    Args:
+        data: the files.
+        dataset: what was read of them.
+        variant: one of `DECODERS`.
+
+    """
+    source, target = dataset.lengths["train"]
+    rows = len(source)
+    hidden = next(width for most, width in OWN_HIDDEN if most is None or rows <= most)
+    batch = 2 ** int(np.clip(np.log2(max(rows, 1) / 100), 3, 6))
+    tokens = 2 ** round(np.log2(batch * float(np.mean(source + target))))
+    epochs = int(np.clip(600_000 / max(rows, 1), 10, 60))
+    training = Training(epochs, schedule="cosine", warmup=0.05, batch_tokens=tokens)
+    hyper = HyperConfig(lr=2e-3, clip=1.0, dropout=0.2)
+    cfg = model(variant, embedding=hidden // 4, hidden=hidden, init="modern")
+    return RunConfig(data, cfg, training, hyper)
 
 
 CORPORA: dict[str, Text | Synthetic] = {

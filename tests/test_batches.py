@@ -53,7 +53,7 @@ def test_a_page_of_rows_is_the_epoch(first):
     be taken with another one's rows.
     """
     whole, plan = Rows(examples(), B), jnp.arange(40).reshape(10, B)
-    page = whole.page(plan, first)
+    page = whole.page(plan, 0, first)
     assert (page.first, page.end) == (0, 10)
     np.testing.assert_array_equal(page.items, plan)
 
@@ -122,7 +122,7 @@ def test_a_page_serves_its_steps(first):
     stream = np.arange(3 * (2 * PAGE + 9) * 2 + 1, dtype=np.uint32)
     batches = Windows(stream, 3, 2)
     assert 2 * PAGE < batches.steps < 3 * PAGE
-    page = batches.page((), first)
+    page = batches.page((), 0, first)
     assert page.first <= first < page.end
     assert page.items.shape == (PAGE, 3, 3)
     own = page.items[first - page.first]

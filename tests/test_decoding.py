@@ -713,8 +713,9 @@ def scores(kind: str, shape: tuple[int, int] = (1, len(TRUTHS))):
             logits[row, t, ADDITION.index(character)] = 9
     end, options = padding.end(vocabulary.special), {"tokenizer": vocabulary, "padding": padding}
     batches = answers.blocks(batch, *shape)
-    made, sums = answers.decode_blocks(FROM_TABLE, end, jnp.asarray(logits), batches)
-    result, tokens = answers.score(made, sums, batch, **options)
+    made = answers.decode_blocks(FROM_TABLE, end, steps, jnp.asarray(logits), batches)
+    tokens, loss = answers.gathered([made], [np.arange(len(TRUTHS))])
+    result = answers.score(tokens, loss, batch, **options)
     assert answers.evaluate(FROM_TABLE, jnp.asarray(logits), batch, **options) == pytest.approx(
         result
     )

@@ -214,6 +214,7 @@ def test_the_fields_of_errors_are_fields(offered):
     commands = [
         *(("train", task, "rnnlm") for task in ("text", "markov")),
         ("train", "dates", "peeky"),
+        ("train", "own.tsv", "peeky"),
         *((name,) for name in ("generate", "evaluate", "attention")),
     ]
     known = set(chain.from_iterable(offered(*command) for command in commands))

@@ -62,7 +62,7 @@ class Items(NamedTuple):
     steps: int = EPOCH
     data: tuple = ()
 
-    def page(self, plan: np.ndarray, first: int) -> Page:
+    def page(self, plan: np.ndarray, epoch: int, first: int) -> Page:
         return Page(plan, 0, EPOCH)
 
     def plan(self, member: Member, epoch: Any) -> Any: ...

@@ -65,7 +65,7 @@ def programs(request):
     drawn, beam = GenerationConfig(temperature=1.0), GenerationConfig(beam=3)
     return {
         "train": traced_steps(program, who, state, jnp.zeros((3, B), jnp.int32)),
-        "decode": answers.decode_blocks.__wrapped__.trace(model, END, state.params, blocks),
+        "decode": answers.decode_blocks.__wrapped__.trace(model, END, T, state.params, blocks),
         "sample": answer.__wrapped__.trace(model, drawn, T, END, *asked, jax.random.key(0)),
         "beam": answer.__wrapped__.trace(model, beam, T, END, *asked, None),
     }

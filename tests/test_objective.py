@@ -70,6 +70,24 @@ def test_cross_entropy_is_a_masked_sum():
     assert 0 < mask.sum() < mask.size
 
 
+def test_label_smoothing():
+    """Fails when the uniform part counts padding, is weighed with 1 - ε, or enters the log's loss;
+    or when windows whose activations are recomputed lose it.
+    """
+    smooth, part, params = teacher_forced(MODEL, 0.3), window(), jax.tree.map(jnp.asarray, PARAMS)
+    value, (_, sums) = smooth(params, live_carry(), part, None)
+    plain, (_, expected) = LOSS(params, live_carry(), part, None)
+    _, out = MODEL.apply(params, part, live_carry(), None)
+    logp = np.log(oracles.softmax(np.float64(out.logits)))
+    uniform = -logp.mean(axis=-1)[np.asarray(part.mask)].mean()
+    np.testing.assert_allclose(value, 0.7 * float(plain) + 0.3 * uniform, rtol=1e-5)
+    assert abs(value - plain) > 1e-3
+    close(sums, expected)
+    again, (_, summed) = rematerialised(smooth, 4)(params, live_carry(), part, None)
+    np.testing.assert_allclose(again, value, rtol=1e-5)
+    close(summed, sums)
+
+
 # A long window in the memory of a short one
 
 

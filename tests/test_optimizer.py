@@ -73,12 +73,19 @@ def test_sgd_behind_a_clip(decay):
 
 
 @pytest.mark.parametrize(
-    ("shape", "warmup"), [("constant", 0.25), ("cosine", 0.25), ("cosine", 0.0)]
+    ("shape", "warmup"),
+    [
+        ("constant", 0.25),
+        ("cosine", 0.25),
+        ("cosine", 0.0),
+        ("inverse_sqrt", 0.25),
+        ("inverse_sqrt", 0.0),
+    ],
 )
 def test_schedules(shape, warmup):
     """Fails when the peak is not the traced rate, warm-up is not linear or of another length, or
-    the fall is not half a cosine that ends at zero. Under a constant, large gradient Adam's step is
-    the rate itself, but for float32's 1 - 0.999ᵗ (1e-5).
+    the fall is not half a cosine that ends at zero, or not √(w / t). Under a constant, large
+    gradient Adam's step is the rate itself, but for float32's 1 - 0.999ᵗ (1e-5).
     """
     steps, rate = 16, 0.05
     update = jax.jit(
@@ -92,7 +99,12 @@ def test_schedules(shape, warmup):
     first = int(warmup * steps)
     rise = np.arange(first) / max(first, 1)
     fall = (1 + np.cos(np.pi * np.arange(steps + 1 - first) / (steps - first))) / 2
-    expected = np.concatenate([rise, fall]) if shape == "cosine" else np.ones(steps + 1)
+    t, w = np.arange(1, steps + 2), max(first, 1)
+    expected = {
+        "constant": np.ones(steps + 1),
+        "cosine": np.concatenate([rise, fall]),
+        "inverse_sqrt": np.concatenate([t[:w] / w, np.sqrt(w / t[w:])]),
+    }[shape]
     np.testing.assert_allclose(seen, expected, atol=3e-5)
 
 

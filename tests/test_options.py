@@ -28,6 +28,7 @@ from seqgen.storage import log
 from seqgen.sweeps.spec import override
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data, prepare
+from seqgen.tasks.pair_file import PairFile
 from seqgen.tasks.synthetic import LANGUAGES, Synthetic
 from tests import test_commands
 
@@ -74,6 +75,11 @@ def text_file() -> str:
     return "".join(f"the cat {verb} on the {noun}.\n" for verb in "abcdefg" for noun in "hijklmnop")
 
 
+def own_row(i: int) -> str:
+    """Words of other lengths, and their syllables."""
+    return f"{'ab' * (i % 7)}c{i} {i % 3}\t{'가나'[: i % 2]}X{i}\n"
+
+
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory) -> dict[str, RunConfig]:
     """A small configuration of every kind of data."""
@@ -85,6 +91,10 @@ def bases(tmp_path_factory) -> dict[str, RunConfig]:
     texts = presets.language("text", "language-model")
     found = {name: override(config, {**TINY_PAIRS, "draws": 40}) for name, config in pairs.items()}
     found["file"] = override(pairs["addition"], {"file": str(folder / "sums.txt"), **TINY_PAIRS})
+    (folder / "own.tsv").write_text("".join(map(own_row, range(200))))
+    (folder / "more.tsv").write_text("".join(map(own_row, range(200, 260))))
+    own = PairFile((str(folder / "own.tsv"),))
+    found["own"] = override(dataclasses.replace(pairs["addition"], data=own), TINY_PAIRS)
     found["text"] = override(texts, {**TINY_TEXT, "data.path": str(folder / "corpus.txt")})
     for name, language in LANGUAGES.items():
         data = Synthetic(language(), train=2000, validation=200, test=200)
@@ -103,6 +113,12 @@ DATA: dict[str, dict[str, Any]] = {
         **PAIRS_DATA, "task.first_year": 1990, "task.last_year": 2000, "task.formats": ["full"],
     },
     "file": {"seed": 1, "padding": "book", "reverse": False, "split": "book"},
+    "own": {
+        "train": "more.tsv", "validation": "more.tsv", "test": "more.tsv", "columns": ["2", "1"],
+        "source_tokens": "words", "target_tokens": "bytes", "shared": True, "min_count": 120,
+        "normalization": "NFD", "max_source": 9, "max_target": 3, "split_seed": 1,
+        "reverse": False, "buckets": 2,
+    },
     "text": {
         "path": "other.txt", "unit": "word", "min_count": 20, "most": 3, "validation": 0.2,
         "test": 0.2,
@@ -123,7 +139,7 @@ TRAINING = {
     "training.epochs": 2, "training.batch": 5, "training.steps": 7, "training.schedule": "constant",
     "training.warmup": 0.5, "training.select": "best", "training.optimizer": "sgd",
     "training.plateau": 4.0, "hyper.lr": 0.01, "hyper.clip": 0.01, "hyper.dropout": 0.4,
-    "hyper.init_scale": 0.5, "hyper.decay": 0.3, "seed": 1,
+    "hyper.init_scale": 0.5, "hyper.decay": 0.3, "seed": 1, "training.label_smoothing": 0.3,
 }  # fmt: skip
 TRAINED: dict[str, dict[str, Any]] = {
     "addition": {
@@ -174,13 +190,15 @@ SAME: dict[str, dict[str, Same]] = {
 REFUSED: dict[str, dict[str, Any]] = {
     "addition": {
         "data.validation": 5, "training.window": 7, "training.remat": 5,
+        "training.batch_tokens": 64,
     },
     "dates": {"data.validation": 5},
     "file": {
         "data.draws": 50, "data.task.digits": 2, "data.validation": 5,
         "data.test_only_formats": ["none"],
     },
-    "text": {"model.variational_dropout": True},
+    "own": {"training.window": 7, "training.remat": 5},
+    "text": {"model.variational_dropout": True, "training.batch_tokens": 64},
 }  # fmt: skip
 """What is refused on such data."""
 
@@ -190,6 +208,8 @@ COMBINED = [
     ("file", {"split": "book", "data.seed": 1}),
     ("text", {"unit": "byte", "min_count": 1000}),
     ("text", {"unit": "byte", "most": 3}),
+    ("own", {"batch_tokens": 64, "batch": 4}),
+    ("own", {"source_tokens": "bytes", "target_tokens": "bytes", "min_count": 2}),
     ("text", {"variational_dropout": True, "dropout": 0.0}),
 ]
 """Values that count alone, and cannot beside another."""
@@ -221,7 +241,9 @@ def test_the_tables_are_whole(bases):
 
 def digest(dataset: Any) -> str:
     """All of a data set that a run can see."""
-    found = hashlib.sha256(repr((dataset.tokenizer, getattr(dataset, "padding", None))).encode())
+    names = "tokenizer", "source_tokenizer", "padding", "buckets"
+    told = [getattr(dataset, name, None) for name in names]
+    found = hashlib.sha256(repr(told).encode())
     for split in ("train", "validation", "test"):
         part = getattr(getattr(dataset, "splits", dataset), split)
         found.update(repr(part).encode() if isinstance(part, list) else part.tobytes() + b"|")
@@ -236,6 +258,8 @@ def test_every_field_of_data_counts(bases, name):
     for field, value in DATA[name].items():
         if field == "path":
             value = str(Path(base.data.path).with_name(value))
+        if field in ("train", "validation", "test") and name == "own":
+            value = [str(Path(base.data.train[0]).with_name(value))]
         made = digest(complete(override(base, {f"data.{field}": value}))[1])
         assert made not in seen, f"{field} changes {seen[made]}"
         seen[made] = field

@@ -21,26 +21,52 @@ from seqgen.storage import manifest
 from seqgen.tasks.dataset import Data
 from seqgen.tasks.dates import Dates
 from seqgen.tasks.markov import HiddenMarkov
+from seqgen.tasks.pair_file import PairFile
 from seqgen.tasks.synthetic import Synthetic
 from seqgen.tasks.text import Text
 from seqgen.training.state import HyperConfig
 from seqgen.types import Sizes, Special
 
-TRAINING = Training(2, 16, 33, "cosine", 0.25, "best", 4, "sgd", 4.0, 2, 8, 2)
+TRAINING = Training(2, 16, 33, "cosine", 0.25, "best", 4, "sgd", 4.0, 2, 8, 2, 512, 0.125)
 HYPER = HyperConfig(1e-2, 2.5, 0.125, 3.0, 0.5)
 SEED = 2**32 - 1
 
 FILE = "/somewhere/it.txt", "ab" * 32
 
+GRUS = rnn_seq2seq.Config(
+    rnn_encoder.Config(3, 5, "gru"),
+    rnn_decoder.Config(7, 11, "gru", ("context", "additive"), ("general",)),
+    init="modern",
+    dtype="bfloat16",
+)
+
 UNUSUAL = {
     "pairs": RunConfig(
         Data(Dates(1900, 1950, ("full",)), 300, 4, "book", True, *FILE, "book", 9, ("full",)),
-        rnn_seq2seq.Config(
-            rnn_encoder.Config(3, 5, "gru"),
-            rnn_decoder.Config(7, 11, "gru", ("context", "additive"), ("general",)),
-            init="modern",
-            dtype="bfloat16",
+        GRUS,
+        TRAINING,
+        HYPER,
+        SEED,
+    ),
+    "pair_file": RunConfig(
+        PairFile(
+            ("/a.en", "/a.de"),
+            ("/b.en", "/b.de"),
+            ("/c.en", "/c.de"),
+            ("ab" * 32,) * 6,
+            ("from", "to", "tags"),
+            "words",
+            "words",
+            True,
+            2,
+            "NFD",
+            9,
+            8,
+            7,
+            False,
+            3,
         ),
+        GRUS,
         TRAINING,
         HYPER,
         SEED,
@@ -112,7 +138,11 @@ def test_no_field_is_left_at_its_default(config):
         ("data.task.name", "date", r"data.task: no name 'date'; there are addition, dates$"),
         ("data.draws", 0, r"data: draws must be 1 or more, not 0$"),
         ("data.reverse", "false", r"data.reverse: 'false' is not of type bool$"),
-        ("data.kind", "pair", r"data: no kind 'pair'; there are pairs, text, synthetic$"),
+        (
+            "data.kind",
+            "pair",
+            r"data: no kind 'pair'; there are pairs, pair_file, text, synthetic$",
+        ),
         ("model.kind", "tree", r"model: no kind 'tree'; there are seq2seq, language_model$"),
         ("training.epochs", 2.5, r"training.epochs: 2.5 is not of type int$"),
         ("training.epochs", True, r"training.epochs: True is not of type int$"),

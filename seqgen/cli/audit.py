@@ -5,10 +5,12 @@ from typing import Annotated
 
 import tyro
 
+from seqgen.cli.pair_files import names_files, read_pairs
 from seqgen.cli.parse import call
+from seqgen.data.pair_tokenizer import PairTokenizer
 from seqgen.errors import UsageError, check_known
 from seqgen.tasks import TASKS
-from seqgen.tasks.audit import Row, audit
+from seqgen.tasks.audit import QUANTILES, Row, audit, overlaps, quantiles
 from seqgen.tasks.book import recognise
 from seqgen.tasks.dataset import Data, load
 
@@ -58,6 +60,33 @@ def table(rows: list[Row]) -> str:
     return "\n".join("  ".join([name.strip().ljust(widths[0]), *counts]) for name, *counts in lines)
 
 
+def own(arguments: list[str]) -> None:
+    """`seqgen audit FILE`: what stands in two splits, how long rows are, what only tests have."""
+    data, dataset = read_pairs(arguments, "seqgen audit")
+    for split, rows in dataset.splits._asdict().items():
+        print(f"{split + ':':<12}{len(rows):,} pairs")
+    for line in dataset.notes:
+        print(line)
+    for what, count in overlaps(dataset.splits).items():
+        print(f"{count:>8,}  {what}")
+    names = ", ".join(f"{100 * q:g} %" for q in QUANTILES)
+    for side, tokenizer, tokens in (
+        (0, dataset.source_tokenizer or dataset.tokenizer, data.source_tokens),
+        (1, dataset.tokenizer, data.target_tokens),
+    ):
+        name = ("source", "target")[side]
+        found = quantiles((dataset.lengths["train"][side] - side).tolist())
+        print(f"{name}: {len(tokenizer):,} tokens of {tokens}; lengths ({names}): {found}")
+        test = [pair[side] for pair in dataset.splits.test]
+        assert isinstance(tokenizer, PairTokenizer)
+        unknown = sorted({unit for text in test for unit in tokenizer.unknown(text)})
+        shown = " ".join(unknown[:20]) + (" ..." if len(unknown) > 20 else "")
+        print(f"{name}: {len(unknown)} {tokens} that only the test split has: {shown}")
+
+
 def main(arguments: list[str]) -> None:
-    """`seqgen audit TASK` or `seqgen audit --file PATH`."""
+    """`seqgen audit TASK`, `seqgen audit FILE` or `seqgen audit --file PATH`."""
+    if names_files(arguments):
+        own(arguments)
+        return
     call(command, "seqgen audit", arguments)

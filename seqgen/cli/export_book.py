@@ -12,6 +12,7 @@ from seqgen.interop.book import book_model, from_params
 from seqgen.interop.book_note import write_note
 from seqgen.interop.pickles import write_pickle
 from seqgen.tasks.dataset import Data
+from seqgen.tasks.pair_file import PairFile
 from seqgen.tasks.text import Text
 
 
@@ -48,6 +49,11 @@ def check_data(data: Any, model: str) -> None:
             raise UsageError(
                 f"the book reads rows of fixed width from a file, and this run has {ours}: train "
                 f"with `seqgen train {data.name} {model} --padding book --data FILE`"
+            )
+        case PairFile():
+            raise UsageError(
+                "the book's code has one vocabulary for both sides, and rows of fixed width; "
+                "a run of one's own pairs has neither"
             )
     raise UsageError(
         "the book's tokens are all words of a text, as they first appear: train with "

@@ -40,7 +40,7 @@ def note(line: str) -> None:
 
 def tell_splits(data_sets: Iterable[tuple[RunConfig, Any]]) -> None:
     """Of each split of data sets its size and its files, each line once."""
-    lines = [family_of(config).splits(config.data, data) for config, data in data_sets]
+    lines = [family_of(config).splits(config, data) for config, data in data_sets]
     for line in dict.fromkeys(chain.from_iterable(lines)):
         note(line)
 

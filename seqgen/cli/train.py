@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 from seqgen import families, presets
 from seqgen.cli.flags import Flat, answered, asked, flag
+from seqgen.cli.pair_files import checked, names_files, parted, spelled_out
 from seqgen.cli.parse import parse, refusing, showing, split_for
-from seqgen.cli.terminal import prepare_devices, run_to_end, tell_splits
+from seqgen.cli.terminal import note, prepare_devices, run_to_end, tell_splits
 from seqgen.config import RunConfig, Training
 from seqgen.errors import SeqgenError, UsageError, check_known
+from seqgen.tasks.pair_file import PairFile, load
 from seqgen.training.sharding import mesh_of
 from seqgen.training.state import HyperConfig
 
@@ -55,6 +57,9 @@ def main(arguments: list[str]) -> None:
     if {"-h", "--help"} & {*arguments[:2]}:
         print(usage())
         return
+    if names_files(arguments):
+        train_own(arguments)
+        return
     pairings = presets.pairings()
     task = one_of("task", arguments[:1], pairings)
     name = one_of("model", arguments[1:2], pairings[task])
@@ -63,9 +68,46 @@ def main(arguments: list[str]) -> None:
         check_preset_text(pairings[task][name].data, config.data)
         prepare_devices(config.training.devices)
         mesh_of(config.training.devices)  # before there is a directory
-        run = families.create(config, place.name, place.runs)
-        tell_splits([(run.config, run.dataset)])
-        run_to_end(run)
+        train(config, place)
+
+
+def train(config: RunConfig, place: Place, dataset: Any = None) -> None:
+    """Make a run, and train it to its end."""
+    run = families.create(config, place.name, place.runs, dataset=dataset)
+    tell_splits([(run.config, run.dataset)])
+    run_to_end(run)
+
+
+def train_own(arguments: list[str]) -> None:
+    """`seqgen train FILE [MODEL] [OPTIONS]`: one file with two columns, or two parallel ones."""
+    file, rest = parted(arguments)
+    named = bool(rest) and not rest[0].startswith("-")
+    variant = check_known("model", rest[0], presets.DECODERS) if named else "attention"
+    words = spelled_out(file, rest[1:] if named else rest)
+    prog = "seqgen train FILE" + f" {variant}" * named
+    with showing(flag):
+        first = RunConfig(PairFile(()), presets.model(variant, embedding=32, hidden=128))
+        data = checked(read(first, prog, words)[0].data)
+        dataset = load(data)
+        preset = presets.own(data, dataset, variant)
+        if given("--batch", words) and not given("--batch-tokens", words):
+            preset = replace(preset, training=replace(preset.training, batch_tokens=None))
+        config, place = read(preset, prog, words)
+        prepare_devices(config.training.devices)
+        mesh_of(config.training.devices)
+        note(chosen(config))
+        train(config, place, dataset)
+
+
+def chosen(config: RunConfig) -> str:
+    """What was chosen for the data, with the flags that change it."""
+    data, training, decoder = config.data, config.training, config.model.decoder
+    return (
+        f"chosen for these data: {data.source_tokens} to {data.target_tokens} (--tokens), "
+        f"{decoder.hidden} hidden (--model.decoder.hidden), {training.epochs} epochs (--epochs), "
+        f"batches of {training.batch_tokens or training.batch:,} "
+        f"{'tokens (--batch-tokens)' if training.batch_tokens else 'pairs (--batch)'}"
+    )
 
 
 def check_preset_text(own: Any, chosen: Any) -> None:

@@ -25,7 +25,8 @@ class Padding:
     Args:
         kind: "book" (fixed width, blanks are tokens) or "masked" (rows have lengths and an end).
         reverse: questions are read backwards: the book's whole field, or the masked row's tokens.
-        question_width: tokens of a question; a longer one fits a masked row only.
+        question_width: tokens of a question; a longer one fits a masked row only. 1: rows are as
+            wide as the power of two that holds them, since each width is a compilation.
         answer_width: most tokens of an answer.
 
     """
@@ -79,7 +80,7 @@ def text_ids(texts: Sequence[str], tokenizer: Tokenizer, width: int | None = Non
         lengths = np.array([len(row) for row in each], int)
         rows = Ragged(np.fromiter(chain.from_iterable(each), np.int32), lengths)
     for row in np.flatnonzero(rows.lengths > width)[:1] if width is not None else ():
-        unit = tokenizer.unit if isinstance(tokenizer, Vocabulary) else "token"
+        unit = getattr(tokenizer, "unit", "token")
         raise UsageError(
             f"{texts[row]!r} has {rows.lengths[row]} {unit}s, and there is room for {width}"
         )
@@ -153,20 +154,35 @@ def encode_questions(
     else:
         rows = text_ids(questions, tokenizer)
         length = rows.lengths.astype(np.int32)
-        source = filled(rows, int(length.max(initial=width)), _needed(tokenizer, "pad"))
+        longest = int(length.max(initial=width))
+        longest = 1 << (longest - 1).bit_length() if width == 1 else longest
+        source = filled(rows, longest, _needed(tokenizer, "pad"))
     return np.ascontiguousarray(reading_order(source, length, padding)), length
 
 
-def encode(pairs: Sequence[Pair], tokenizer: Tokenizer, padding: Padding) -> Batch:
+def encode(
+    pairs: Sequence[Pair],
+    tokenizer: Tokenizer,
+    padding: Padding,
+    *,
+    source_tokenizer: Tokenizer | None = None,
+) -> Batch:
     """Pairs to a batch for teacher forcing.
 
     The bos opens the inputs; in the masked scheme, the eos closes the targets.
+
+    Args:
+        pairs: questions and answers.
+        tokenizer: what the answers' ids stand for.
+        padding: how rows are filled up.
+        source_tokenizer: the same of the questions; None: `tokenizer`.
 
     Raises:
         UsageError: as `encode_questions`.
 
     """
-    source, length = encode_questions([question for question, _ in pairs], tokenizer, padding)
+    questions = [question for question, _ in pairs]
+    source, length = encode_questions(questions, source_tokenizer or tokenizer, padding)
     answers, width = [answer for _, answer in pairs], padding.answer_width
     bos = _needed(tokenizer, "bos")
     if padding.kind == "book":

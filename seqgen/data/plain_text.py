@@ -22,7 +22,7 @@ MARK = "\ufeff"
 """A byte-order mark."""
 
 
-Stream = IO[bytes] | io.BufferedIOBase
+Stream = io.BufferedIOBase | IO[bytes]
 """Bytes of a file, of a zip's file, of standard input."""
 
 

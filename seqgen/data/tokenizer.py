@@ -1,4 +1,4 @@
-"""What the ids of text stand for: words, characters or bytes."""
+"""What the ids of text stand for: words, characters, bytes or given symbols."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,11 @@ from jaxtyping import Integer
 from seqgen.errors import UsageError
 from seqgen.types import Special
 
-Unit = Literal["word", "character", "byte"]
+TextUnit = Literal["word", "character", "byte"]
+"""What a token of a text is."""
+
+Unit = Literal[TextUnit, "symbol"]
+"""Of pairs it may also be what stands between blanks: a phoneme, an action."""
 
 Ids = Sequence[SupportsIndex] | Integer[np.ndarray, " _"]
 """Ids of a text: a list, or an array of one axis."""
@@ -85,11 +89,11 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer of words, characters or bytes.
+    """A tokenizer of words, characters, bytes or symbols.
 
     Args:
         unit: what one id stands for.
-        table: words or characters in the order of their ids; bytes need none.
+        table: words, characters or symbols in the order of their ids; bytes need none.
         special: the ids that mean something to a model or a decoder.
 
     Raises:
@@ -125,8 +129,8 @@ class Vocabulary:
         """Text to ids; a line's end is the word `<eos>`. Raises `UnknownSymbol`."""
         if self.unit == "byte":
             return list(text.encode(errors="surrogateescape"))
-        words = self.unit == "word"
-        symbols = [*split_lines(text.splitlines(keepends=True))] if words else text
+        words = self.unit in ("word", "symbol")
+        symbols = [*units_of(text, self.unit)]
         if self.special.unk is not None:
             return [self.ids.get(symbol, self.special.unk) for symbol in symbols]
         try:
@@ -141,8 +145,8 @@ class Vocabulary:
         if self.unit == "byte":
             return bytes(np.asarray(ids, np.uint8)).decode(errors="replace")
         symbols = self.pieces(ids)
-        if self.unit == "character":
-            return "".join(symbols)
+        if self.unit != "word":
+            return (" " if self.unit == "symbol" else "").join(symbols)
         lines = " ".join("\n" if symbol == END else symbol for symbol in symbols)
         return re.sub(" ?\n ?", "\n", lines)
 
@@ -166,6 +170,13 @@ def text_vocabulary(unit: Unit, table: Sequence[str] = ()) -> Vocabulary:
     """A text's vocabulary: it has no tokens of its own but `<unk>`, where that is in the table."""
     unk = table.index(UNKNOWN) if UNKNOWN in table else None
     return Vocabulary(unit, tuple(table), Special(unk=unk))
+
+
+def units_of(text: str, unit: Unit) -> Iterable[str]:
+    """The words, characters or symbols of a text."""
+    if unit == "word":
+        return split_lines(text.splitlines(keepends=True))
+    return text.split() if unit == "symbol" else text
 
 
 def split_lines(lines: Iterable[str]) -> Iterator[str]:

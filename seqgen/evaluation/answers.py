@@ -1,5 +1,6 @@
 """How good a model is: exact match, token accuracy (both free running) and teacher-forced loss."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -84,27 +85,56 @@ def blocks(batch: Batch, count: int, block: int) -> Batch:
     return jax.tree.map(lambda leaf: leaf.reshape(count, block, *leaf.shape[1:]), filled)
 
 
+class Decoded(NamedTuple):
+    """Greedy tokens of blocks, and the teacher-forced loss's sum and count of each."""
+
+    tokens: Int[Any, "count block T"]
+    sums: tuple[Any, Any]
+
+
 @fixed()
-@partial(jax.jit, static_argnums=(0, 1))
-def decode_blocks(model: Model, end: int | None, params: Params, batches: Batch):
-    """Greedy tokens [count, block, T] and the teacher-forced loss's sum and count, block by block.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def decode_blocks(
+    model: Model, end: int | None, limit: int, params: Params, batches: Batch
+) -> Decoded:
+    """Answers and loss, block by block.
 
     Args:
         model: what answers.
         end: the token that ends an answer.
+        limit: the most tokens of one, however long the true one is.
         params: its weights.
         batches: what `blocks` gives.
 
     """
 
-    def one(batch: Batch):
-        limit = batch.targets.shape[1]
+    def one(batch: Batch) -> Decoded:
         start = model.start(params, batch.source, batch.length, capacity=limit)
         made = generate(partial(model.step, params), start, limit=limit, end=end)
         _, out = model.apply(params, batch, model.initial_state(params, len(batch.inputs)), None)
-        return made.tokens, cross_entropy(out.logits, batch.targets, batch.mask)
+        return Decoded(made.tokens, cross_entropy(out.logits, batch.targets, batch.mask))
 
     return jax.lax.map(one, batches)
+
+
+def gathered(
+    made: Sequence[Decoded], places: Sequence[Int[np.ndarray, " _"]]
+) -> tuple[Int[np.ndarray, "N T"], float]:
+    """The tokens of all rows, in their order, and the loss in nats per token.
+
+    Args:
+        made: of one bucket of rows after another.
+        places: the rows of each bucket.
+
+    """
+    parts = [
+        np.asarray(each.tokens).reshape(-1, each.tokens.shape[-1])[: len(rows)]
+        for each, rows in zip(made, places, strict=True)
+    ]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    sums = [[np.asarray(part, np.float64).sum() for part in each.sums] for each in made]
+    total, valid = np.sum(sums, axis=0)
+    return np.concatenate(parts)[order], float(total / valid)
 
 
 def evaluate(
@@ -126,33 +156,37 @@ def evaluate(
 
     """
     shape = blocking(len(batch.source), batch.source.shape[1])
-    end = padding.end(tokenizer.special)
-    made, sums = decode_blocks(model, end, params, blocks(batch, *shape))
-    return score(made, sums, batch, tokenizer=tokenizer, padding=padding)[0]
+    end, limit = padding.end(tokenizer.special), batch.targets.shape[1]
+    made = decode_blocks(model, end, limit, params, blocks(batch, *shape))
+    tokens, loss = gathered([made], [np.arange(len(batch.source))])
+    return score(tokens, loss, batch, tokenizer=tokenizer, padding=padding)
 
 
 def score(
-    made: Int[Any, "count block T"],
-    sums: tuple[Any, Any],
+    tokens: Int[np.ndarray, "N T"],
+    loss: float,
     batch: Batch,
     *,
     tokenizer: Tokenizer,
     padding: Padding,
-) -> tuple[Scores, Int[np.ndarray, "N T"]]:
-    """Scores of what `decode_blocks` made of a batch, and the tokens row by row.
+    sources: Sequence[str] | None = None,
+) -> Scores:
+    """Scores of the answers to a batch.
 
     Args:
-        made: the tokens.
-        sums: of the loss, and the number of targets.
+        tokens: the answers.
+        loss: teacher-forced, in nats per token.
         batch: questions and true answers.
         tokenizer: what the answers' ids stand for.
         padding: how they are padded.
+        sources: the text of each row's source, where rows of one source are one example, whose
+            answer is right if it is that of any of them; None: every row is an example.
 
     """
-    rows = len(batch.source)
-    tokens = np.asarray(made).reshape(-1, batch.targets.shape[1])[:rows]
     targets, scored = np.asarray(batch.targets), scored_positions(batch, tokenizer, padding)
-    total, valid = (np.asarray(each, np.float64).sum() for each in sums)
-    right = float(np.mean(exact_match(tokens, targets, np.asarray(batch.mask))))
+    right = exact_match(tokens, targets, np.asarray(batch.mask))
     accuracy = token_accuracy(tokens, targets, scored)
-    return Scores(right, accuracy, float(total / valid), rows), tokens
+    if sources is not None:
+        _, example = np.unique(np.asarray(sources, object), return_inverse=True)
+        right = np.bincount(example, weights=right) > 0
+    return Scores(float(np.mean(right)), accuracy, loss, len(right))

@@ -8,7 +8,7 @@ from seqgen.config import Training
 from seqgen.data.pairs import Split
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.storage.log import Event
-from seqgen.types import Batch, Params, Tree
+from seqgen.types import Params, Tree
 
 LAST_FIGURE = Path("figures", "learning.svg")
 """A run that has it has all its figures."""
@@ -70,7 +70,7 @@ class Stacking(NamedTuple):
     """
 
     signature: Callable[[Any], Any]
-    blocks: Callable[[Any, Any], Batch]
+    blocks: Callable[[Any, Any], Tree]
     scored: Callable[[Any, Any, Tree], tuple[Event, str]]
 
 
@@ -84,7 +84,8 @@ class Family(NamedTuple):
     evaluate(run, split) -> scores, a NamedTuple
     evaluate_epoch, test(run, split, params, step) -> scores and samples: during training, at its
         end
-    splits(data, dataset) -> a line for each split: its size, and where it comes from
+    splits(config, dataset) -> a line for each split: its size, and where it comes from; what else
+        the data decide
     words(event) -> an evaluation's headline, and all of it
     table(scores by name) -> rows for the terminal
     unused(config) -> path -> why, of fields that change nothing beside the others

@@ -10,29 +10,25 @@ import numpy as np
 from jaxtyping import Int
 
 from seqgen.config import RunConfig
-from seqgen.data.padding import encode, render
+from seqgen.data.padding import render
 from seqgen.data.pairs import Split, Task
 from seqgen.errors import UsageError
-from seqgen.evaluation.answers import (
-    Scores,
-    blocking,
-    blocks,
-    decode_blocks,
-    evaluate,
-    score,
-)
+from seqgen.evaluation.answers import Decoded, Scores, decode_blocks, gathered, score
 from seqgen.evaluation.statistics import wilson
+from seqgen.families import pair_rows
 from seqgen.families.family import Family, Metric, Stacking, check_selection
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.program import build_program
 from seqgen.interop.attention import Attention
 from seqgen.models import build
 from seqgen.storage import log
-from seqgen.tasks import TASKS
-from seqgen.tasks.dataset import Data, Dataset, load
-from seqgen.training.batches import Rows
+from seqgen.tasks import TASKS, pair_file
+from seqgen.tasks import dataset as task_dataset
+from seqgen.tasks.dataset import Data, Dataset
+from seqgen.tasks.pair_file import PairFile
+from seqgen.training.batches import Buckets
 from seqgen.training.steps import Program
-from seqgen.types import Batch, Params, Tree
+from seqgen.types import Batch, Model, Params
 
 SAMPLES = 10
 """Decoded examples that every evaluation shows."""
@@ -43,6 +39,17 @@ def unused(config: RunConfig) -> dict[str, str]:
     why = "it is of the windows of a text, and pairs have none"
     reasons = {"training.window": why, "training.remat": why}
     data = config.data
+    if isinstance(data, PairFile):
+        if config.training.batch_tokens is not None:
+            reasons["training.batch"] = "batch_tokens says how large a batch is"
+        if {data.source_tokens, data.target_tokens} == {"bytes"}:
+            reasons["data.min_count"] = "there are all bytes, however rare"
+        if len(data.train) == 2:
+            reasons["data.columns"] = "parallel files have none"
+        return reasons
+    reasons["training.batch_tokens"] = (
+        "rows of a task are of one width, and batch says their number"
+    )
     if data.file is not None:
         why = f"the rows are those of {data.file}"
         drawn = ["draws", *(f"task.{field.name}" for field in fields(data.task))]
@@ -51,12 +58,17 @@ def unused(config: RunConfig) -> dict[str, str]:
     return reasons
 
 
+def load(data: Data | PairFile) -> Dataset:
+    """The pairs of a task, or of a person's own files. Raises as the loaders of both."""
+    return pair_file.load(data) if isinstance(data, PairFile) else task_dataset.load(data)
+
+
 def check(config: RunConfig, dataset: Dataset) -> None:
     """Raises `UsageError` for fewer examples than a batch has."""
-    batch, examples = config.training.batch, len(dataset.splits.train)
-    if examples < batch:
+    examples = len(dataset.splits.train)
+    if not pair_rows.epoch_steps(config, dataset):
         raise UsageError(
-            f"a batch of {batch} is more than the {examples} training examples",
+            f"a batch of {config.training.batch} is more than the {examples} training examples",
             fields=("training.batch",),
         )
     check_selection(config.training, dataset.splits.evaluation_split)
@@ -64,35 +76,35 @@ def check(config: RunConfig, dataset: Dataset) -> None:
 
 def program(config: RunConfig, dataset: Dataset) -> Program:
     """What trains on the rows of the training split."""
-    model = build(config.model, dataset.sizes)
-    end = dataset.padding.end(dataset.tokenizer.special)
-    rows = encode(dataset.splits.train, dataset.tokenizer, dataset.padding)
+    model, batches = build(config.model, dataset.sizes), pair_rows.batches(config, dataset)
     return build_program(
         config,
         model,
-        Rows(rows, config.training.batch),
-        evaluate=partial(decode_blocks, model, end),
-        size=config.training.batch,
+        batches,
+        evaluate=partial(decode, model, *ends(dataset)),
+        size=batches.mean_batch if isinstance(batches, Buckets) else config.training.batch,
         unit="examples",
     )
 
 
-def epoch_steps(config: RunConfig, dataset: Dataset) -> int:
-    """Steps per epoch, without a row being encoded."""
-    return len(dataset.splits.train) // config.training.batch
+def ends(dataset: Dataset) -> tuple[int | None, int]:
+    """The token that ends an answer, and the most tokens of one, the end with them."""
+    end = dataset.padding.end(dataset.tokenizer.special)
+    return end, dataset.padding.answer_width + (end is not None)
+
+
+def decode(
+    model: Model, end: int | None, limit: int, params: Params, batches: tuple[Batch, ...]
+) -> tuple[Decoded, ...]:
+    """Answers and losses of blocks, bucket by bucket."""
+    return tuple(decode_blocks(model, end, limit, params, batch) for batch in batches)
 
 
 def signature(dataset: Dataset) -> Any:
     """What of the data changes a program: sizes, widths, numbers of rows; not the rows' order."""
     shapes = replace(dataset.padding, reverse=False), *map(len, dataset.splits)
-    return dataset.sizes, shapes
-
-
-def split_blocks(dataset: Dataset, split: Split) -> Batch:
-    """A split as [count, block, ...]: validation and test share a compiled program."""
-    batch = encode(getattr(dataset.splits, split), dataset.tokenizer, dataset.padding)
-    rows = max(len(dataset.splits.validation), len(dataset.splits.test), len(batch.source))
-    return blocks(batch, *blocking(rows, batch.source.shape[1]))
+    lengths = [np.sort(long * 2**16 + wide).tobytes() for wide, long in dataset.lengths.values()]
+    return dataset.sizes, shapes, dataset.buckets, tuple(lengths)
 
 
 def evaluate_epoch(run: PairsRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:
@@ -105,21 +117,29 @@ def evaluate_epoch(run: PairsRun, split: Split, params: Params, step: int) -> tu
         step: not used.
 
     """
-    dataset = run.dataset
-    end = dataset.padding.end(dataset.tokenizer.special)
-    return scored(run, split, decode_blocks(run.model, end, params, split_blocks(dataset, split)))
+    run.pairs(split)  # refuses an empty split
+    blocks = pair_rows.split_blocks(run.dataset, split)
+    return scored(run, split, decode(run.model, *ends(run.dataset), params, blocks))
 
 
-def scored(run: PairsRun, split: Split, made: Tree) -> tuple[log.Event, str]:
+def scored(run: PairsRun, split: Split, made: Sequence[Decoded]) -> tuple[log.Event, str]:
     """Scores and samples of what a program made of a split."""
-    batch = run.batch(split)
-    scores, tokens = score(*made, batch, tokenizer=run.tokenizer, padding=run.padding)
+    tokens, loss = gathered(made, pair_rows.places(run.dataset, split))
+    sources = [question for question, _ in run.pairs(split)]
+    scores = score(
+        tokens,
+        loss,
+        run.batch(split),
+        tokenizer=run.tokenizer,
+        padding=run.padding,
+        sources=None if run.dataset.buckets is None else sources,
+    )
     return scores._asdict(), samples(run, split, tokens)
 
 
 def samples(run: PairsRun, split: Split, tokens: Int[np.ndarray, "N T"]) -> str:
     """The first questions of a split with truth, guess and a tick or a cross, in columns."""
-    guesses = [render(row, run.tokenizer, run.padding) for row in tokens[:SAMPLES]]
+    guesses = [render(row[row >= 0], run.tokenizer, run.padding) for row in tokens[:SAMPLES]]
     pairs = zip(run.pairs(split), guesses, strict=False)
     return columns([(*pair, guess) for pair, guess in pairs])
 
@@ -138,10 +158,18 @@ def columns(rows: list[tuple[str, str, str]]) -> str:
     )
 
 
-def splits(data: Data, dataset: Dataset) -> list[str]:
-    """How many examples each split has, and from which file."""
+def splits(config: RunConfig, dataset: Dataset) -> list[str]:
+    """How many examples each split has, and from which file; the buckets that are compiled."""
+    data, sizes = config.data, dataset.splits._asdict().items()
+    if isinstance(data, PairFile):
+        found = []
+        for split, rows in sizes:
+            own = getattr(data, split)
+            names = " and ".join(Path(file).name for file in own or data.train)
+            cut = not own or (split == "train" and not (data.validation and data.test))
+            found.append(f"{split}: {len(rows):,} pairs {'cut from' if cut else 'of'} {names}")
+        return [*found, *dataset.notes, pair_rows.described(config, dataset)]
     place = f"drawn from {data.name}" if data.file is None else f"of {Path(data.file).name}"
-    sizes = dataset.splits._asdict().items()
     return [f"{split}: {len(rows):,} examples {place}" for split, rows in sizes]
 
 
@@ -170,8 +198,7 @@ def table(scores: dict[str, Any]) -> dict[str, str]:
 
 def scores_of(run: PairsRun, split: Split) -> Scores:
     """Exact match, token accuracy and loss on a split."""
-    batch = run.batch(split)
-    return evaluate(run.model, run.params, batch, tokenizer=run.tokenizer, padding=run.padding)
+    return Scores(**evaluate_epoch(run, split, run.params, 0)[0])
 
 
 def draw(run: PairsRun) -> None:
@@ -182,7 +209,8 @@ def draw(run: PairsRun) -> None:
 
     if run.attends:
         task = run.dataset.task
-        questions = {task.format(question): question for question, _ in run.pairs("test")[:200]}
+        kind = task.format if task is not None else str  # of one's own pairs each is its own
+        questions = {kind(question): question for question, _ in run.pairs("test")[:200]}
         asked = [questions[name] for name in sorted(questions)][:4]
         if drawn := maps(run.attention(asked)):
             viz.save_both(run.path / "figures" / "attention", viz.attention_figure(drawn))
@@ -209,13 +237,13 @@ def maps(items: Sequence[Attention], *, task: Task | None = None) -> list[Any]:
 
 FAMILY = Family(
     name="pairs",
-    data={"pairs": Data},
+    data={"pairs": Data, "pair_file": PairFile},
     unions={Task: TASKS},
     run=PairsRun,
     load=load,
     check=check,
     program=program,
-    epoch_steps=epoch_steps,
+    epoch_steps=pair_rows.epoch_steps,
     metric=Metric("exact_match", maximise=True),
     evaluate=scores_of,
     evaluate_epoch=evaluate_epoch,
@@ -224,6 +252,6 @@ FAMILY = Family(
     words=words,
     table=table,
     draw=draw,
-    stacking=Stacking(signature, split_blocks, scored),
+    stacking=Stacking(signature, pair_rows.split_blocks, scored),
     unused=unused,
 )

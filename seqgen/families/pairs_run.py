@@ -18,6 +18,7 @@ from seqgen.data.padding import (
     reading_order,
     render,
 )
+from seqgen.data.pair_tokenizer import PairTokenizer
 from seqgen.data.pairs import Pair, Split
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.decoding.compiled import answer
@@ -35,8 +36,9 @@ from seqgen.types import Batch, Sizes
 class Tokens:
     """What vocabulary.json holds: the tokens of both sides, and the padding scheme."""
 
-    tokenizer: Vocabulary
+    tokenizer: Vocabulary | PairTokenizer
     padding: Padding
+    source_tokenizer: PairTokenizer | None = None
 
 
 class PairsRun(Run):
@@ -44,7 +46,8 @@ class PairsRun(Run):
 
     def described(self) -> dict[str, Any]:
         """Tokens and padding."""
-        return strict_converter().unstructure(Tokens(self.dataset.tokenizer, self.dataset.padding))
+        made = self.dataset
+        return unstructured(Tokens(made.tokenizer, made.padding, made.source_tokenizer))
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -53,12 +56,17 @@ class PairsRun(Run):
 
     def meaning(self) -> dict[str, Any]:
         """What its ids stand for, as JSON has it: the tokens in order, and the padding."""
-        return strict_converter().unstructure(self.tokens)
+        return unstructured(self.tokens)
 
     @property
-    def tokenizer(self) -> Vocabulary:
-        """What the ids of both sides stand for."""
+    def tokenizer(self) -> Vocabulary | PairTokenizer:
+        """What the ids of answers stand for."""
         return self.tokens.tokenizer
+
+    @property
+    def source_tokenizer(self) -> Vocabulary | PairTokenizer:
+        """What the ids of questions stand for."""
+        return self.tokens.source_tokenizer or self.tokens.tokenizer
 
     @property
     def padding(self) -> Padding:
@@ -68,7 +76,7 @@ class PairsRun(Run):
     @property
     def sizes(self) -> Sizes:
         """What its tokens tell a model."""
-        return sizes_of(self.tokenizer)
+        return sizes_of(self.tokenizer, self.tokens.source_tokenizer)
 
     @property
     def evaluation_split(self) -> Split:
@@ -106,7 +114,8 @@ class PairsRun(Run):
 
     def batch(self, split: Split) -> Batch:
         """A split as arrays. Raises as `pairs`."""
-        return encode(self.pairs(split), self.tokenizer, self.padding)
+        source = self.tokens.source_tokenizer
+        return encode(self.pairs(split), self.tokenizer, self.padding, source_tokenizer=source)
 
     def decode(
         self, questions: Sequence[str], generation: GenerationConfig = GREEDY, seed: int = 0
@@ -118,7 +127,7 @@ class PairsRun(Run):
         """
         rows = len(questions)
         filled = [*questions, *[questions[0]] * ((1 << (rows - 1).bit_length()) - rows)]
-        source, length = encode_questions(filled, self.tokenizer, self.padding)
+        source, length = encode_questions(filled, self.source_tokenizer, self.padding)
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
         check_end(generation, end, limit, "the book's padding scheme has none")
@@ -236,7 +245,7 @@ class PairsRun(Run):
         self, questions: Sequence[str], generation: GenerationConfig, hypothesis: int, seed: int
     ) -> list[Attention]:
         tokens, logprob, aux = self.decode(questions, generation, seed)
-        source, length = encode_questions(questions, self.tokenizer, self.padding)
+        source, length = encode_questions(questions, self.source_tokenizer, self.padding)
         ids = np.asarray(reading_order(source, length, self.padding))
         if length is None:
             length = np.full(len(questions), source.shape[1])
@@ -247,7 +256,8 @@ class PairsRun(Run):
             target = self.tokenizer.pieces(
                 answer_ids(made[made >= 0], self.tokenizer, self.padding)
             )
-            pieces = self.tokenizer.pieces(ids[row, : len(self.tokenizer.encode(question))])
+            asked = ids[row, : len(self.source_tokenizer.encode(question))]
+            pieces = self.source_tokenizer.pieces(asked)
             maps = {}
             for name, leaf in aux.items():
                 weights = leaf[row, hypothesis]
@@ -262,6 +272,14 @@ class PairsRun(Run):
     def measured(self, scores: Scores) -> dict[str, Any]:
         """Scores by name."""
         return scores._asdict()
+
+
+def unstructured(tokens: Tokens) -> dict[str, Any]:
+    """What vocabulary.json has; a source's tokenizer only where it is another one."""
+    content = strict_converter().unstructure(tokens)
+    if tokens.source_tokenizer is None:
+        del content["source_tokenizer"]
+    return content
 
 
 def migrated(content: dict[str, Any]) -> dict[str, Any]:

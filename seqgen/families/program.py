@@ -38,7 +38,7 @@ def build_program(
     steps = training.length(batches.steps)
     rule = OPTIMIZERS[training.optimizer]
     optimizer = rule(training.schedule, training.warmup, steps)
-    loss = teacher_forced(model)
+    loss = teacher_forced(model, training.label_smoothing)
     if training.remat is not None:
         loss = rematerialised(loss, training.remat)
 

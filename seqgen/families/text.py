@@ -36,10 +36,11 @@ SAMPLES, WORDS, CHARACTERS = 3, 40, 200
 
 
 def unused(config: RunConfig) -> dict[str, str]:
-    """Fields of symbols, which bytes are not."""
+    """Fields of pairs, and of symbols, which bytes are not."""
+    reasons = {"training.batch_tokens": "it is of pairs; of a text, batch and window say it"}
     if isinstance(config.data, Text) and config.data.unit == "byte":
-        return dict.fromkeys(("data.min_count", "data.most"), "bytes are all kept")
-    return {}
+        reasons |= dict.fromkeys(("data.min_count", "data.most"), "bytes are all kept")
+    return reasons
 
 
 def check(config: RunConfig, corpus: Corpus) -> None:
@@ -116,8 +117,9 @@ def samples(run: TextRun, params: Params, step: int) -> str:
     return "\n".join(each.text.strip("\n") + "\n" for each in texts)
 
 
-def splits(data: Text | Synthetic, corpus: Corpus) -> list[str]:
+def splits(config: RunConfig, corpus: Corpus) -> list[str]:
     """How many tokens each split has, and from which files."""
+    data = config.data
     unit = {"word": "tokens", "character": "characters", "byte": "bytes"}[corpus.tokenizer.unit]
     parts = parts_of(files_of(data.path)) if isinstance(data, Text) else {}
     lines = []

@@ -15,7 +15,7 @@ from seqgen.training import sharding
 from seqgen.training.sharding import MemberAxis, Slot
 from seqgen.training.state import TrainState
 from seqgen.training.steps import Totals, train_steps, zero_totals
-from seqgen.types import Batch, Params, Tree
+from seqgen.types import Params, Tree
 
 
 class Compiled(NamedTuple):
@@ -26,7 +26,7 @@ class Compiled(NamedTuple):
 
     create: jax.stages.Compiled
     plan: jax.stages.Compiled
-    steps: jax.stages.Compiled
+    steps: Callable[..., tuple[TrainState, Totals]]
     evaluate: jax.stages.Compiled
     mesh: Mesh
     count: int
@@ -42,7 +42,6 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
     """
     program, mesh = plan.program, sharding.mesh_for(members)
     count = sharding.filled(members, mesh)
-    rows = len(jax.tree.leaves(program.batches.data)[0])
     score = program.evaluate
     assert score is not None  # its family stacks members
 
@@ -51,10 +50,9 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
 
     def order(epoch: Any, slot: Slot) -> Tree:
         """The member's own data set begins after those before it."""
-        items = program.batches.plan(slot.member, epoch)
-        return jax.tree.map(lambda leaf: leaf + slot.data * rows, items)
+        return program.batches.shifted(program.batches.plan(slot.member, epoch), slot.data)
 
-    def evaluate(batches: Batch, slot: Slot, params: Params) -> tuple[Any, Any]:
+    def evaluate(batches: Tree, slot: Slot, params: Params) -> tuple[Any, Any]:
         batch = jax.tree.map(lambda leaf: leaf[slot.data], batches)
         finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
         return score(params, batch), jnp.stack(finite).all()
@@ -80,11 +78,20 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
         raise ValueError("members whose batches share a carry cannot train together")
     planning, items = compiled(order, epoch, slots)
     given = plan.data, span
-    training, _ = compiled(steps, given, slots, items, state, totals, donate=(3, 4))
+    training = {
+        jax.tree.structure(page): compiled(steps, given, slots, page, state, totals, donate=(3, 4))[
+            0
+        ]
+        for page in program.batches.pages(items)
+    }
+
+    def take(given: Tree, slots: Slot, page: Tree, *state: Tree) -> tuple[TrainState, Totals]:
+        return training[jax.tree.structure(page)](given, slots, page, *state)
+
     blocks = plan.blocks(plan.evaluation_split)
     evaluating, _ = compiled(evaluate, blocks, slots, state.params)
-    needed = sharding.predicted_bytes(training, evaluating, mesh)
-    functions = creating, planning, training, evaluating
+    needed = max(sharding.predicted_bytes(each, evaluating, mesh) for each in training.values())
+    functions = creating, planning, take, evaluating
     return Compiled(*functions, mesh, count, (state, totals), needed)
 
 

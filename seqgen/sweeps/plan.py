@@ -18,7 +18,7 @@ from seqgen.families.family import Stacking
 from seqgen.nn.switches import key
 from seqgen.training.sharding import Slot, padded
 from seqgen.training.steps import Program
-from seqgen.types import Batch, Member, Tree
+from seqgen.types import Member, Tree
 
 
 class Planned(NamedTuple):
@@ -134,7 +134,7 @@ class ProgramPlan:
         ]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), first, *others)
 
-    def blocks(self, split: Split) -> Batch:
+    def blocks(self, split: Split) -> Tree:
         """A split of all data sets as [X, count, block, ...]."""
         found = [self.stacking.blocks(dataset, split) for dataset in self.datasets.values()]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *found)

@@ -1,14 +1,16 @@
 """The configuration of a data set of pairs, and its loading."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from seqgen.data.buckets import Lengths
 from seqgen.data.padding import Padding, Scheme, pair_vocabulary
-from seqgen.data.pairs import Pair, Splits, Task, drop_duplicates, split_by_key
-from seqgen.data.tokenizer import Vocabulary
+from seqgen.data.pairs import Pair, Split, Splits, Task, drop_duplicates, split_by_key
+from seqgen.data.tokenizer import Tokenizer
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.ranges import check_count
 from seqgen.storage.files import check_unchanged, sha256
@@ -76,22 +78,33 @@ class Data:
 
 
 class Dataset(NamedTuple):
-    """Pairs, and how they become rows of ids."""
+    """Pairs, and how they become rows of ids.
 
-    task: Task
-    tokenizer: Vocabulary
+    `tokenizer` is the target's, and the source's where `source_tokenizer` is None. `task` is None
+    for a person's own pairs, which are sorted into at most `buckets` by the `lengths` of sources
+    and of targets with their end; None: all rows have one width. `notes` say what was read.
+    """
+
+    task: Task | None
+    tokenizer: Tokenizer
     padding: Padding
     splits: Splits
+    source_tokenizer: Tokenizer | None = None
+    buckets: int | None = None
+    lengths: Mapping[Split, tuple[Lengths, Lengths]] = {}
+    notes: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> Sizes:
         """What a model is told of it."""
-        return sizes_of(self.tokenizer)
+        return sizes_of(self.tokenizer, self.source_tokenizer)
 
 
-def sizes_of(tokenizer: Vocabulary) -> Sizes:
-    """What a model is told of pairs: both sides have one vocabulary."""
-    return Sizes(len(tokenizer), len(tokenizer), tokenizer.special)
+def sizes_of(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Sizes:
+    """What a model is told of pairs; without a `source` both sides have one vocabulary."""
+    if source is None:
+        return Sizes(len(tokenizer), len(tokenizer), tokenizer.special)
+    return Sizes(len(source), len(tokenizer), tokenizer.special, source.special, shared=False)
 
 
 def load(data: Data) -> Dataset:

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqgen.data.archive import File, files_in, place, reading
 from seqgen.data.plain_text import NotUTF8, pieces
-from seqgen.data.tokenizer import END, Unit, split_lines
+from seqgen.data.tokenizer import END, TextUnit, Unit, split_lines
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.storage.files import sha256
 
@@ -53,7 +53,7 @@ class Text:
 
     path: str | None = None
     sha256: str | None = None
-    unit: Unit = "character"
+    unit: TextUnit = "character"
     min_count: int = 1
     most: int | None = None
     validation: float = 0.05

@@ -1,5 +1,8 @@
 """What a step sees: a plan of each epoch, and how its items become batches on the device."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -12,7 +15,7 @@ from seqgen.types import Batch, Member, Tree
 
 
 class Page(NamedTuple):
-    """The items [n, ...] of the steps `first` to `end` - 1 of an epoch."""
+    """Items of steps up to `end` - 1 of an epoch; the item of step s is number s - `first`."""
 
     items: Tree
     first: int
@@ -34,8 +37,16 @@ class Batches(Protocol):
     def plan(self, member: Member, epoch: Int[Array, ""]) -> Tree:
         """A pure function of (key, epoch), so that to resume needs no state."""
 
-    def page(self, plan: Tree, first: int) -> Page:
-        """The items of some steps, step `first` with them; one shape for all pages."""
+    def page(self, plan: Tree, epoch: int, first: int) -> Page:
+        """The items of some steps of an epoch, step `first` with them."""
+
+    def pages(self, plan: Tree) -> Sequence[Tree]:
+        """Items of every shape that pages have: each is a compilation."""
+
+    def shifted(self, plan: Tree, number: Int[Array, ""]) -> Tree:
+        """A plan of the data set `number`, where several of equal sizes stand one below the
+        other.
+        """
 
     def read(self, data: Tree, item: Tree) -> Batch:
         """One step's batch from its item."""
@@ -66,13 +77,123 @@ class Rows(NamedTuple):
         order = jax.random.permutation(key, self.examples)
         return order[: self.steps * self.batch].reshape(self.steps, self.batch)
 
-    def page(self, plan: Int[Array, "*M n B"], first: int) -> Page:
+    def page(self, plan: Int[Array, "*M n B"], epoch: int, first: int) -> Page:
         """The whole epoch, of one member or of many."""
         return Page(plan, 0, self.steps)
+
+    def pages(self, plan: Tree) -> Sequence[Tree]:
+        """There is one shape."""
+        return [plan]
+
+    def shifted(self, plan: Int[Array, "n B"], number: Int[Array, ""]) -> Int[Array, "n B"]:
+        """Its rows begin after those of the data sets before it."""
+        return plan + number * self.examples
 
     def read(self, data: Batch, item: Int[Array, " B"]) -> Batch:
         """Gather."""
         return jax.tree.map(lambda leaf: leaf[item], data)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["rows"], meta_fields=["bucket"])
+@dataclass(frozen=True)
+class Items:
+    """The rows of a bucket's steps [*M, n, B], or of one of them [B]; the bucket is no leaf, but
+    part of the structure.
+    """
+
+    rows: Tree
+    bucket: int
+
+
+CHUNK = 8
+"""Steps of one bucket that follow each other: each change of buckets is a call of its own."""
+
+
+class Buckets(NamedTuple):
+    """Rows on the device, in buckets of like length: a step's rows are of one bucket.
+
+    Which bucket a step uses depends on (`seed`, epoch) and is alike for all members of a compiled
+    program; which of its rows, on (member, epoch). A bucket's short last batch is dropped, another
+    one every epoch.
+    """
+
+    data: tuple[Batch, ...]
+    batch: tuple[int, ...]
+    seed: int
+
+    @property
+    def mean_batch(self) -> int:
+        """Rows of a step, on average."""
+        rows = (n * batch for n, batch in zip(self.bucket_steps, self.batch, strict=True))
+        return round(sum(rows) / self.steps)
+
+    @property
+    def bucket_steps(self) -> tuple[int, ...]:
+        """Steps of each bucket in an epoch."""
+        rows = (len(data.inputs) for data in self.data)
+        return tuple(n // batch for n, batch in zip(rows, self.batch, strict=True))
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return sum(self.bucket_steps)
+
+    def plan(self, member: Member, epoch: Int[Array, ""]) -> tuple[Items, ...]:
+        """The rows of every step of every bucket."""
+        key = jax.random.fold_in(streams(member.key).data, epoch)
+        found = []
+        for i, (data, batch, steps) in enumerate(
+            zip(self.data, self.batch, self.bucket_steps, strict=True)
+        ):
+            order = jax.random.permutation(jax.random.fold_in(key, i), len(data.inputs))
+            found.append(Items(order[: steps * batch].reshape(steps, batch), i))
+        return tuple(found)
+
+    def page(self, plan: tuple[Items, ...], epoch: int, first: int) -> Page:
+        """Some steps of one bucket; its items are all of the bucket's."""
+        starts, buckets, done = chunks(self.bucket_steps, self.seed, epoch)
+        chunk = int(np.searchsorted(starts, first, side="right")) - 1
+        return Page(plan[buckets[chunk]], int(starts[chunk] - done[chunk]), int(starts[chunk + 1]))
+
+    def pages(self, plan: tuple[Items, ...]) -> Sequence[Tree]:
+        """Each bucket has a shape."""
+        return plan
+
+    def shifted(self, plan: tuple[Items, ...], number: Int[Array, ""]) -> tuple[Items, ...]:
+        """Its rows of each bucket begin after those of the data sets before it."""
+        return tuple(
+            Items(items.rows + number * len(data.inputs), items.bucket)
+            for items, data in zip(plan, self.data, strict=True)
+        )
+
+    def read(self, data: tuple[Batch, ...], item: Items) -> Batch:
+        """Gather from the item's bucket."""
+        return jax.tree.map(lambda leaf: leaf[item.rows], data[item.bucket])
+
+
+Numbers = Integer[np.ndarray, " _"]
+
+
+@lru_cache(maxsize=2)
+def chunks(steps: tuple[int, ...], seed: int, epoch: int) -> tuple[Numbers, Numbers, Numbers]:
+    """An epoch's chunks of up to `CHUNK` steps of one bucket, in a random order.
+
+    Args:
+        steps: of each bucket.
+        seed: of the order, with the epoch.
+        epoch: its number.
+
+    Returns:
+        Where each chunk starts, and where the last one ends; each one's bucket; and how many steps
+        of that bucket were taken before it.
+
+    """
+    every = [(bucket, done) for bucket, n in enumerate(steps) for done in range(0, n, CHUNK)]
+    bucket, done = np.array(every, int).reshape(-1, 2).T
+    order = np.random.default_rng([seed, epoch]).permutation(len(every))
+    bucket, done = bucket[order], done[order]
+    length = np.minimum(np.array(steps, int)[bucket] - done, CHUNK)
+    return np.concatenate([[0], np.cumsum(length)]), bucket, done
 
 
 PAGE = 64
@@ -107,10 +228,18 @@ class Windows(NamedTuple):
         """All epochs are alike."""
         return ()
 
-    def page(self, plan: Tree, first: int) -> Page:
+    def page(self, plan: Tree, epoch: int, first: int) -> Page:
         """The windows of `PAGE` steps, read from the disk."""
         begin = first - first % PAGE
         return Page(self.windows(begin, PAGE), begin, begin + PAGE)
+
+    def pages(self, plan: Tree) -> Sequence[Tree]:
+        """There is one shape, and nothing of a plan."""
+        return [plan]
+
+    def shifted(self, plan: Tree, number: Int[Array, ""]) -> Tree:
+        """Texts are not stacked."""
+        return plan
 
     def windows(self, first: int, count: int) -> Int[np.ndarray, "count B T"]:
         """The inputs and targets of `count` steps from `first` on, T = window + 1; past the end

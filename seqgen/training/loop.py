@@ -76,7 +76,8 @@ class Session(ABC):
         """
         while first < last:
             if self.page is None or not self.page.first <= first < self.page.end:
-                page = self.program.batches.page(self.plan, first)
+                epoch = self.step // self.program.batches.steps
+                page = self.program.batches.page(self.plan, epoch, first)
                 self.page = page._replace(items=self.place(page))
             begin, end = self.page.first, min(last, self.page.end)
             self.take(self.page.items, np.array([first - begin, end - begin], np.int32))

@@ -24,15 +24,32 @@ Loss = Callable[
 ]
 
 
-def teacher_forced(model: Model) -> Loss:
-    """The training loss of a model in nats per token; the metrics are the sums it is made of."""
+def smoothing_loss(logits: Float[Array, "B T V"], mask: Bool[Array, "B T"]) -> Float[Array, ""]:
+    """The sum of the mean of -log p over the vocabulary, over the targets that count.
+
+    Beside the cross entropy it is what makes label smoothing (Szegedy et al. 2016, §7).
+    """
+    losses = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+    return jnp.sum(losses, where=mask)
+
+
+def teacher_forced(model: Model, label_smoothing: float = 0.0) -> Loss:
+    """The training loss of a model in nats per token; the metrics are the sums it is made of.
+
+    With smoothing ε it is (1 - ε) · cross entropy + ε · `smoothing_loss`; the metrics' loss stays
+    the cross entropy.
+    """
 
     def loss(
         params: Params, carry: Carry, batch: Batch, dropout_state: DropoutState | None
     ) -> tuple[Float[Array, ""], tuple[Carry, Metrics]]:
         carry, out = model.apply(params, batch, carry, dropout_state)
         total, tokens = cross_entropy(out.logits, batch.targets, batch.mask)
-        return total / tokens, (carry, {"loss": total, "tokens": tokens})
+        objective = total
+        if label_smoothing:
+            uniform = smoothing_loss(out.logits, batch.mask)
+            objective = (1 - label_smoothing) * total + label_smoothing * uniform
+        return objective / tokens, (carry, {"loss": total, "tokens": tokens})
 
     return loss
 
@@ -57,13 +74,15 @@ def rematerialised(loss: Loss, span: int) -> Loss:
         spans = jax.tree.map(lambda leaf: leaf.reshape(len(leaf), -1, span).swapaxes(0, 1), batch)
 
         @jax.checkpoint
-        def one(carry: Carry, item: tuple[Array, Batch]) -> tuple[Carry, Metrics]:
+        def one(carry: Carry, item: tuple[Array, Batch]) -> tuple[Carry, tuple[Array, Metrics]]:
             number, part = item
-            return loss(params, carry, part, own_dropout(dropout_state, number))[1]
+            value, (carry, sums) = loss(params, carry, part, own_dropout(dropout_state, number))
+            return carry, (value * sums["tokens"], sums)
 
-        carry, sums = jax.lax.scan(one, carry, (jnp.arange(len(spans.inputs)), spans))
+        numbered = jnp.arange(len(spans.inputs)), spans
+        carry, (objective, sums) = jax.lax.scan(one, carry, numbered)
         sums = jax.tree.map(jnp.sum, sums)
-        return sums["loss"] / sums["tokens"], (carry, sums)
+        return jnp.sum(objective) / sums["tokens"], (carry, sums)
 
     return whole
 

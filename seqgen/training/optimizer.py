@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from seqgen.types import Hyper, Params, Tree
 
-ScheduleName = Literal["constant", "cosine"]
+ScheduleName = Literal["constant", "cosine", "inverse_sqrt"]
 OptimizerName = Literal["adam", "sgd"]
 
 Optimizer = Callable[[Hyper], optax.GradientTransformation]
@@ -24,10 +24,10 @@ def scheduled(
 ) -> Optimizer:
     """An update rule after gradient-norm clipping (Pascanu et al. 2013), of the traced `hyper`.
 
-    lr_t = lr · s(t): s is 1, or rises linearly over the first `warmup` of all steps and falls to 0
-    as a cosine by `steps` (Loshchilov & Hutter 2017, eq. 5). The shape is static and peaks at 1;
-    the rate is traced. With `hyper.decay` matrices also lose lr_t · decay of themselves (AdamW:
-    Loshchilov & Hutter 2019, algorithm 2).
+    lr_t = lr · s(t): s is 1, or rises linearly over the first w steps, `warmup` of all, and falls
+    to 0 as a cosine by `steps` (Loshchilov & Hutter 2017, eq. 5), or as √(w / t) (Vaswani et al.
+    2017, eq. 3). The shape is static and peaks at 1; the rate is traced. With `hyper.decay`
+    matrices also lose lr_t · decay of themselves (AdamW: Loshchilov & Hutter 2019, algorithm 2).
 
     Args:
         update_rule: what makes an update of a clipped gradient.
@@ -39,6 +39,10 @@ def scheduled(
     scale: Any = optax.constant_schedule(1.0)
     if shape == "cosine":
         scale = optax.warmup_cosine_decay_schedule(0.0, 1.0, int(warmup * steps), steps)
+
+    if shape == "inverse_sqrt":
+        first = max(int(warmup * steps), 1)
+        scale = lambda t: jnp.minimum((t + 1) / first, jnp.sqrt(first / (t + 1)))  # noqa: E731
 
     def optimizer(hyper: Hyper) -> optax.GradientTransformation:
         decay = []

@@ -1,0 +1,144 @@
+"""The tokens of one side of a person's own pairs: pad, bos and eos, then those of its text."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from seqgen.data.tokenizer import UNKNOWN, Ids, Unit, UnknownSymbol, Vocabulary, units_of
+from seqgen.errors import UsageError
+from seqgen.types import Special
+
+TokensName = Literal["characters", "words", "symbols", "bytes"]
+"""What the tokens of a side are, as a configuration names it."""
+
+UNITS: dict[TokensName, Unit] = {
+    "characters": "character",
+    "words": "word",
+    "symbols": "symbol",
+    "bytes": "byte",
+}
+
+Normalization = Literal["none", "NFC", "NFD", "NFKC"]
+"""A Unicode normalisation form; NFD takes Hangul syllables apart, into jamo."""
+
+OWN = ("<pad>", "<bos>", "<eos>")
+"""The tokens that stand before those of the text."""
+
+FEATURES = "\t"
+"""What stands between a source and its features, in text."""
+
+
+@dataclass(frozen=True)
+class PairTokenizer:
+    """A side's tokens: `OWN`, then those of its text, then its features.
+
+    Args:
+        text: what the text's own tokens are; its <unk>, if it has one, is the side's.
+        normalization: the form that text is brought into; an answer in NFD is composed again.
+        features: symbols of a further column, which follow the text's tokens.
+
+    """
+
+    text: Vocabulary
+    normalization: Normalization = "none"
+    features: tuple[str, ...] = ()
+
+    @property
+    def special(self) -> Special:
+        """Pad, bos and eos are 0, 1 and 2."""
+        unk = self.text.special.unk
+        return Special(0, 1, 2, None if unk is None else len(OWN) + unk)
+
+    @property
+    def unit(self) -> Unit:
+        """What a token of the text is."""
+        return self.text.unit
+
+    def __len__(self) -> int:
+        return len(OWN) + len(self.text) + len(self.features)
+
+    @cached_property
+    def feature_ids(self) -> dict[str, int]:
+        """Feature -> id."""
+        first = len(OWN) + len(self.text)
+        return {feature: first + i for i, feature in enumerate(self.features)}
+
+    @cached_property
+    def table(self) -> tuple[str, ...]:
+        """All tokens, in the order of their ids."""
+        return (*OWN, *self.text.pieces(range(len(self.text))), *self.features)
+
+    def encode(self, text: str) -> list[int]:
+        """Text to ids; features stand after a tab. What is not known is <unk>.
+
+        Raises `UnknownSymbol` for a feature beside bytes, which have no <unk>.
+        """
+        text, _, features = text.partition(FEATURES) if self.features else (text, "", "")
+        ids = [len(OWN) + i for i in self.text.encode(normalized(text, self.normalization))]
+        for number, feature in enumerate(features_of(features), start=1):
+            if (found := self.feature_ids.get(feature, self.special.unk)) is None:
+                raise UnknownSymbol("feature", feature, number)
+            ids.append(found)
+        return ids
+
+    def unknown(self, text: str) -> list[str]:
+        """The units of a text that become <unk>."""
+        text, _, features = text.partition(FEATURES) if self.features else (text, "", "")
+        units = units_of(normalized(text, self.normalization), self.unit)
+        known = self.unit == "byte"
+        lost = [unit for unit in units if not known and unit not in self.text.ids]
+        return lost + [each for each in features_of(features) if each not in self.feature_ids]
+
+    def decode(self, ids: Ids) -> str:
+        """Ids to text, without the tokens that are none of it."""
+        numbers = np.asarray(ids, np.int64) - len(OWN)
+        text = self.text.decode(numbers[(numbers >= 0) & (numbers < len(self.text))])
+        return normalized(text, "NFC") if self.normalization == "NFD" else text
+
+    def pieces(self, ids: Ids) -> list[str]:
+        """What each id stands for."""
+        return [self.table[i] for i in np.asarray(ids).tolist()]
+
+
+def normalized(text: str, form: Normalization) -> str:
+    """A text in a normalisation form."""
+    return text if form == "none" else unicodedata.normalize(form, text)
+
+
+def features_of(column: str) -> list[str]:
+    """The symbols of a column of features, with blanks or semicolons between them."""
+    return column.replace(";", " ").split()
+
+
+def vocabulary_of(texts: Iterable[str], tokens: TokensName, min_count: int = 1) -> Vocabulary:
+    """The vocabulary of texts: <unk>, then units by their frequency; bytes need neither.
+
+    Args:
+        texts: normalised, of the training split.
+        tokens: what their tokens are.
+        min_count: units that are rarer become <unk>.
+
+    Raises:
+        UsageError: where nothing is left.
+
+    """
+    unit = UNITS[tokens]
+    if unit == "byte":
+        return Vocabulary(unit)
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(units_of(text, unit))
+    counts.pop(UNKNOWN, None)
+    kept = [each for each, count in counts.items() if count >= min_count]
+    if not kept:
+        raise UsageError(
+            f"no {unit} stands {min_count} times in the training rows; use a lower min_count",
+            fields=("data.min_count",),
+        )
+    table = sorted(kept, key=lambda each: (-counts[each], each))
+    return Vocabulary(unit, (UNKNOWN, *table), Special(unk=0))

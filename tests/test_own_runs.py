@@ -1,0 +1,228 @@
+"""Runs of a person's own pairs: trained in buckets, resumed, swept, asked."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqgen
+from seqgen.cli import main
+from seqgen.training import signals
+from seqgen.training.batches import CHUNK, Buckets, chunks
+from seqgen.training.solo import Solo
+from seqgen.training.state import HyperConfig
+from seqgen.types import Batch, Member
+from tests.processes import outcome
+
+TINY = [
+    *("--model.encoder.hidden", "12", "--model.decoder.hidden", "12"),
+    *("--model.encoder.embedding", "6", "--model.decoder.embedding", "6"),
+    *("--epochs", "2", "--batch-tokens", "120", "--buckets", "4", "--target-tokens", "symbols"),
+]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    """Words, and their letters as symbols, from the last to the first; some with two answers."""
+    random = np.random.default_rng(0)
+    words = {"".join(random.choice([*"abcdeé"], random.integers(1, 12))) for _ in range(500)}
+    rows = [f"{word}\t{' '.join(word[::-1].upper())}\n" for word in sorted(words)]
+    rows += [f"{word}\tX Y\n" for word in sorted(words)[::9]]
+    path = tmp_path_factory.mktemp("own") / "letters.tsv"
+    path.write_text("".join(rows))
+    return path
+
+
+def train(file: Path, name: Path) -> Path:
+    assert main(["train", str(file), *TINY, "--name", str(name)]) == 0
+    return name
+
+
+@pytest.fixture(scope="module")
+def whole(file, tmp_path_factory) -> Path:
+    return train(file, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_a_run_says_what_it_does(file, tmp_path, capsys):
+    """Fails when the choices, the splits or the buckets are not told, or another number is."""
+    run = seqgen.load(train(file, tmp_path / "run"))
+    told = capsys.readouterr().err
+    buckets = run.family.program(run.config, run.dataset).batches
+    assert isinstance(buckets, Buckets)
+    assert "chosen for these data: characters to symbols (--tokens), 12 hidden" in told
+    for split, rows in run.dataset.splits._asdict().items():
+        assert f"{split}: {len(rows)} pairs cut from letters.tsv\n" in told
+    assert f"each a compilation: {len(buckets.data)}: " in told
+    for data, size in zip(buckets.data, buckets.batch, strict=True):
+        widths = data.source.shape[1], data.targets.shape[1]
+        assert f"{widths[0]}+{widths[1]} ({len(data.source)} rows, {size} at a time)" in told
+
+
+def test_as_many_compilations_as_buckets(file, tmp_path, monkeypatch):
+    """Fails when a page, a span or another epoch compiles a step anew."""
+    seen = []
+    monkeypatch.setattr(Solo, "save", lambda self: seen.append(self.functions.steps._cache_size()))
+    run = seqgen.load(train(file, tmp_path / "run"))
+    assert seen[-1] == len(run.family.program(run.config, run.dataset).batches.data) > 1
+
+
+def test_resumed_in_the_middle_of_a_bucket(file, whole, tmp_path, monkeypatch):
+    """Fails when a run stopped within a bucket's steps goes on with others, or other rows."""
+    tell = Solo.tell
+
+    def stop(self: Solo, steps: int, rate: float) -> None:
+        tell(self, steps, rate)
+        if self.step in (3, 14):
+            signals._caught.append(2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Solo, "tell", stop)
+        patch.setattr("seqgen.training.loop.SPAN_SECONDS", 0.0)
+        run = tmp_path / "run"
+        assert main(["train", str(file), *TINY, "--name", str(run)]) == 130
+        assert main(["resume", str(run)]) == 130
+    assert main(["resume", str(run)]) == 0
+    assert outcome(run) == outcome(whole)
+
+
+def test_answers(whole, file, capsys, monkeypatch):
+    """Fails when questions of other lengths get another answer in company, or scores count rows
+    where they should count sources.
+    """
+    run = seqgen.load(whole)
+    questions = [question for question, _ in run.pairs("test")]
+    together = run.predict(questions)
+    assert together == [run.predict([question])[0] for question in questions]
+    scores = run.evaluate()
+    assert scores.examples == len(set(questions))
+    right = {
+        q for (q, truth), guess in zip(run.pairs("test"), together, strict=True) if truth == guess
+    }
+    assert scores.exact_match == pytest.approx(len(right) / len(set(questions)))
+    seen = run.attention("abé")
+    assert (seen.source, len(seen.target)) == (["a", "b", "é"], seen.weights.shape[1])
+    np.testing.assert_allclose(seen.weights.sum(-1), 1, atol=1e-5)
+    assert main(["evaluate", str(whole), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == scores.examples
+
+
+def test_the_loss_is_that_of_all_rows_at_once(whole):
+    """Fails when a bucket's rows, or what fills a block up, count twice or not at all."""
+    from seqgen.training.objective import cross_entropy
+
+    run = seqgen.load(whole)
+    batch = jax.tree.map(jnp.asarray, run.batch("test"))
+    _, out = run.model.apply(run.params, batch, (), None)
+    total, tokens = cross_entropy(out.logits, batch.targets, batch.mask)
+    assert run.evaluate().loss == pytest.approx(float(total / tokens), rel=1e-5)
+
+
+def test_audit(file, capsys):
+    """Fails when a count is not what the file has."""
+    assert main(["audit", str(file), "--target-tokens", "symbols"]) == 0
+    out = capsys.readouterr().out
+    rows = file.read_text().splitlines()
+    sizes = [int(line.split()[1]) for line in out.splitlines()[:3]]
+    assert sum(sizes) == len(rows)
+    assert "       0  test sources in training\n" in out
+
+
+def member(seed: int) -> Member:
+    return Member(jax.random.key(seed), HyperConfig().traced())
+
+
+def buckets(sizes=(40, 90), batch=(4, 8)) -> Buckets:
+    data = []
+    for i, rows in enumerate(sizes):
+        ids = np.arange(rows, dtype=np.int32)[:, None] + 1000 * i
+        data.append(Batch(ids, np.ones(rows, np.int32), ids, ids, np.ones((rows, 1), bool)))
+    return Buckets(tuple(data), batch, 7)
+
+
+def rows_of_epoch(made: Buckets, who: Member, epoch: int) -> list[list[int]]:
+    """The rows of each step, as the loop reads them."""
+    plan, found, first = made.plan(who, jnp.int32(epoch)), [], 0
+    while first < made.steps:
+        page = made.page(plan, epoch, first)
+        assert page.first <= first < page.end
+        for step in range(first, page.end):
+            item = jax.tree.map(lambda leaf, i=step - page.first: leaf[i], page.items)
+            found.append(made.read(made.data, item).source[:, 0].tolist())
+        first = page.end
+    return found
+
+
+def test_an_epoch_of_buckets():
+    """Fails when a step mixes buckets, a row comes twice, members see other buckets or the same
+    rows, or all epochs are alike.
+    """
+    made = buckets()
+    one, other, later = (
+        rows_of_epoch(made, member(seed), epoch) for seed, epoch in ((0, 0), (1, 0), (0, 1))
+    )
+    assert made.steps == len(one) == 10 + 11
+    assert sorted(map(len, one)) == [4] * 10 + [8] * 11
+    rows = [row for step in one for row in step]
+    assert len(rows) == len(set(rows)) == 40 + 88
+    of = [{row // 1000 for row in step} for step in one]
+    assert all(len(each) == 1 for each in of)
+    assert of == [{row // 1000 for row in step} for step in other]
+    assert one != other
+    assert one != later
+    assert of != [{row // 1000 for row in step} for step in later]
+
+
+def test_chunks_are_of_one_bucket():
+    """Fails when a bucket's steps are lost between chunks, or follow each other without end."""
+    starts, bucket, done = chunks((20, 3), 0, 0)
+    sizes = np.diff(starts)
+    assert starts[-1] == 23
+    assert sizes.max() == CHUNK
+    for each, steps in enumerate((20, 3)):
+        mine = sorted(zip(done[bucket == each], sizes[bucket == each], strict=True))
+        assert [first for first, _ in mine] == [*range(0, steps, CHUNK)]
+        assert sum(size for _, size in mine) == steps
+
+
+SWEEP = """
+from seqgen import presets
+from seqgen.config import RunConfig, Training
+from seqgen.tasks.pair_file import PairFile
+from seqgen.training.state import HyperConfig
+
+
+def base():
+    data = PairFile(({file!r},), target_tokens="symbols", buckets=3)
+    training = Training(epochs=2, batch_tokens=160)
+    return RunConfig(data, presets.model("attention", embedding=6, hidden=12), training)
+
+
+def variants():
+    return {{"slow": {{"lr": 1e-3}}, "fast": {{"lr": 1e-2}}, "forward": {{"reverse": False}}}}
+"""
+
+
+@pytest.mark.bits
+def test_a_member_is_its_solo_run(file, tmp_path, monkeypatch):
+    """Fails when a member of a sweep gets another's rows of a bucket, or other buckets."""
+    monkeypatch.chdir(tmp_path)
+    Path("own_pairs_sweep.py").write_text(SWEEP.format(file=str(file)))
+    words = ["own_pairs_sweep", "--seeds", "0:2", "--member-axis", "map"]
+    assert main(["sweep", *words]) == 0
+    for name in ("slow-1", "fast-0", "forward-1"):
+        swept = Path("runs/own_pairs_sweep") / name
+        config = json.loads((swept / "config.json").read_text())
+        assert config["data"]["kind"] == "pair_file"
+        alone = Path(shutil.copytree(swept, tmp_path / "alone" / name))
+        shutil.rmtree(alone / "checkpoints")
+        (alone / "metrics.jsonl").unlink()
+        (alone / "SHA256SUMS").unlink()
+        assert main(["accept", str(alone)]) == 0
+        assert main(["resume", str(alone)]) == 0
+        ours, theirs = seqgen.load(swept), seqgen.load(alone)
+        for a, b in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+            np.testing.assert_array_equal(a, b)
