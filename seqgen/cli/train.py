@@ -29,7 +29,11 @@ def usage() -> str:
     return "\n".join(
         [
             "usage: seqgen train TASK MODEL [OPTIONS]",
+            "       seqgen train FILE [MODEL] [OPTIONS]",
+            "       seqgen train --source FILE --target FILE [OPTIONS]",
             "",
+            "FILE has two columns, with a tab between them, of your own pairs; MODEL is "
+            f"{', '.join(presets.DECODERS)}, by default attention.",
             *lines,
             "Each pair has its own defaults: `seqgen train dates attention --help` shows them.",
         ]
