@@ -469,6 +469,69 @@ def test_predict_answers_in_batches(seq, attention_run, monkeypatch):
     assert out.splitlines() == expected
 
 
+QUESTIONS = ["1+2", "33+44", "", "5+6", "77+8", "9+10", "1+2", "50+5"]
+
+
+@pytest.fixture
+def questions(tmp_path) -> Path:
+    """A file of questions."""
+    (tmp_path / "in.txt").write_text("".join(f"{question}\n" for question in QUESTIONS))
+    return tmp_path / "in.txt"
+
+
+def test_predict_from_a_file(seq, attention_run, questions):
+    """Fails when answers lose their order or their lines, or something stays beside them."""
+    _, expected, _ = seq("predict", attention_run, stdin=questions.read_bytes())
+    assert expected.splitlines()[2] == ""
+    code, out, _ = seq("predict", attention_run, "--input", questions, "--output", "out.txt")
+    assert (code, out) == (0, "out.txt\n")
+    assert Path("out.txt").read_text() == expected
+    assert {path.name for path in Path().iterdir()} == {"in.txt", "out.txt"}
+
+
+def test_predict_from_a_file_goes_on(seq, attention_run, questions, monkeypatch):
+    """Fails when a stopped command leaves half of its answers under the file's name, answers lines
+    twice when it goes on, or goes on with other options.
+    """
+    words = "predict", attention_run, "--input", questions, "--output", "out.txt"
+    assert seq(*words)[0] == 0
+    expected = Path("out.txt").read_text()
+    Path("out.txt").unlink()
+    append = predict._append
+
+    def stop(file, text) -> None:
+        if file.tell():
+            file.write(b"half a li")
+            raise KeyboardInterrupt
+        append(file, text)
+
+    monkeypatch.setattr(predict, "BLOCK", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "_append", stop)
+        assert seq(*words)[0] == 130
+    assert not Path("out.txt").exists()
+    assert seq(*words, "--beam", "2")[0] == 0
+    Path("out.txt").unlink()
+    code, _, err = seq(*words)
+    assert code == 0
+    assert "goes on after line 3 of 8" in err
+    assert Path("out.txt").read_text() == expected
+    assert {path.name for path in Path().iterdir()} == {"in.txt", "out.txt"}
+
+
+def test_predict_from_a_file_refuses(refused, attention_run, questions):
+    """Fails when one of the two files is forgotten in silence, or a bad line is not named."""
+    line = refused(2, "predict", attention_run, "--input", questions)
+    assert line == "--input and --output go together, and without a TEXT"
+    questions.write_text("1+2\n1?2\n")
+    words = "predict", attention_run, "--input", questions, "--output", "out.txt"
+    assert refused(2, *words).startswith(f"{questions}, line 2: unknown character '?'")
+    assert not Path("out.txt").exists()
+    assert "there is no nothing.txt" in refused(
+        1, "predict", attention_run, "--input", "nothing.txt", "--output", "out.txt"
+    )
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 512])
 @pytest.mark.parametrize(
     ("stdin", "answered", "line"),

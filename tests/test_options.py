@@ -394,6 +394,8 @@ PLACE = {"--name", "--runs", "--seed"}
 
 TRIED_ELSEWHERE = {
     ("resume", "--epochs"): "test_manifest.test_more_epochs_are_those_of_a_longer_run",
+    ("predict", "--input"): "test_commands.test_predict_from_a_file",
+    ("predict", "--output"): "test_commands.test_predict_from_a_file",
 }
 """Flags of commands that change a run, and their tests."""
 

@@ -110,6 +110,16 @@ def test_answers(whole, file, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["examples"] == scores.examples
 
 
+def test_what_is_unknown_is_told(whole, capsys):
+    """Fails when a letter that no training word has is read as another in silence."""
+    assert main(["predict", str(whole), "abΩ", "ab", "ΩЖ"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert err == "not in the vocabulary, read as <unk>: Ω Ж\n"
+    assert main(["predict", str(whole), "ab"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_the_loss_is_that_of_all_rows_at_once(whole):
     """Fails when a bucket's rows, or what fills a block up, count twice or not at all."""
     from seqgen.training.objective import cross_entropy

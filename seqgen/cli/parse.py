@@ -148,10 +148,18 @@ def input_blocks(unit: Unit, size: int) -> Iterator[list[Line]]:
         yield block
 
 
-def answer_lines(lines: list[Line], answer: Callable[[list[str]], None]) -> None:
+def answer_lines(
+    lines: list[Line], answer: Callable[[list[str]], None], *, place: str = STDIN
+) -> None:
     """Answer lines together; where one is refused, those before it one by one.
 
     Raises `UsageError` with that line's number, unless it is of an option.
+
+    Args:
+        lines: with their numbers.
+        answer: answers some, or refuses them with a `UsageError`.
+        place: where they stand, for errors.
+
     """
     if len(lines) > 1:
         with suppress(UsageError):
@@ -163,7 +171,7 @@ def answer_lines(lines: list[Line], answer: Callable[[list[str]], None]) -> None
         except UsageError as error:
             if error.fields:
                 raise
-            raise UsageError(f"{STDIN}, line {number}: {error}") from error
+            raise UsageError(f"{place}, line {number}: {error}") from error
 
 
 def split_symbols(words: str) -> list[str]:
