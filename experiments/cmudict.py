@@ -6,7 +6,7 @@ Source    published word error rates: LSTM 2x64 31.3, LSTM 2x512 23.3, Transform
           2016)
 Command   python data/cmudict/prepare.py, then seqgen sweep experiments.cmudict
 Expected  not measured yet
-Time      about half an hour a seed on 2 cores
+Time      not measured yet
 """
 
 from seqgen import presets

@@ -139,6 +139,9 @@ def test_audit(file, capsys):
     sizes = [int(line.split()[1]) for line in out.splitlines()[:3]]
     assert sum(sizes) == len(rows)
     assert "       0  test sources in training\n" in out
+    for words in (["--no-reverse"], ["--buckets", "3"]):
+        assert main(["audit", str(file), *words]) == 2
+        assert "would change nothing: it is of training" in capsys.readouterr().err
 
 
 def member(seed: int) -> Member:

@@ -3,13 +3,10 @@
 python data/addition/prepare.py [--draws N] [--seed N]
 """
 
-import sys
 from collections import Counter
 from pathlib import Path
 
-import tyro
-
-from seqgen.errors import SeqgenError
+from seqgen.cli.parse import script
 from seqgen.storage.files import sha256
 from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data, prepare
@@ -26,7 +23,4 @@ def main(draws: int = 50_000, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except SeqgenError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    script(main, __file__)

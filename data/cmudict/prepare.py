@@ -3,15 +3,12 @@
 python data/cmudict/prepare.py [--source FOLDER_OR_ZIP]
 """
 
-import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
 
-import tyro
-
+from seqgen.cli.parse import script
 from seqgen.data.download import Published, obtain
-from seqgen.errors import SeqgenError
 from seqgen.storage import files
 
 ADDRESS = "https://raw.githubusercontent.com/AdolfVonKleist/Phonetisaurus/master/test/g014b2b/"
@@ -52,7 +49,4 @@ def main(source: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except SeqgenError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    script(main, __file__)

@@ -3,12 +3,9 @@
 python data/pydocs/prepare.py
 """
 
-import sys
 from pathlib import Path
 
-import tyro
-
-from seqgen.errors import SeqgenError
+from seqgen.cli.parse import script
 from seqgen.storage import files
 from seqgen.tasks.corpus import load
 from seqgen.tasks.text import Text, files_of
@@ -27,7 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except SeqgenError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    script(main, __file__)

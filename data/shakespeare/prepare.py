@@ -3,13 +3,10 @@
 python data/shakespeare/prepare.py [--source PATH]
 """
 
-import sys
 from pathlib import Path
 
-import tyro
-
+from seqgen.cli.parse import script
 from seqgen.data.download import Published, obtain
-from seqgen.errors import SeqgenError
 from seqgen.storage import files
 from seqgen.tasks.corpus import load
 from seqgen.tasks.text import Text
@@ -31,7 +28,4 @@ def main(source: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except SeqgenError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    script(main, __file__)

@@ -13,6 +13,7 @@ from seqgen.tasks import TASKS
 from seqgen.tasks.audit import QUANTILES, Row, audit, overlaps, quantiles
 from seqgen.tasks.book import recognise
 from seqgen.tasks.dataset import Data, load
+from seqgen.tasks.pair_file import PairFile
 
 HEADER = ("test rows", "word for word", "ignoring case", "by key")
 
@@ -63,6 +64,12 @@ def table(rows: list[Row]) -> str:
 def own(arguments: list[str]) -> None:
     """`seqgen audit FILE`: what stands in two splits, how long rows are, what only tests have."""
     data, dataset = read_pairs(arguments, "seqgen audit")
+    for name in ("reverse", "buckets"):
+        if (value := getattr(data, name)) != (usual := getattr(PairFile, name)):
+            raise UsageError(
+                f"{name} {value} would change nothing: it is of training; use {usual}, the default",
+                fields=(f"data.{name}",),
+            )
     for split, rows in dataset.splits._asdict().items():
         print(f"{split + ':':<12}{len(rows):,} pairs")
     for line in dataset.notes:

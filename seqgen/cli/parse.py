@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -51,6 +52,14 @@ def parse(target: Any, prog: str, arguments: list[str], *, default: Any = None) 
     options = {} if default is None else {"default": default}
     with refusing():
         return tyro.cli(target, prog=prog, args=arguments, **options)
+
+
+def script(main: Callable[..., None], file: str) -> None:
+    """Run the `main` of a data set's prepare.py, whose errors are one line."""
+    try:
+        tyro.cli(main)
+    except SeqgenError as error:
+        sys.exit(f"{Path(file).name}: {error}")
 
 
 TEXTS = ("--prompt", "--end", "--ban")

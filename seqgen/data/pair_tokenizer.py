@@ -90,8 +90,7 @@ class PairTokenizer:
         """The units of a text that become <unk>."""
         text, _, features = text.partition(FEATURES) if self.features else (text, "", "")
         units = units_of(normalized(text, self.normalization), self.unit)
-        known = self.unit == "byte"
-        lost = [unit for unit in units if not known and unit not in self.text.ids]
+        lost = [unit for unit in units if self.unit != "byte" and unit not in self.text.ids]
         return lost + [each for each in features_of(features) if each not in self.feature_ids]
 
     def decode(self, ids: Ids) -> str:
