@@ -142,6 +142,22 @@ def test_audit(file, capsys):
     for words in (["--no-reverse"], ["--buckets", "3"]):
         assert main(["audit", str(file), *words]) == 2
         assert "would change nothing: it is of training" in capsys.readouterr().err
+    assert (
+        main(
+            [
+                "audit",
+                str(file),
+                "--source-tokens",
+                "bytes",
+                "--target-tokens",
+                "bytes",
+                "--min-count",
+                "3",
+            ]
+        )
+        == 2
+    )
+    assert "--min-count 3 would change nothing" in capsys.readouterr().err
 
 
 def member(seed: int) -> Member:

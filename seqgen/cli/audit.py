@@ -5,10 +5,14 @@ from typing import Annotated
 
 import tyro
 
+from seqgen import presets
+from seqgen.cli.flags import flag
 from seqgen.cli.pair_files import names_files, read_pairs
-from seqgen.cli.parse import call
+from seqgen.cli.parse import call, showing
+from seqgen.config import RunConfig
 from seqgen.data.pair_tokenizer import PairTokenizer
 from seqgen.errors import UsageError, check_known
+from seqgen.families.unused import refuse_unused
 from seqgen.tasks import TASKS
 from seqgen.tasks.audit import QUANTILES, Row, audit, overlaps, quantiles
 from seqgen.tasks.book import recognise
@@ -64,12 +68,14 @@ def table(rows: list[Row]) -> str:
 def own(arguments: list[str]) -> None:
     """`seqgen audit FILE`: what stands in two splits, how long rows are, what only tests have."""
     data, dataset = read_pairs(arguments, "seqgen audit")
-    for name in ("reverse", "buckets"):
-        if (value := getattr(data, name)) != (usual := getattr(PairFile, name)):
-            raise UsageError(
-                f"{name} {value} would change nothing: it is of training; use {usual}, the default",
-                fields=(f"data.{name}",),
-            )
+    with showing(flag):
+        refuse_unused(RunConfig(data, presets.model("attention", embedding=8, hidden=8)))
+        for name in ("reverse", "buckets"):
+            if (value := getattr(data, name)) != (usual := getattr(PairFile, name)):
+                raise UsageError(
+                    f"{name} {value} would change nothing: it is of training; use {usual}",
+                    fields=(f"data.{name}",),
+                )
     for split, rows in dataset.splits._asdict().items():
         print(f"{split + ':':<12}{len(rows):,} pairs")
     for line in dataset.notes:
