@@ -197,13 +197,20 @@ def encode(
     return Batch(source, length, inputs, targets, mask)
 
 
+def answer_lengths(
+    tokens: Int[np.ndarray, "*N T"], tokenizer: Tokenizer, padding: Padding
+) -> Int[np.ndarray, "*N"]:
+    """How many ids of generated answers stand before what ends them or fills their fields up."""
+    if (end := padding.end(tokenizer.special)) is not None:
+        return np.where((tokens == end).any(-1), (tokens == end).argmax(-1), tokens.shape[-1])
+    text = tokens != (-1 if tokenizer.special.pad is None else tokenizer.special.pad)
+    return np.max(text * np.arange(1, tokens.shape[-1] + 1), axis=-1, initial=0)
+
+
 def answer_ids(tokens: ArrayLike, tokenizer: Tokenizer, padding: Padding) -> np.ndarray:
     """The ids of one generated answer without what ends it or fills its field up."""
     tokens = np.asarray(tokens)
-    if (end := padding.end(tokenizer.special)) is not None:
-        return tokens[: np.append(tokens == end, True).argmax()]
-    text = np.flatnonzero(tokens != tokenizer.special.pad)
-    return tokens[: text.max(initial=-1) + 1]
+    return tokens[: answer_lengths(tokens, tokenizer, padding)]
 
 
 def render(tokens: ArrayLike, tokenizer: Tokenizer, padding: Padding) -> str:

@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import stats
+
+
+COUNTS = 2**21
+"""Examples of resampled draws that are counted at a time: 16 MB."""
 
 
 class Interval(NamedTuple):
@@ -106,10 +111,63 @@ def bootstrap(values: ArrayLike, *, block: int = 200, draws: int = 2000, seed: i
     series = np.asarray(values, np.float64)
     if len(series) < 2:
         raise ValueError(f"an interval takes two values or more, not {len(series)}")
-    length = max(1, min(block, len(series) // 20))
-    sums = np.cumsum(np.concatenate([[0.0], series, series[:length]]))
-    means = (sums[length:] - sums[:-length]) / length  # of the block that begins at each value
+    length, sums = block_sums(series, block)
+    means = sums / length
     blocks = -(-len(series) // length)
     starts = np.random.default_rng(seed).integers(len(series), size=(draws, blocks))
-    low, high = np.quantile(np.mean(means[starts], axis=1), (0.025, 0.975))
-    return Interval(float(np.mean(series)), float(low), float(high))
+    return Interval(float(np.mean(series)), *middle(np.mean(means[starts], axis=1)))
+
+
+def block_sums(
+    series: Float[np.ndarray, "N *K"], block: int
+) -> tuple[int, Float[np.ndarray, "N *K"]]:
+    """How long a block is, and the sum of the one that begins at each value of a closed series."""
+    length = max(1, min(block, len(series) // 20))
+    ends = np.cumsum(np.concatenate([np.zeros_like(series[:1]), series, series[:length]]), axis=0)
+    return length, (ends[length:] - ends[:-length])[: len(series)]
+
+
+def resampled(
+    parts: Float[np.ndarray, "N K"], *, block: int = 1, draws: int = 2000, seed: int = 0
+) -> Float[np.ndarray, "draws K"]:
+    """Each column's sum over examples that are drawn with replacement, draw by draw (Efron 1979).
+
+    Scores are functions of such sums; two runs of one seed and one number of examples are drawn
+    alike, and their differences are those of the paired bootstrap (Koehn 2004).
+
+    Args:
+        parts: what each example adds.
+        block: examples that are drawn together, where they depend on each other, as `bootstrap`.
+        draws: how many.
+        seed: of them.
+
+    """
+    (length, sums), random = block_sums(parts, block), np.random.default_rng(seed)
+    n, size = len(parts), -(-len(parts) // length)
+    found, at_once = [], max(COUNTS // n, 1)
+    for first in range(0, draws, at_once):
+        starts = random.integers(n, size=(min(at_once, draws - first), size))
+        counts = np.stack([np.bincount(row, minlength=n) for row in starts])
+        found.append(counts.astype(np.float64) @ sums)
+    return np.concatenate(found)
+
+
+def middle(draws: Float[np.ndarray, " N"]) -> tuple[float, float]:
+    """The ends of the middle 95 % of a bootstrap's draws."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def two_sided(differences: Float[np.ndarray, " N"]) -> float:
+    """The p of no difference, from a bootstrap's draws of one: twice the smaller tail, the estimate
+    counted as a draw (Davison & Hinkley 1997, §4.2).
+    """
+    tails = np.sum(differences <= 0), np.sum(differences >= 0)
+    return min(1.0, 2 * (1 + int(min(tails))) / (1 + len(differences)))
+
+
+def mcnemar(first: int, second: int) -> float:
+    """The two-sided p of examples that only one of two runs has right, as many of either being
+    expected: the exact test (McNemar 1947).
+    """
+    return float(stats.binomtest(first, first + second).pvalue) if first + second else 1.0
