@@ -18,7 +18,7 @@ import tyro
 
 from experiments.records import FOLDER, provenance, save
 from seqgen import viz
-from seqgen.evaluation.answers import Scores
+from seqgen.evaluation.scores import Scores
 from seqgen.families import PairsRun, open_pairs
 from seqgen.families.pairs import maps
 

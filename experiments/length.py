@@ -20,7 +20,8 @@ from experiments.records import each, sweep_record
 from seqgen.config import RunConfig
 from seqgen.data.padding import encode
 from seqgen.data.pairs import Pair
-from seqgen.evaluation.answers import blocking, blocks, decode_blocks, exact_match, gathered
+from seqgen.evaluation.answers import blocking, blocks, decode_blocks, gathered
+from seqgen.evaluation.scores import exact_match
 from seqgen.families import PairsRun
 from seqgen.sweeps.spec import Sweep, override
 from seqgen.tasks.addition import Addition

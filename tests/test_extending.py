@@ -102,7 +102,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from seqgen.evaluation.answers import Scores
+from seqgen.evaluation.scores import Scores
 from seqgen.families.family import Family, Metric
 from seqgen.families.program import build_program
 from seqgen.families.run import Run

@@ -27,8 +27,9 @@ COMMANDS = {
     "accept": ("seqgen.cli.accept", "take a run's files as they are, after they were edited"),
     "evaluate": (
         "seqgen.cli.evaluate",
-        "exact match, token accuracy and loss of a run; perplexity of a language model",
+        "exact match, error rates and loss of a run; perplexity of a language model",
     ),
+    "compare": ("seqgen.cli.compare", "two runs on the same rows: seqgen compare RUN RUN"),
     "predict": ("seqgen.cli.predict", "answer questions, from the arguments or standard input"),
     "generate": (
         "seqgen.cli.generate",

@@ -7,6 +7,7 @@ import tyro
 
 from seqgen.cli.parse import call
 from seqgen.data.pairs import Split
+from seqgen.evaluation.text_metrics import MetricName
 from seqgen.families import open_run
 
 
@@ -14,23 +15,27 @@ def command(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     /,
     split: Split = "test",
+    metrics: Annotated[tuple[MetricName, ...], tyro.conf.arg(metavar="NAME")] = (),
     json_: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Score a run: exact match, token accuracy and loss; of a language model, perplexity.
+    """Score a run: what is right, error rates and loss; of a language model, perplexity.
 
-    Intervals are for a test set of this size: Wilson's of the exact match, a bootstrap's of the
-    perplexity. The loss is in nats per token. A language model reads the split in one lane, from
+    Error rates are edits (insertions, deletions, substitutions) by tokens, or words, of the true
+    answers, of several the nearest; where tokens are symbols, a word is a symbol, such as a
+    phoneme. The loss is in nats per token. 95% intervals are for a split of this size: Wilson's of
+    the exact match, else those of the bootstrap. A language model reads the split in one lane, from
     its first token to its last; beside that stands the book's own evaluation (ten lanes, windows of
     35, the tail dropped).
 
     Args:
         run: a path, or a name under runs/.
         split: which rows.
+        metrics: bleu, chrf, or both, of the answers as texts, by sacrebleu.
         json_: print one JSON object instead.
 
     """
     opened = open_run(run)
-    scores = opened.measured(opened.evaluate(split))
+    scores = opened.family.measure(opened, split, metrics)
     if json_:
         print(json.dumps(scores))
         return

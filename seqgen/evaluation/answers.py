@@ -1,4 +1,4 @@
-"""How good a model is: exact match, token accuracy (both free running) and teacher-forced loss."""
+"""What a model answers, free running, and its teacher-forced loss: many questions at a time."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from seqgen.data.padding import Padding
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.decoding.generate import generate
+from seqgen.evaluation.scores import Scores, score
 from seqgen.nn.switches import fixed
 from seqgen.training.objective import cross_entropy
 from seqgen.types import Batch, Model, Params
@@ -32,46 +33,6 @@ def blocking(rows: int, width: int) -> tuple[int, int]:
     """
     count = -(-rows // block_rows(width))
     return count, -(-rows // count)
-
-
-class Scores(NamedTuple):
-    """Exact match and token accuracy are fractions of 1; `loss` is in nats per token."""
-
-    exact_match: float
-    token_accuracy: float
-    loss: float
-    examples: int
-
-
-def exact_match(
-    tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T"], mask: Bool[np.ndarray, "N T"]
-) -> Bool[np.ndarray, " N"]:
-    """Rows whose every valid target is met, the end symbol (masked padding) or the blanks (book
-    padding) with them.
-    """
-    return np.all((tokens == targets) | ~mask, axis=1)
-
-
-def scored_positions(
-    batch: Batch, tokenizer: Tokenizer, padding: Padding
-) -> Bool[np.ndarray, "N T"]:
-    """The true answer's positions and the one that ends it: the end symbol, or the first blank
-    where the field has one.
-    """
-    if padding.kind == "masked":
-        return np.asarray(batch.mask)
-    blank = -1 if tokenizer.special.pad is None else tokenizer.special.pad
-    answer = np.sum(np.asarray(batch.targets) != blank, axis=1, keepdims=True)
-    return np.arange(batch.targets.shape[1]) <= answer
-
-
-def token_accuracy(
-    tokens: Int[np.ndarray, "N T"], targets: Int[np.ndarray, "N T"], scored: Bool[np.ndarray, "N T"]
-) -> float:
-    """The fraction of scored positions at which the free-running guess is right; a missing
-    position is wrong.
-    """
-    return float(np.sum((tokens == targets) & scored) / np.sum(scored))
 
 
 def blocks(batch: Batch, count: int, block: int) -> Batch:
@@ -113,6 +74,18 @@ def decode_blocks(
         made = generate(partial(model.step, params), start, limit=limit, end=end)
         _, out = model.apply(params, batch, model.initial_state(params, len(batch.inputs)), None)
         return Decoded(made.tokens, cross_entropy(out.logits, batch.targets, batch.mask))
+
+    return jax.lax.map(one, batches)
+
+
+@fixed()
+@partial(jax.jit, static_argnums=0)
+def row_losses(model: Model, params: Params, batches: Batch) -> tuple[Any, Any]:
+    """-log p in nats of each row's targets [count, block], and how many there are."""
+
+    def one(batch: Batch) -> tuple[Any, Any]:
+        _, out = model.apply(params, batch, model.initial_state(params, len(batch.inputs)), None)
+        return jax.vmap(cross_entropy)(out.logits, batch.targets, batch.mask)
 
     return jax.lax.map(one, batches)
 
@@ -160,33 +133,3 @@ def evaluate(
     made = decode_blocks(model, end, limit, params, blocks(batch, *shape))
     tokens, loss = gathered([made], [np.arange(len(batch.source))])
     return score(tokens, loss, batch, tokenizer=tokenizer, padding=padding)
-
-
-def score(
-    tokens: Int[np.ndarray, "N T"],
-    loss: float,
-    batch: Batch,
-    *,
-    tokenizer: Tokenizer,
-    padding: Padding,
-    sources: Sequence[str] | None = None,
-) -> Scores:
-    """Scores of the answers to a batch.
-
-    Args:
-        tokens: the answers.
-        loss: teacher-forced, in nats per token.
-        batch: questions and true answers.
-        tokenizer: what the answers' ids stand for.
-        padding: how they are padded.
-        sources: the text of each row's source, where rows of one source are one example, whose
-            answer is right if it is that of any of them; None: every row is an example.
-
-    """
-    targets, scored = np.asarray(batch.targets), scored_positions(batch, tokenizer, padding)
-    right = exact_match(tokens, targets, np.asarray(batch.mask))
-    accuracy = token_accuracy(tokens, targets, scored)
-    if sources is not None:
-        _, example = np.unique(np.asarray(sources, object), return_inverse=True)
-        right = np.bincount(example, weights=right) > 0
-    return Scores(float(np.mean(right)), accuracy, loss, len(right))

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Float, Integer
 
+from seqgen.evaluation.outcomes import Sums, Values, ratio
 from seqgen.evaluation.statistics import bootstrap
 from seqgen.nn.switches import fixed
 from seqgen.types import Batch, Carry, Model, Params
@@ -47,6 +48,12 @@ def exponential(loss: float) -> float:
     """The perplexity of a loss in nats per token; infinite where no float is as large."""
     with np.errstate(over="ignore"):
         return float(np.exp(loss))
+
+
+def perplexities(sums: Sums) -> Values:
+    """The perplexity of each draw's sum of losses and number of tokens."""
+    with np.errstate(over="ignore"):
+        return np.exp(ratio(sums))
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import stats
 
+BLOCK = 200
+"""Neighbours in a text that are resampled together."""
 
 COUNTS = 2**21
 """Examples of resampled draws that are counted at a time: 16 MB."""
@@ -92,7 +94,9 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     return Paired(over_seeds(differences.tolist()), float(test.pvalue))
 
 
-def bootstrap(values: ArrayLike, *, block: int = 200, draws: int = 2000, seed: int = 0) -> Interval:
+def bootstrap(
+    values: ArrayLike, *, block: int = BLOCK, draws: int = 2000, seed: int = 0
+) -> Interval:
     """The mean of one long series of dependent values, its interval from resampled blocks.
 
     Moving blocks (Künsch 1989) of a series that is closed to a circle (Politis & Romano 1992); a

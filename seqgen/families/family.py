@@ -1,12 +1,13 @@
 """What a kind of data is to the rest of the package: one record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqgen.config import Training
 from seqgen.data.pairs import Split
 from seqgen.errors import SeqgenError, UsageError
+from seqgen.evaluation.outcomes import Outcomes
 from seqgen.storage.log import Event
 from seqgen.types import Params, Tree
 
@@ -74,6 +75,22 @@ class Stacking(NamedTuple):
     scored: Callable[[Any, Any, Tree], tuple[Event, str]]
 
 
+def measured(run: Any, split: Split, metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """A run's scores by name. Raises `UsageError` for metrics."""
+    refuse_metrics(run, metrics)
+    return run.measured(run.evaluate(split))
+
+
+def refuse_metrics(run: Any, metrics: Sequence[str]) -> None:
+    """Raises `UsageError` for metrics of answers as texts, where the data have no answers."""
+    if metrics:
+        raise UsageError(
+            f"{run.path} is a run of {run.family.name}, and metrics {' '.join(metrics)} are of "
+            "the answers of pairs",
+            fields=("metrics",),
+        )
+
+
 class Family(NamedTuple):
     """A kind of data. `seqgen.families.registry` lists them; models state which they fit.
 
@@ -90,6 +107,8 @@ class Family(NamedTuple):
     table(scores by name) -> rows for the terminal
     unused(config) -> path -> why, of fields that change nothing beside the others
     draw(run): figures in the run's directory, `LAST_FIGURE` the last
+    measure(run, split, metrics) -> scores by name, as a terminal or JSON shows them
+    outcomes(run, split, metrics) -> Outcomes: what came of each example, to compare two runs
     """
 
     name: str
@@ -117,3 +136,5 @@ class Family(NamedTuple):
     unused: Callable[[Any], dict[str, str]] = lambda config: {}
     architectures: str | None = None
     """The family whose architectures fit, by its name; None: those of its own name."""
+    measure: Callable[..., dict[str, Any]] = measured
+    outcomes: Callable[..., Outcomes] | None = None

@@ -13,10 +13,12 @@ from seqgen.config import RunConfig
 from seqgen.data.padding import render
 from seqgen.data.pairs import Split, Task
 from seqgen.errors import UsageError
-from seqgen.evaluation.answers import Decoded, Scores, decode_blocks, gathered, score
-from seqgen.evaluation.statistics import wilson
-from seqgen.families import pair_rows
+from seqgen.evaluation.answers import Decoded, gathered
+from seqgen.evaluation.scores import Scores
+from seqgen.evaluation.text_metrics import label
+from seqgen.families import pair_rows, pair_scores
 from seqgen.families.family import Family, Metric, Stacking, check_selection
+from seqgen.families.pair_scores import decode, ends
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.program import build_program
 from seqgen.interop.attention import Attention
@@ -28,7 +30,7 @@ from seqgen.tasks.dataset import Data, Dataset
 from seqgen.tasks.pair_file import PairFile
 from seqgen.training.batches import Buckets
 from seqgen.training.steps import Program
-from seqgen.types import Batch, Model, Params
+from seqgen.types import Params
 
 SAMPLES = 10
 """Decoded examples that every evaluation shows."""
@@ -87,19 +89,6 @@ def program(config: RunConfig, dataset: Dataset) -> Program:
     )
 
 
-def ends(dataset: Dataset) -> tuple[int | None, int]:
-    """The token that ends an answer, and the most tokens of one, the end with them."""
-    end = dataset.padding.end(dataset.tokenizer.special)
-    return end, dataset.padding.answer_width + (end is not None)
-
-
-def decode(
-    model: Model, end: int | None, limit: int, params: Params, batches: tuple[Batch, ...]
-) -> tuple[Decoded, ...]:
-    """Answers and losses of blocks, bucket by bucket."""
-    return tuple(decode_blocks(model, end, limit, params, batch) for batch in batches)
-
-
 def signature(dataset: Dataset) -> Any:
     """What of the data changes a program: sizes, widths, numbers of rows; not the rows' order."""
     shapes = replace(dataset.padding, reverse=False), *map(len, dataset.splits)
@@ -125,15 +114,7 @@ def evaluate_epoch(run: PairsRun, split: Split, params: Params, step: int) -> tu
 def scored(run: PairsRun, split: Split, made: Sequence[Decoded]) -> tuple[log.Event, str]:
     """Scores and samples of what a program made of a split."""
     tokens, loss = gathered(made, pair_rows.places(run.dataset, split))
-    sources = [question for question, _ in run.pairs(split)]
-    scores = score(
-        tokens,
-        loss,
-        run.batch(split),
-        tokenizer=run.tokenizer,
-        padding=run.padding,
-        sources=None if run.dataset.buckets is None else sources,
-    )
+    scores = Scores.of(pair_scores.statistics(run, split, tokens), loss)
     return scores._asdict(), samples(run, split, tokens)
 
 
@@ -184,14 +165,25 @@ def words(event: log.Event) -> tuple[str, str]:
 
 
 def table(scores: dict[str, Any]) -> dict[str, str]:
-    """Scores in words; the interval is Wilson's of the exact match."""
-    examples = scores["examples"]
-    _, low, high = wilson(round(scores["exact_match"] * examples), examples)
+    """Scores in words, with their 95 % intervals; that of the exact match is Wilson's."""
+    examples, ends = scores["examples"], scores["intervals"]
+    low, high = ends["exact_match"]
+
+    def shown(name: str, form: str, unit: str = "") -> str:
+        low, high = ends[name]
+        return f"{scores[name]:{form}}{unit} ({low:{form}} to {high:{form}})"
+
+    errors = [f"{name}_error_rate" for name in ("token", "word", "sequence")]
     return {
         "exact match": f"{scores['exact_match']:.2%}",
         "95% interval": f"{low:.2%} to {high:.2%}",
-        "token accuracy": f"{scores['token_accuracy']:.2%}",
-        "loss": f"{scores['loss']:.6f} nats/token",
+        "token accuracy": shown("token_accuracy", ".2%"),
+        **{label(name): shown(name, ".2%") for name in errors},
+        **{
+            label(name): f"{shown(name, '.2f')} {signature}"
+            for name, signature in scores.get("signatures", {}).items()
+        },
+        "loss": shown("loss", ".6f", " nats/token"),
         "examples": f"{examples:,}",
     }
 
@@ -254,4 +246,6 @@ FAMILY = Family(
     draw=draw,
     stacking=Stacking(signature, pair_rows.split_blocks, scored),
     unused=unused,
+    measure=pair_scores.measure,
+    outcomes=pair_scores.outcomes,
 )

@@ -24,7 +24,8 @@ from seqgen.data.tokenizer import Vocabulary
 from seqgen.decoding.compiled import answer
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
-from seqgen.evaluation.answers import Scores, block_rows
+from seqgen.evaluation.answers import block_rows
+from seqgen.evaluation.scores import Scores
 from seqgen.families.run import Run, check_end, sampling_key
 from seqgen.interop.attention import Attention, on_source
 from seqgen.nn.switches import fixed, key

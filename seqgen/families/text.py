@@ -1,5 +1,6 @@
 """Text: how language models are trained, scored and drawn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,16 @@ from seqgen.data.pairs import Split
 from seqgen.data.token_store import Corpus
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import UsageError
-from seqgen.evaluation.perplexity import Perplexity, exponential, perplexity, token_losses
-from seqgen.families.family import Family, Metric, check_selection
+from seqgen.evaluation.outcomes import Outcomes, Statistic
+from seqgen.evaluation.perplexity import (
+    Perplexity,
+    exponential,
+    perplexities,
+    perplexity,
+    token_losses,
+)
+from seqgen.evaluation.statistics import BLOCK
+from seqgen.families.family import Family, Metric, check_selection, refuse_metrics
 from seqgen.families.program import build_program
 from seqgen.families.text_run import TextRun
 from seqgen.models import build
@@ -176,6 +185,19 @@ def scores_of(run: TextRun, split: Split) -> Perplexity:
     return perplexity(run.model, run.params, run.tokens(split))
 
 
+def outcomes(run: TextRun, split: Split, metrics: Sequence[str] = ()) -> Outcomes:
+    """What each token of a split adds to the loss. Raises `UsageError` for metrics of answers."""
+    refuse_metrics(run, metrics)
+    tokens = run.tokens(split)
+    losses = token_losses(run.model, run.params, tokens).astype(np.float64)
+    parts = np.stack([losses, np.ones(len(losses))], axis=1)
+    found = {
+        "perplexity": Statistic(parts, perplexities, form=".2f"),
+        "loss": Statistic(parts, form=".4f"),
+    }
+    return Outcomes(run.tokenizer.pieces(tokens), found, BLOCK)
+
+
 def draw(run: TextRun) -> None:
     """figures/: the learning curve."""
     from seqgen import viz  # matplotlib, when something is drawn
@@ -203,4 +225,5 @@ FAMILY = Family(
     draw=draw,
     stacking=None,
     unused=unused,
+    outcomes=outcomes,
 )

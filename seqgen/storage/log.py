@@ -31,6 +31,9 @@ SCORES: dict[str, Any] = {
     "exact_match": NUMBER,
     "token_accuracy": NUMBER,
     "examples": int,
+    "token_error_rate": NUMBER,
+    "word_error_rate": NUMBER,
+    "sequence_error_rate": NUMBER,
     "perplexity": NUMBER,
     "tokens": int,
     "lanes": int,
@@ -41,6 +44,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "loss": (-1e300, 1e300),
     "exact_match": (0, 1),
     "token_accuracy": (0, 1),
+    "sequence_error_rate": (0, 1),
+    **dict.fromkeys(("token_error_rate", "word_error_rate"), (0, inf)),
     **dict.fromkeys(("step", "epoch", "gradient_norm", "perplexity"), (0, inf)),
     **dict.fromkeys(("examples", "tokens", "lanes"), (0, inf)),
 }
