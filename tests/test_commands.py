@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sacrebleu.metrics import BLEU, CHRF
 
 import seqgen
 from seqgen import cli, tasks
@@ -410,28 +411,62 @@ def test_resume_on_a_changed_file(seq, book_run, tmp_path):
 # evaluate
 
 
+RATES = [f"{name}_error_rate" for name in ("token", "word", "sequence")]
+
+
 def test_evaluate(seq, attention_run):
-    """Fails when --json prints anything beside one object, or other keys, or the default is not the
-    test split.
+    """Fails when --json prints anything beside one object, or other keys, a score is not the log's,
+    an interval is not around its score, or the default is not the test split.
     """
     code, out, err = seq("evaluate", attention_run, "--json")
     assert (code, err, out.count("\n")) == (0, "", 1)
     scores = json.loads(out)
-    assert list(scores) == ["exact_match", "token_accuracy", "loss", "examples"]
-    assert scores == {name: log.read(attention_run)[-1][name] for name in scores}
+    names = ["exact_match", "token_accuracy", "loss", "examples", *RATES]
+    assert list(scores) == [*names, "intervals"]
+    logged = log.read(attention_run)[-1]
+    assert [scores[name] for name in names] == [logged[name] for name in names]
     test, validation = (
         json.loads(seq("evaluate", attention_run, "--split", split, "--json")[1])
         for split in ("test", "validation")
     )
     assert scores == test != validation
+    ends = scores["intervals"]
+    assert ends.keys() == {*names} - {"examples"}
+    off = 1e-12  # of Wilson's interval where nothing is right
+    assert all(low - off <= scores[name] <= high + off for name, (low, high) in ends.items())
+    assert all(ends[name][0] < ends[name][1] for name in ("loss", "token_error_rate"))
     code, out, err = seq("evaluate", attention_run)
     assert (code, err) == (0, "")
-    rows = dict(re.split(r" {2,}", line) for line in out.splitlines())
-    heads = ["split", "exact match", "95% interval", "token accuracy", "loss", "examples"]
-    assert list(rows) == heads
+    rows = dict(re.split(r" {2,}|(?<=rate) ", line) for line in out.splitlines())
+    heads = ["split", "exact match", "95% interval", "token accuracy"]
+    rates = [name.replace("_", " ") for name in RATES]
+    assert list(rows) == [*heads, *rates, "loss", "examples"]
     low, high = (float(end.rstrip("%")) / 100 for end in rows["95% interval"].split(" to "))
     assert low <= scores["exact_match"] <= high < 1
     assert rows["exact match"] == f"{scores['exact_match']:.2%}"
+    low, high = ends["word_error_rate"]
+    assert rows["word error rate"] == f"{scores['word_error_rate']:.2%} ({low:.2%} to {high:.2%})"
+
+
+def test_evaluate_by_sacrebleu(seq, refused, attention_run, monkeypatch):
+    """Fails when a metric is not of the answers' texts, has no signature or interval, or is a
+    traceback without sacrebleu.
+    """
+    words = "evaluate", attention_run, "--metrics", "chrf", "bleu"
+    scores = json.loads(seq(*words, "--json")[1])
+    run = seqgen.load(attention_run)
+    questions, truths = zip(*run.pairs("test"), strict=True)
+    for name, metric in {"bleu": BLEU(), "chrf": CHRF()}.items():
+        expected = metric.corpus_score(run.predict(questions), [truths]).score
+        assert scores[name] == pytest.approx(expected)
+        low, high = scores["intervals"][name]
+        assert low <= scores[name] <= high
+        assert scores["signatures"][name] == str(metric.get_signature())
+    (line,) = (line for line in seq(*words)[1].splitlines() if line.startswith("chrF"))
+    assert line.endswith(scores["signatures"]["chrf"])
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    line = refused(1, *words)
+    assert line == "chrF needs sacrebleu, which is not installed: pip install 'seqgen[eval]'"
 
 
 def test_evaluate_refuses(seq, refused, book_run, attention_run):
@@ -441,6 +476,32 @@ def test_evaluate_refuses(seq, refused, book_run, attention_run):
     code, out, err = seq("evaluate", attention_run, "--split", "dev")
     assert (code, out) == (2, "")
     assert "invalid choice 'dev'" in plain(err)
+
+
+# compare
+
+
+def test_compare(seq, refused, attention_run, book_run, copied):
+    """Fails when the runs change places, or runs on other rows are compared."""
+    for step in ("75", "100"):  # the second epoch is then the last
+        shutil.rmtree(copied / "checkpoints" / "params" / step)
+    code, out, err = seq("compare", attention_run, copied, "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    found = json.loads(out)
+    assert found["runs"] == [str(attention_run), str(copied)]
+    for place, path in (("first", attention_run), ("second", copied)):
+        scores = seqgen.load(path).evaluate()._asdict()
+        assert scores.pop("examples") == found["examples"] == sum([*found["right"].values()][:4])
+        assert {name: found["scores"][name][place] for name in scores} == pytest.approx(scores)
+    for each in found["scores"].values():
+        assert each["difference"] == each["first"] - each["second"]
+        assert each["low"] <= each["difference"] <= each["high"]
+    assert found["scores"]["loss"]["better"] == 1.0
+    code, out, err = seq("compare", attention_run, copied)
+    assert (code, err, len(out.splitlines())) == (0, "", 2 + len(found["scores"]) + 1)
+    line = refused(2, "compare", attention_run, book_run)
+    rows = f"{attention_run} and {book_run} have not the same test rows: row 1 is ('"
+    assert line.startswith(rows)
 
 
 # predict

@@ -133,7 +133,7 @@ def test_an_error_names_what_the_command_takes():
             call(command, "seqgen probe", [])
 
 
-COMMANDS = ["sweep", "resume", "evaluate", "predict", "generate", "score", "attention"]
+COMMANDS = ["sweep", "resume", "evaluate", "compare", "predict", "generate", "score", "attention"]
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "import-book", "export-book", "audit"])

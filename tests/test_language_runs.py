@@ -28,6 +28,8 @@ from seqgen.cli.terminal import Terminal, run_to_end
 from seqgen.config import RunConfig, Training
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import SeqgenError
+from seqgen.evaluation.perplexity import token_losses
+from seqgen.evaluation.statistics import bootstrap
 from seqgen.families import TextRun, create
 from seqgen.families.fit import member_of
 from seqgen.families.program import rate_divisor
@@ -523,6 +525,33 @@ def test_python_s_own_topics_have_a_checksum(tmp_path):
 
 
 # evaluate
+
+
+def test_compare(character_run, word_run, copied, seq, refused):
+    """Fails when two language models are not compared by the tokens of the same text, or by
+    metrics of answers.
+    """
+    shutil.rmtree(
+        max((copied / "checkpoints" / "params").iterdir(), key=lambda path: int(path.name))
+    )
+    code, out, err = seq("compare", character_run, copied, "--json")
+    assert (code, err) == (0, "")
+    found, losses = json.loads(out), []
+    for place, path in (("first", character_run), ("second", copied)):
+        run = seqgen.load(path)
+        losses.append(token_losses(run.model, run.params, run.tokens("test")))
+        perplexity = np.exp(np.mean(losses[-1], dtype=np.float64))
+        assert found["scores"]["perplexity"][place] == pytest.approx(perplexity)
+    each = found["scores"]["loss"]
+    expected = bootstrap(losses[0] - losses[1].astype(np.float64))
+    assert (each["difference"], each["low"], each["high"]) == pytest.approx(expected, rel=0.1)
+    assert found["examples"] == len(losses[0])
+    line = refused(2, "compare", character_run, word_run)
+    assert line.startswith(f"{character_run} and {word_run} have not the same test rows: row 1 is ")
+    line = refused(2, "evaluate", character_run, "--metrics", "bleu")
+    assert line == (
+        f"{character_run} is a run of text, and --metrics bleu are of the answers of pairs"
+    )
 
 
 def test_evaluate(either, seq):

@@ -9,6 +9,14 @@ from seqgen.storage import log
 SCORED = {"event": "evaluate", "split": "validation", "step": 3, "epoch": 1.0, "loss": 0.5}
 KINDS = {
     "pairs": {"exact_match": 0.25, "token_accuracy": 1, "examples": 40},
+    "pairs with error rates": {
+        "exact_match": 0.25,
+        "token_accuracy": 1,
+        "examples": 40,
+        "token_error_rate": 1.5,
+        "word_error_rate": 2,
+        "sequence_error_rate": 0.75,
+    },
     "text": {"perplexity": 1.6, "tokens": 900, "lanes": 1},
     "another": {},
 }
@@ -21,10 +29,10 @@ def test_evaluations_of_every_kind_are_events(kind):
     assert log.parse(json.dumps(event)) == event
 
 
-@pytest.mark.parametrize("name", [*SCORED, *KINDS["pairs"], *KINDS["text"]])
+@pytest.mark.parametrize("name", [*SCORED, *KINDS["pairs with error rates"], *KINDS["text"]])
 def test_a_score_of_another_type_is_no_score(name):
     """Fails when a score that is there is not looked at, or the message does not name it."""
-    event = SCORED | KINDS["pairs"] | KINDS["text"]
+    event = SCORED | KINDS["pairs with error rates"] | KINDS["text"]
     for damaged in (None, [1], {"value": 1}):
         reason = "not an event" if name == "event" else f"evaluate event without '{name}'"
         with pytest.raises(ValueError, match=reason):

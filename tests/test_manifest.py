@@ -125,6 +125,9 @@ def test_a_line_that_is_gone_is_missed(line, tmp_path):
     [
         ("exact_match", 4.0),
         ("token_accuracy", -0.5),
+        ("token_error_rate", -0.5),
+        ("word_error_rate", float("nan")),
+        ("sequence_error_rate", 1.5),
         ("perplexity", -1.5),
         ("examples", -3),
         ("loss", float("nan")),

@@ -342,6 +342,7 @@ GENERATION = {
     "--length-penalty": ("--beam 4", "-9"),
     "--seed": (SAMPLED, "1"),
 }
+SCORED = {"--split": ("", "validation"), "--metrics": ("", "bleu"), "--json": ("", "")}
 FLAGS: dict[str, dict[str, tuple[str, str]]] = {
     "predict": {**GENERATION, "--min-length": ("", "4"), "--n": ("--beam 4", "2")},
     "attention": {
@@ -361,7 +362,8 @@ FLAGS: dict[str, dict[str, tuple[str, str]]] = {
         "--end": ("", "e"),
         "--json": ("", ""),
     },
-    "evaluate": {"--split": ("", "validation"), "--json": ("", "")},
+    "evaluate": SCORED,
+    "compare": SCORED,
     "audit": {"--draws": ("", "900"), "--data-seed": ("", "1"), "--file": ("", "{sums}")},
     "sweep": {
         "--only": ("", "baseline"),
@@ -438,6 +440,7 @@ def base_words(attention_run, text_run, bases, monkeypatch) -> dict[str, str]:
         "attention": f"{attention_run} {sums} -o map.json",
         "generate": f"{text_run} --prompt the --length 30",
         "evaluate": f"{attention_run}",
+        "compare": f"{attention_run} {attention_run}",
         "audit": "dates --draws 1000",
         "sweep": "tiny --seeds 0:1",
         "import-book": f"weights.pkl --model baseline --data {file} --run imported",

@@ -204,7 +204,7 @@ def answer_lengths(
     if (end := padding.end(tokenizer.special)) is not None:
         return np.where((tokens == end).any(-1), (tokens == end).argmax(-1), tokens.shape[-1])
     text = tokens != (-1 if tokenizer.special.pad is None else tokenizer.special.pad)
-    return np.max(text * np.arange(1, tokens.shape[-1] + 1), axis=-1, initial=0)
+    return np.asarray(np.max(text * np.arange(1, tokens.shape[-1] + 1), axis=-1, initial=0))
 
 
 def answer_ids(tokens: ArrayLike, tokenizer: Tokenizer, padding: Padding) -> np.ndarray:

@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Int
 
 from seqgen.data.padding import Padding
@@ -85,7 +87,8 @@ def row_losses(model: Model, params: Params, batches: Batch) -> tuple[Any, Any]:
 
     def one(batch: Batch) -> tuple[Any, Any]:
         _, out = model.apply(params, batch, model.initial_state(params, len(batch.inputs)), None)
-        return jax.vmap(cross_entropy)(out.logits, batch.targets, batch.mask)
+        losses = optax.softmax_cross_entropy_with_integer_labels(out.logits, batch.targets)
+        return jnp.sum(losses, axis=1, where=batch.mask), jnp.sum(batch.mask, axis=1)
 
     return jax.lax.map(one, batches)
 

@@ -1,6 +1,7 @@
 """Text: how language models are trained, scored and drawn."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ def outcomes(run: TextRun, split: Split, metrics: Sequence[str] = ()) -> Outcome
         "perplexity": Statistic(parts, perplexities, form=".2f"),
         "loss": Statistic(parts, form=".4f"),
     }
-    return Outcomes(run.tokenizer.pieces(tokens), found, BLOCK)
+    return Outcomes([*pairwise(run.tokenizer.pieces(tokens))], found, BLOCK)
 
 
 def draw(run: TextRun) -> None:
