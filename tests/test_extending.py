@@ -102,7 +102,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from seqgen.evaluation.scores import Scores
 from seqgen.families.family import Family, Metric
 from seqgen.families.program import build_program
 from seqgen.families.run import Run
@@ -137,6 +136,13 @@ def load(data):
     cut = data.rows // 2
     return Dataset(*(jax.tree.map(lambda leaf: leaf[rows], batch) for rows in
                      (slice(cut), slice(cut, None))))
+
+
+class Scores(NamedTuple):
+    exact_match: float
+    token_accuracy: float
+    loss: float
+    examples: int
 
 
 class SeriesRun(Run):

@@ -16,7 +16,7 @@ from seqgen.cli.terminal import Terminal
 from seqgen.config import RunConfig, Training
 from seqgen.data.padding import Padding, encode, pair_vocabulary, render
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.evaluation import answers
+from seqgen.evaluation.scores import Scores, scored_positions
 from seqgen.families import directory, open_run, pairs, pairs_run
 from seqgen.families.fit import test as score_once
 from seqgen.models import rnn_decoder, rnn_encoder, rnn_seq2seq
@@ -403,7 +403,7 @@ def test_an_answer_that_fills_its_field_ends_with_it():
     vocabulary = pair_vocabulary("0123456789+_", "book")
     padding = Padding("book", False, 3, 1)
     batch = encode([("1+2", "3"), ("4+5", "9")], vocabulary, padding)
-    assert answers.scored_positions(batch, vocabulary, padding).tolist() == [[True], [True]]
+    assert scored_positions(batch, vocabulary, padding).tolist() == [[True], [True]]
 
 
 def test_the_log_tells_what_was_scored(attending):
@@ -415,7 +415,7 @@ def test_the_log_tells_what_was_scored(attending):
     assert {epoch["split"] for epoch in epochs} == {"validation"}
     assert (final["split"], final["selected_step"]) == ("test", 100)
     for event, split in ((epochs[-1], "validation"), (final, "test")):
-        scores = {name: event[name] for name in answers.Scores._fields}
+        scores = {name: event[name] for name in Scores._fields}
         assert scores == attending.evaluate(split)._asdict()
     assert epochs[-1]["loss"] < epochs[0]["loss"]
 
