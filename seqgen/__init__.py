@@ -5,7 +5,8 @@
     run = seqgen.load("runs/dates-attention")
     run.predict(["TUESDAY, SEPTEMBER 25, 1984"])  # ['1984-09-25']
 
-`load` opens a run, a `seqgen.families.pairs_run.PairsRun` or a `seqgen.families.text_run.TextRun`.
+`load` opens a run, a `seqgen.families.pairs_run.PairsRun` or a `seqgen.families.text_run.TextRun`,
+or several of pairs, as a `seqgen.families.ensemble.Ensemble`.
 `seqgen.presets` has the settings of named pairs of data and model, `seqgen.config` what settings
 there are, `seqgen.families.create` makes a new run of them and `seqgen.sweeps` many at a time.
 
@@ -30,8 +31,11 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(run: str | PathLike[str]) -> "Run":
-    """Open a run: a path, or a name under `runs/`. It can `.predict`, `.evaluate`, ..."""
-    from seqgen.families import open_run  # here: `import seqgen` does not import jax
+def load(run: str | PathLike[str], *more: str | PathLike[str]) -> "Run":
+    """Open a run: a path, or a name under `runs/`. It can `.predict`, `.evaluate`, ...
 
-    return open_run(run)
+    Several are an ensemble, which can do the same.
+    """
+    from seqgen import families  # here: `import seqgen` does not import jax
+
+    return families.load(run, *more)

@@ -398,6 +398,9 @@ TRIED_ELSEWHERE = {
     ("resume", "--epochs"): "test_manifest.test_more_epochs_are_those_of_a_longer_run",
     ("predict", "--input"): "test_commands.test_predict_from_a_file",
     ("predict", "--output"): "test_commands.test_predict_from_a_file",
+    ("predict", "--members"): "test_ensemble.test_the_commands_take_several_runs",
+    ("evaluate", "--members"): "test_ensemble.test_the_commands_take_several_runs",
+    ("attention", "--members"): "test_ensemble.test_the_commands_take_several_runs",
 }
 """Flags of commands that change a run, and their tests."""
 

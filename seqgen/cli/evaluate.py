@@ -5,18 +5,20 @@ from typing import Annotated
 
 import tyro
 
+from seqgen.cli.members import tell_members, together
 from seqgen.cli.parse import call
 from seqgen.data.pairs import Split
 from seqgen.evaluation.text_metrics import MetricName
-from seqgen.families import open_run
 
 
 def command(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    more: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = (),
     /,
     split: Split = "test",
     metrics: Annotated[tuple[MetricName, ...], tyro.conf.arg(metavar="NAME")] = (),
     json_: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="json")] = False,
+    members: Annotated[str | None, tyro.conf.arg(metavar="VARIANT")] = None,
 ) -> None:
     """Score a run: what is right, error rates and loss; of a language model, perplexity.
 
@@ -29,13 +31,16 @@ def command(
 
     Args:
         run: a path, or a name under runs/.
+        more: further runs, which answer with it as an ensemble: the mean of their probabilities.
         split: which rows.
         metrics: bleu, chrf, or both, of the answers as texts, by sacrebleu.
         json_: print one JSON object instead.
+        members: RUN is a sweep, and all finished members of this variant are the ensemble.
 
     """
-    opened = open_run(run)
+    opened = together(run, more, members)
     scores = opened.family.measure(opened, split, metrics)
+    tell_members(opened)
     if json_:
         print(json.dumps(scores))
         return
@@ -44,5 +49,5 @@ def command(
 
 
 def main(arguments: list[str]) -> None:
-    """`seqgen evaluate RUN`."""
+    """`seqgen evaluate RUN...`."""
     call(command, "seqgen evaluate", arguments)

@@ -12,12 +12,13 @@ import numpy as np
 import tyro
 
 from seqgen.cli.flags import Flat
+from seqgen.cli.members import keep_mark, runs_and_texts, tell_members
 from seqgen.cli.parse import answer_lines, argument, call, input_blocks
 from seqgen.data.pair_tokenizer import PairTokenizer
 from seqgen.data.rows import lines_of
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.families import PairsRun, open_pairs
+from seqgen.families import PairsRun
 from seqgen.storage.files import flush, sha256
 
 AT_ONCE = 512
@@ -36,6 +37,7 @@ def command(
     n: int = 1,
     input_: Annotated[Path | None, tyro.conf.arg(name="input", metavar="FILE")] = None,
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    members: Annotated[str | None, tyro.conf.arg(metavar="VARIANT")] = None,
 ) -> None:
     """Answer questions: the arguments, the lines of a file, or those of standard input.
 
@@ -43,25 +45,30 @@ def command(
     answered it ends, with that line's number, once those before it are answered. From a file to a
     file, what was answered outlasts a kill: the same command goes on.
 
+    Several runs answer as an ensemble, with the mean of their probabilities: RUN RUN ... TEXT. A
+    TEXT that is a run's name stands after --.
+
     Args:
         run: a path, or a name under runs/.
-        text: questions.
+        text: further runs, then questions.
         generation: how answers are chosen.
         seed: of the sampling.
         n: answers of a beam per question, the best first, with tabs between them.
         input_: a file of questions, one a line; .gz and .xz are unpacked.
         output: the file for their answers.
+        members: RUN is a sweep, and all finished members of this variant are the ensemble.
 
     """
-    if (input_ is None) != (output is None) or (input_ and text):
+    opened, texts = runs_and_texts(run, text, members)
+    if (input_ is None) != (output is None) or (input_ and texts):
         raise UsageError("--input and --output go together, and without a TEXT")
-    opened = open_pairs(run)
+    tell_members(opened)
     options: dict[str, Any] = {"generation": generation, "seed": seed, "n": n}
     if input_ is not None and output is not None:
         answer_file(opened, input_, output, options)
         return
-    if text:
-        questions = [argument(each, f"question {i}") for i, each in enumerate(text, start=1)]
+    if texts:
+        questions = [argument(each, f"question {i}") for i, each in enumerate(texts, start=1)]
         tell_unknown(opened, questions)
         print(shown(opened.best(questions, **options)), end="", flush=True)
         return
@@ -154,4 +161,4 @@ def _append(file: Any, text: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """`seqgen predict RUN TEXT...`."""
-    call(command, "seqgen predict", arguments)
+    call(command, "seqgen predict", keep_mark(arguments))

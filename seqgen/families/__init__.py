@@ -20,6 +20,7 @@ from seqgen.families.directory import (
     open_text,
     write_metadata,
 )
+from seqgen.families.ensemble import Ensemble, load
 from seqgen.families.family import Family
 from seqgen.families.fit import EVALUATION_NOTES, adopt, finished, fit
 from seqgen.families.pairs_run import PairsRun
@@ -31,6 +32,7 @@ from seqgen.families.text_run import TextRun
 __all__ = [
     "EVALUATION_NOTES",
     "FAMILIES",
+    "Ensemble",
     "Family",
     "PairsRun",
     "Run",
@@ -48,6 +50,7 @@ __all__ = [
     "fit",
     "flat",
     "is_run",
+    "load",
     "locate",
     "open_at",
     "open_pairs",

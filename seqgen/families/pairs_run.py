@@ -108,7 +108,7 @@ class PairsRun(Run):
         pairs = getattr(self.dataset.splits, split)
         if not pairs:
             raise UsageError(
-                f"{self.path} has no {split} split: "
+                f"{self.name} has no {split} split: "
                 "its data are split as the book does, into train and test"
             )
         return pairs
@@ -227,7 +227,7 @@ class PairsRun(Run):
 
         """
         if not self.attends:
-            raise UsageError(f"{self.path} has no attention to show: its model does not attend")
+            raise UsageError(f"{self.name} has no attention to show: its model does not attend")
         if not 0 <= hypothesis < (generation.beam or 1):
             raise UsageError(
                 f"there is no hypothesis {hypothesis}: "

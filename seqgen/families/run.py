@@ -47,6 +47,11 @@ class Run(ABC):
     def __repr__(self) -> str:
         return f"seqgen.load({str(self.path)!r})"
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path)
+
     @cached_property
     def dataset(self) -> Any:
         """The data, made or read again."""

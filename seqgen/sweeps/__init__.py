@@ -13,11 +13,11 @@ from seqgen.storage import log, manifest
 from seqgen.storage.files import alone
 from seqgen.sweeps import pending, sequential, stacked
 from seqgen.sweeps.plan import Note, Planned, plan
-from seqgen.sweeps.state import record, remove_unused
+from seqgen.sweeps.state import finished_members, record, remove_unused
 from seqgen.training.sharding import MemberAxis, default_axis
 from seqgen.training.signals import Stopped, signals
 
-__all__ = ["Planned", "plan", "summary", "sweep"]
+__all__ = ["Planned", "finished_members", "plan", "summary", "sweep"]
 
 
 @fixed()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import families
-from seqgen.errors import UsageError
+from seqgen.errors import UsageError, check_known
 from seqgen.families import config_of, finished, flat, is_run
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import read_bytes, sha256
@@ -136,6 +136,33 @@ def record(folder: Path, planned: Sequence[Planned], command: str) -> None:
         commands = " && ".join(dict.fromkeys([*before, command]))
         content = {"command": commands, "members": names}
         manifest.replace(folder / "sweep.json", f"{json.dumps(content, indent=1)}\n".encode())
+
+
+def finished_members(folder: Path, variant: str) -> list[Path]:
+    """The finished members of a sweep's variant, in the order of their seeds.
+
+    Raises:
+        UsageError: where there is no such variant, or none of its members is finished.
+
+    """
+    if not (folder / "sweep.json").is_file():
+        raise UsageError(f"no sweep at {folder}: it has no sweep.json", fields=("members",))
+    variants: dict[str, list[str]] = {}
+    for name in recorded(folder)["members"]:
+        variants.setdefault(name.rpartition("-")[0], []).append(name)
+    names, loaded = variants[check_known("variant", variant, variants)], Loaded()
+    names.sort(key=lambda name: (len(name), name))  # 10 after 9
+    found = [folder / name for name in names if _has_ended(folder / name, loaded)]
+    if not found:
+        raise UsageError(f"{folder}: no member of {variant} is finished", fields=("members",))
+    return found
+
+
+def _has_ended(path: Path, loaded: Loaded) -> bool:
+    """Whether a member was trained to its end, with finite weights."""
+    if not is_run(path) or log.broken(path) is not None:
+        return False
+    return manifest.sealed(path) or finished(reopened(path, loaded).opened())
 
 
 def accept(folder: Path) -> None:
