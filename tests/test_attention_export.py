@@ -1,12 +1,14 @@
 """Attention maps of many questions and of any hypothesis, and the files they are exported to."""
 
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqgen.cli import main
+from seqgen import viz
+from seqgen.cli import attention_file, main
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.families import open_pairs
@@ -131,12 +133,12 @@ def test_further_maps_have_the_schemas_axes(run, monkeypatch):
     """
     decode = type(run).decode
 
-    def with_more(self, questions, generation, seed):
-        tokens, logprob, aux = decode(self, questions, generation, seed)
-        weights = aux["attention"]
+    def with_more(self, questions, generation, seed, *, prefix):
+        made = decode(self, questions, generation, seed, prefix=prefix)
+        weights = made.aux["attention"]
         slots = np.broadcast_to(np.arange(9.0), (*weights.shape[:-2], 2, 9))
         more = {"decoder.source.1": np.repeat(weights, 2, axis=-2), "memory.write": slots}
-        return tokens, logprob, {**aux, **more}
+        return made._replace(aux={**made.aux, **more})
 
     monkeypatch.setattr(type(run), "decode", with_more)
     for item in run.attention(QUESTIONS):
@@ -168,3 +170,53 @@ def test_the_command_writes_what_its_ending_says(attention_run, tmp_path, capsys
     assert main([*words[:-1], str(tmp_path / "maps.txt")]) == 2
     assert ".png, .svg, .json, .npz" in capsys.readouterr().err
     assert not (tmp_path / "maps.txt").exists()
+
+
+@pytest.fixture
+def questions(tmp_path, monkeypatch) -> Path:
+    """A file of questions, with an empty line, in blocks of three."""
+    monkeypatch.setattr(attention_file, "BLOCK", 3)
+    (tmp_path / "in.txt").write_text("\n".join([*QUESTIONS, "", "1+2", "50+5"]) + "\n")
+    return tmp_path / "in.txt"
+
+
+@pytest.mark.parametrize("words", [[], ["--beam", "3", "--hypothesis", "1"]])
+def test_the_maps_of_a_file(run, attention_run, questions, tmp_path, capsys, words):
+    """Fails when a line's map is another's, the order is lost, a block is answered all at once with
+    the others, or formats differ.
+    """
+    given = ["attention", str(attention_run), "--input", str(questions), *words]
+    for ending in ("json", "jsonl", "npz"):
+        assert main([*given, "-o", str(tmp_path / f"maps.{ending}")]) == 0
+        assert capsys.readouterr().out == f"{tmp_path}/maps.{ending}\n"
+    items = json.loads((tmp_path / "maps.json").read_text())["items"]
+    lines = (tmp_path / "maps.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == items
+    asked = [*QUESTIONS, "1+2", "50+5"]
+    beam = {"generation": GenerationConfig(beam=3), "hypothesis": 1} if words else {}
+    seen, arrays = run.attention(asked, **beam), np.load(tmp_path / "maps.npz")
+    for i, (item, one) in enumerate(zip(items, seen, strict=True)):
+        assert (item["question"], item["answer"]) == (asked[i], one.answer)
+        np.testing.assert_allclose(item["maps"]["attention"], one.weights, atol=1e-4)
+        np.testing.assert_allclose(arrays[f"{i}.maps.attention"], one.weights, atol=1e-4)
+
+
+def test_pages(attention_run, questions, tmp_path, monkeypatch, capsys):
+    """Fails when a page has more maps than it should, some are lost, a bad line leaves a folder, or
+    a folder is written over.
+    """
+    shown = []
+    monkeypatch.setattr(attention_file, "A_PAGE", 4)
+    draw = viz.attention_figure
+    monkeypatch.setattr(viz, "attention_figure", lambda maps: shown.append(len(maps)) or draw(maps))
+    words = ["attention", str(attention_run), "--input", str(questions), "--pages", "svg", "-o"]
+    assert main([*words, str(tmp_path / "pages")]) == 0
+    assert shown == [4, 2]
+    assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == ["0001.svg", "0002.svg"]
+    questions.write_text(questions.read_text() + "5+x\n")
+    for name, line in {"pages": "exists; use another --output", "new": "line 8: unknown"}.items():
+        assert main([*words, str(tmp_path / name)]) == 2
+        assert line in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"in.txt", "pages"}
+    assert main([*words[:-3], "-o", str(tmp_path / "maps.npz")]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"in.txt", "pages"}

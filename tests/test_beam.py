@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqgen.decoding.beam import beam, length_penalty
+from seqgen.decoding.beam import beam, coverage_penalty, length_penalty
 from seqgen.decoding.generate import generate
 from seqgen.types import Memory, Out, Start
 from tests.oracles import beam_search, log_softmax
@@ -377,6 +377,86 @@ def test_coverage_is_what_a_text_has_looked_at(beta):
             lengths.update([len(text)])
     assert len(lengths) > 2
     assert (np.asarray(made.tokens) != search(logits, limit=T, end=END, width=width).tokens).any()
+
+
+SOURCE = np.array([[True, True], [True, False]] * (ROWS // 2))
+"""Every other row has one position alone; the other is padding."""
+
+
+def looking(memory, carry, token):
+    """`walk`, with weights that sum up to 1 over what is no padding, now and then all on one."""
+    carry, out = walk(memory, carry, token)
+    scores = jnp.where(SOURCE[:, None], 25 * out.logits[:, None, :2], -jnp.inf)
+    return carry, out._replace(aux={"attention": jax.nn.softmax(scores)})
+
+
+def every_covered_text(logits, mask, alpha: float, beta: float):
+    """(score, log p, text) of all texts of three tokens, by Wu et al. 2016, eq. 14, best first."""
+    found = set()
+    for full in product(range(3), repeat=3):
+        text = full[: full.index(1) + 1] if 1 in full else full
+        logprob, covered = 0.0, np.zeros(2)
+        for t, token in enumerate(text):
+            own = np.float64(logits[node_of(text[:t], 3)])
+            logprob += log_softmax(own)[token]
+            covered += np.exp(log_softmax(np.where(mask, 25 * own[:2], -np.inf)))
+        terms = [
+            np.log(max(min(c, 1), 1.17549435e-38))
+            for c, true in zip(covered, mask, strict=True)
+            if true
+        ]
+        score = logprob / ((5 + len(text)) / 6) ** alpha + beta * sum(terms)
+        found.add((score, logprob, text))
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_the_coverage_penalty(alpha):
+    """Fails when the penalty counts padding, what has had more than 1, the mean of positions or
+    another sign; takes the place of the length penalty, or is -inf where no attention was.
+    """
+    logits, changed = tree(3, 3, rows=ROWS, seed=9, loud=1.0), 0
+    score = coverage_penalty(length_penalty(alpha), 0.4, jnp.asarray(SOURCE))
+
+    @jax.jit
+    def found(logits):
+        return beam(looking, begin(logits), limit=3, end=1, width=27, score=score)
+
+    made, without = found(logits), search(logits, limit=3, end=1, width=27, alpha=alpha)
+    for row in range(ROWS):
+        expected = every_covered_text(logits[row], SOURCE[row], alpha, 0.4)
+        same(made, row, expected, 3)
+        changed += (made.tokens[row, 0] != without.tokens[row, 0]).any()
+    assert changed > 1
+
+
+def test_a_beam_with_a_prefix():
+    """Fails when a text begins otherwise, the prefix's log p does not count in score or sum, its
+    tokens' log p are lost, or processors bar it.
+    """
+    logits, prefix = tree(3, 3, rows=6, seed=11, loud=1.0), jnp.array([2, 2, -1])
+
+    @jax.jit
+    def found(logits):
+        options = {"score": length_penalty(0.6), "processors": (no_token_twice,)}
+        start = begin(logits)
+        return beam(walk, start, limit=3, end=1, width=4, prefix=prefix, **options)
+
+    made = found(logits)
+    for row in range(6):
+        texts = every_text(logits[row], 3, 1, lambda logprob, length: 0.0)
+        begun = [(logprob, text) for _, logprob, text in texts if text[:2] == (2, 2) != text[1:]]
+        for rank, (logprob, text) in enumerate(sorted(begun, reverse=True)):
+            assert made.tokens[row, rank].tolist() == [*text]
+            gains = [log_softmax(logits[row][node_of(text[:t], 3)])[text[t]] for t in range(3)]
+            np.testing.assert_allclose(made.logprobs[row, rank], gains, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(made.logprob[row, rank], logprob, rtol=1e-4)
+            left = log_softmax(
+                np.where(np.arange(3) == 2, -np.inf, logits[row][node_of((2, 2), 3)])
+            )
+            score = (sum(gains[:2]) + left[text[2]]) / (8 / 6) ** 0.6
+            np.testing.assert_allclose(made.score[row, rank], score, rtol=1e-4)
+        assert (made.score[row, len(begun) :] == -np.inf).all()
 
 
 def test_coverage_that_is_not_read_is_not_computed():

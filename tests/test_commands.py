@@ -16,7 +16,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 import seqgen
 from seqgen import cli, tasks
-from seqgen.cli import predict
+from seqgen.cli import answer_file, predict
 from seqgen.families import PairsRun, accept, schema
 from seqgen.families.schema import to_json
 from seqgen.storage import log
@@ -558,7 +558,7 @@ def test_predict_from_a_file_goes_on(seq, attention_run, questions, monkeypatch)
     assert seq(*words)[0] == 0
     expected = Path("out.txt").read_text()
     Path("out.txt").unlink()
-    append = predict._append
+    append = answer_file._append
 
     def stop(file, text) -> None:
         if file.tell():
@@ -566,9 +566,9 @@ def test_predict_from_a_file_goes_on(seq, attention_run, questions, monkeypatch)
             raise KeyboardInterrupt
         append(file, text)
 
-    monkeypatch.setattr(predict, "BLOCK", 3)
+    monkeypatch.setattr(answer_file, "BLOCK", 3)
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "_append", stop)
+        patch.setattr(answer_file, "_append", stop)
         assert seq(*words)[0] == 130
     assert not Path("out.txt").exists()
     assert seq(*words, "--beam", "2")[0] == 0
@@ -671,11 +671,14 @@ def test_attention(name, head, seq, attention_run, tmp_path):
 
 def test_attention_refuses(refused, attention_run, book_run, tmp_path):
     """Fails when a figure that cannot be drawn or written is a traceback, or leaves half a file."""
-    assert refused(2, "attention", attention_run) == "attention needs a TEXT to answer"
+    assert refused(2, "attention", attention_run) == (
+        "attention needs a TEXT to answer, or the --input of a file"
+    )
     line = refused(2, "attention", book_run, "1+1")
     assert line.startswith(f"{book_run} has no attention to show: ")
     line = refused(2, "attention", attention_run, "1+1", "-o", "map.gif")
-    assert line == "cannot write map.gif: its name must end in one of .png, .svg, .json, .npz"
+    endings = ".png, .svg, .json, .npz, .jsonl, or be a folder's"
+    assert line == f"cannot write map.gif: its name must end in one of {endings}"
     (tmp_path / "file").touch()
     line = refused(1, "attention", attention_run, "1+1", "-o", "file/map.png")
     assert line == "cannot write file/map.png: file is not a folder"

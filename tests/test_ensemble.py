@@ -90,7 +90,7 @@ def test_an_ensemble_is_the_mean_of_probabilities(members):
     is left out, or a map is one member's alone.
     """
     together = Ensemble(members)
-    tokens, logprob, aux = together.decode(QUESTIONS)
+    tokens, logprob, _, aux = together.decode(QUESTIONS)
     alone = [each.predict(QUESTIONS) for each in members]
     assert together.predict(QUESTIONS) not in alone
     for row, question in enumerate(QUESTIONS):
@@ -103,7 +103,7 @@ def test_an_ensemble_is_the_mean_of_probabilities(members):
 
 def test_a_beam_searches_the_mean(members):
     """Fails when a hypothesis of an ensemble goes on with another's state in one of the members."""
-    tokens, logprob, _ = Ensemble(members).decode(QUESTIONS, GenerationConfig(beam=3))
+    tokens, logprob, *_ = Ensemble(members).decode(QUESTIONS, GenerationConfig(beam=3))
     for row, question in enumerate(QUESTIONS):
         for rank in range(3):
             answer = tokens[row, rank][tokens[row, rank] >= 0].tolist()

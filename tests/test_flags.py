@@ -215,7 +215,7 @@ def test_the_fields_of_errors_are_fields(offered):
         *(("train", task, "rnnlm") for task in ("text", "markov")),
         ("train", "dates", "peeky"),
         ("train", "own.tsv", "peeky"),
-        *((name,) for name in ("generate", "evaluate", "attention")),
+        *((name,) for name in ("generate", "evaluate", "attention", "predict")),
     ]
     known = set(chain.from_iterable(offered(*command) for command in commands))
     assert {field for field in said if flag(field) not in known} == set()

@@ -916,7 +916,7 @@ def test_predict_with_a_beam(seq, attention_run, refused):
     assert (code, err) == (0, "")
     answers = [line.split("\t") for line in out.splitlines()]
     assert answers == run.best(QUESTIONS, GenerationConfig(beam=3), n=3)
-    tokens, logprob, _ = run.decode(QUESTIONS, GenerationConfig(beam=3))
+    tokens, logprob, *_ = run.decode(QUESTIONS, GenerationConfig(beam=3))
     assert (np.diff(logprob, axis=1) <= 0).all()
     assert (np.isfinite(logprob) & (logprob < 0)).all()
     assert all(len({tuple(text) for text in row.tolist()}) == 3 for row in tokens)
@@ -926,8 +926,8 @@ def test_predict_with_a_beam(seq, attention_run, refused):
     assert refused(2, "predict", attention_run, "1+1", "--n", 2) == line
     line = "there is one answer, and 4 were asked for: use a --beam of 4"
     assert refused(2, "predict", attention_run, "1+1", "--n", 4, "--beam", 3) == line
-    line = "--n must be 1 or more, not 0"
-    assert refused(2, "predict", attention_run, "1+1", "--n", 0) == line
+    line = "n must be 1 or more, not 0 (--n-best)"
+    assert refused(2, "predict", attention_run, "1+1", "--n-best", 0) == line
 
 
 def test_predict_by_drawing(seq, attention_run):

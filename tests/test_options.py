@@ -343,11 +343,16 @@ GENERATION = {
     "--seed": (SAMPLED, "1"),
 }
 SCORED = {"--split": ("", "validation"), "--metrics": ("", "bleu"), "--json": ("", "")}
+ATTENDING = {**GENERATION, "--min-length": ("", "4"), "--coverage-penalty": ("--beam 4", "9")}
 FLAGS: dict[str, dict[str, tuple[str, str]]] = {
-    "predict": {**GENERATION, "--min-length": ("", "4"), "--n": ("--beam 4", "2")},
+    "predict": {
+        **ATTENDING,
+        "--n-best": ("--beam 4", "2"),
+        "--prefix": ("", "9"),
+        "--json": ("", ""),
+    },
     "attention": {
-        **GENERATION,
-        "--min-length": ("", "4"),
+        **ATTENDING,
         "--hypothesis": ("--beam 4", "1"),
         "--output": ("", "other.npz"),
     },
@@ -398,6 +403,10 @@ TRIED_ELSEWHERE = {
     ("resume", "--epochs"): "test_manifest.test_more_epochs_are_those_of_a_longer_run",
     ("predict", "--input"): "test_commands.test_predict_from_a_file",
     ("predict", "--output"): "test_commands.test_predict_from_a_file",
+    ("predict", "--replace-unknown"): "test_own_runs.test_unknown_pieces_are_replaced",
+    ("attention", "--input"): "test_attention_export.test_the_maps_of_a_file",
+    ("attention", "--pages"): "test_attention_export.test_pages",
+    ("generate", "--coverage-penalty"): "test_options.test_a_flag_that_cannot_count_is_refused",
     ("predict", "--members"): "test_ensemble.test_the_commands_take_several_runs",
     ("evaluate", "--members"): "test_ensemble.test_the_commands_take_several_runs",
     ("attention", "--members"): "test_ensemble.test_the_commands_take_several_runs",
@@ -503,9 +512,21 @@ def made(seq: Any, name: str, words: list[str]) -> tuple[Any, ...]:
 TAKEN_IN_VAIN = [
     ("predict {pairs} 1+2 --length-penalty 5", "--length-penalty 5.0 is of a --beam"),
     ("predict {pairs} 1+2 --seed 5", "--seed 5 is of the sampling"),
+    ("predict {pairs} 1+2 --coverage-penalty 1", "--coverage-penalty 1.0 is of a --beam"),
+    ("predict {book} 1+2 --beam 2 --coverage-penalty 1", "and the model does not attend"),
+    ("generate {text} --beam 3 --coverage-penalty 1", "--coverage-penalty 1.0 is of attention"),
+    ("predict {pairs} 1+2 --replace-unknown", "its answers have no <unk> (--replace-unknown)"),
+    ("predict {book} 1+2 --replace-unknown", "its model does not attend"),
+    ("predict {pairs} 1+2 --prefix 1234", "it has 4 tokens, and there is room for 1 to 3"),
+    ("predict {pairs} 1+2 --prefix 1_", "--prefix '1_': its token 2 is the end"),
+    ("predict {pairs} 1+2 --prefix 1x", "--prefix '1x': unknown character 'x' at position 2"),
     ("predict {book} 1+2 --min-length 7", "--min-length 7 would change nothing"),
     ("attention {pairs} 1+2 --length-penalty 5", "--length-penalty"),
     ("attention {pairs} 1+2 --seed 5", "--seed 5"),
+    ("attention {pairs} 1+2 --pages svg", "--pages svg would change nothing: attention.png is one"),
+    ("attention {pairs} --input {sums}", "attention.png is one figure, and a file has many"),
+    ("attention {pairs} 1+2 --input {sums} -o a.npz", "needs a TEXT to answer, or the --input"),
+    ("attention {pairs} 1+2 -o {folder}", "exists; use another --output"),
     ("generate {text} --length-penalty 5", "--length-penalty"),
     ("generate {text} --seed 5", "--seed 5"),
     ("generate {text} --min-length 5", "--end"),
@@ -549,7 +570,7 @@ def test_a_flag_that_cannot_count_is_refused(
     write_module("texts", bases["text"])
     before = {*Path.cwd().rglob("*")}
     places = {"pairs": attention_run, "book": book_run, "text": text_run}
-    places |= {"sums": bases["file"].data.file}
+    places |= {"sums": bases["file"].data.file, "folder": Path.cwd().parent}
     said = refused(2, *shlex.split(words.format(**places)))
     assert line in said
     after = {path for path in Path.cwd().rglob("*") if "__pycache__" not in path.parts}

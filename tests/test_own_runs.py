@@ -11,6 +11,7 @@ import pytest
 
 import seqgen
 from seqgen.cli import main
+from seqgen.families import PairsRun
 from seqgen.training import signals
 from seqgen.training.batches import CHUNK, Buckets, chunks
 from seqgen.training.solo import Solo
@@ -118,6 +119,32 @@ def test_what_is_unknown_is_told(whole, capsys):
     assert err == "not in the vocabulary, read as <unk>: Ω Ж\n"
     assert main(["predict", str(whole), "ab"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_unknown_pieces_are_replaced(whole, capsys, monkeypatch):
+    """Fails when an <unk> stays, or another piece than the one with most attention stands there,
+    or the question's own is given as <unk> once more; when attention does not tell of it.
+    """
+    run = seqgen.load(whole)
+    unk, decoder = run.tokenizer.special.unk, run.params.decoder
+    affine = decoder.affine._replace(b=decoder.affine.b.at[unk].add(3.0))
+    often = run.params._replace(decoder=decoder._replace(affine=affine))
+    monkeypatch.setattr(PairsRun, "params", often)
+    question = "abΩcd"
+    seen = seqgen.load(whole).attention(question)
+    assert seen.unknown == ["Ω"]
+    looked = seen.weights.mean(0).argmax(-1)
+    pieces = [question[at] if piece == "<unk>" else piece
+              for at, piece in zip(looked, seen.target, strict=True)]  # fmt: skip
+    assert "<unk>" in seen.target
+    told = "not in the vocabulary, read as <unk>: Ω\n"
+    for words, said in ([], seen.target), (["--replace-unknown"], pieces):
+        assert main(["predict", str(whole), question, *words]) == 0
+        assert capsys.readouterr() == (" ".join(said) + "\n", told)
+    assert main(["predict", str(whole), question, "--replace-unknown", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answers"][0]["answer"] == " ".join(pieces)
+    assert main(["attention", str(whole), question, "-o", str(whole.parent / "map.npz")]) == 0
+    assert capsys.readouterr().err == told
 
 
 def test_the_loss_is_that_of_all_rows_at_once(whole):

@@ -64,6 +64,7 @@ FLOATS = [
     (GenerationConfig, "temperature", (0.01, 100.0), (0.0, -1.0, *TINIER, 0.009, 101.0, 1e39)),
     (GenerationConfig, "repetition_penalty", (0.1, 10.0), (0.0, -1.0, *TINIER, 0.09, 11.0, 1e39)),
     (GenerationConfig, "length_penalty", (-5.0, 0.0, 5.0), (-5.1, 5.1, 1e39)),
+    (GenerationConfig, "coverage_penalty", (0.0, 10.0), (-0.1, 10.1, 1e39)),
     (Training, "plateau", (1.0, 1e6), (0.99, 1.1e6, 1e39)),
 ]
 """What makes it, a field that is traced, what it takes and what it does not."""
@@ -89,7 +90,7 @@ def test_numbers_mean_in_float32_what_they_say(make, name, taken, refused):
     """Fails when a number is taken that float32 makes 0, 1 or infinite: a rate that trains nothing,
     a temperature that makes every logit NaN.
     """
-    if name == "length_penalty":
+    if name in ("length_penalty", "coverage_penalty"):
         make = partial(make, beam=2)
     for value in taken:
         make(**{name: value})

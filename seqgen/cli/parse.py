@@ -62,7 +62,7 @@ def script(main: Callable[..., None], file: str) -> None:
         sys.exit(f"{Path(file).name}: {error}")
 
 
-TEXTS = ("--prompt", "--end", "--ban")
+TEXTS = ("--prompt", "--prefix", "--end", "--ban")
 """Options whose value may begin with a dash."""
 
 

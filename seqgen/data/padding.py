@@ -218,6 +218,35 @@ def render(tokens: ArrayLike, tokenizer: Tokenizer, padding: Padding) -> str:
     return tokenizer.decode(answer_ids(tokens, tokenizer, padding))
 
 
+def prefix_ids(
+    text: str, tokenizer: Tokenizer, padding: Padding, limit: int
+) -> Int32[np.ndarray, " T"]:
+    """The ids that answers begin with, and -1 for the rest of at most `limit` tokens.
+
+    Args:
+        text: what they begin with.
+        tokenizer: what the answers' ids stand for.
+        padding: how long they may be, and what ends them.
+        limit: the most tokens of an answer.
+
+    Raises:
+        UsageError: for a text that no answer can begin with.
+
+    """
+    try:
+        ids = text_ids([text], tokenizer).ids
+        special, room = tokenizer.special, padding.answer_width
+        if not 1 <= len(ids) <= room:
+            raise UsageError(f"it has {len(ids)} tokens, and there is room for 1 to {room}")
+        for word, banned in (("unknown", special.unk), ("the end", padding.end(special))):
+            if banned is not None and banned in ids:
+                raise UsageError(f"its token {ids.tolist().index(banned) + 1} is {word}")
+    except UsageError as error:
+        line = f"no answer begins with prefix {text!r}: {error}"
+        raise UsageError(line, fields=("prefix",)) from error
+    return np.pad(ids, (0, limit - len(ids)), constant_values=-1)
+
+
 def gold_targets(gold: Gold, padding: Padding) -> Gold:
     """An answer's gold over all its valid targets.
 

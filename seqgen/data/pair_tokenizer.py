@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -86,17 +86,27 @@ class PairTokenizer:
             ids.append(found)
         return ids
 
+    def units(self, text: str) -> list[str]:
+        """The units of a text, as they are; none of its features."""
+        text = text.partition(FEATURES)[0] if self.features else text
+        return list(units_of(normalized(text, self.normalization), self.unit))
+
     def unknown(self, text: str) -> list[str]:
         """The units of a text that become <unk>."""
-        text, _, features = text.partition(FEATURES) if self.features else (text, "", "")
-        units = units_of(normalized(text, self.normalization), self.unit)
+        features = text.partition(FEATURES)[2] if self.features else ""
+        units = self.units(text)
         lost = [unit for unit in units if self.unit != "byte" and unit not in self.text.ids]
         return lost + [each for each in features_of(features) if each not in self.feature_ids]
 
-    def decode(self, ids: Ids) -> str:
-        """Ids to text, without the tokens that are none of it."""
+    def decode(self, ids: Ids, *, copies: Sequence[str] | None = None) -> str:
+        """Ids to text, without the tokens that are none of it; `copies` stand for each <unk>."""
         numbers = np.asarray(ids, np.int64) - len(OWN)
-        text = self.text.decode(numbers[(numbers >= 0) & (numbers < len(self.text))])
+        numbers = numbers[(numbers >= 0) & (numbers < len(self.text))]
+        text = self.text.decode(numbers)
+        if copies is not None:
+            rest, unk = iter(copies), self.text.special.unk
+            pieces = zip(numbers, self.text.pieces(numbers), strict=True)
+            text = self.text.join([next(rest) if i == unk else piece for i, piece in pieces])
         return normalized(text, "NFC") if self.normalization == "NFD" else text
 
     def pieces(self, ids: Ids) -> list[str]:

@@ -144,7 +144,10 @@ class Vocabulary:
         """Ids to text: words with blanks between them, `<eos>` as a new line."""
         if self.unit == "byte":
             return bytes(np.asarray(ids, np.uint8)).decode(errors="replace")
-        symbols = self.pieces(ids)
+        return self.join(self.pieces(ids))
+
+    def join(self, symbols: Sequence[str]) -> str:
+        """The text of symbols."""
         if self.unit != "word":
             return (" " if self.unit == "symbol" else "").join(symbols)
         lines = " ".join("\n" if symbol == END else symbol for symbol in symbols)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from seqgen.decoding.generate import AFTER_END, Step
+from seqgen.decoding.generate import AFTER_END, Step, forced
 from seqgen.decoding.logits import LogitsProcessor, apply_processors
 from seqgen.nn.recurrence import unroll, unroll_while
 from seqgen.types import Carry, Memory, Out, Start
@@ -29,6 +29,7 @@ class Beams(NamedTuple):
     logprob: Float[Array, "B W"]
     score: Float[Array, "B W"]
     aux: dict[str, Array]
+    logprobs: Float[Array, "B W T"]
 
 
 Score = Callable[
@@ -47,6 +48,24 @@ def length_penalty(alpha: float) -> Score:
     Wu et al. 2016, §7, eq. 14 without coverage.
     """
     return lambda logprob, length, coverage: logprob / ((5 + length) / 6) ** alpha
+
+
+def coverage_penalty(score: Score, beta: float, mask: Bool[Array, "B S"] | None) -> Score:
+    """score + β Σ_s log min(coverage_s, 1), over the positions that are no padding.
+
+    Wu et al. 2016, §7, eq. 14. What has had no attention at all counts as the least float there is.
+    """
+    least = jnp.finfo(jnp.float32).tiny
+
+    def covered(
+        logprob: Float[Array, "B W"], length: Int[Array, "B W"], coverage: Array | None
+    ) -> Float[Array, "B W"]:
+        assert coverage is not None
+        terms = jnp.log(jnp.clip(coverage, least, 1.0))
+        where = None if mask is None else mask[:, None]
+        return score(logprob, length, coverage) + beta * jnp.sum(terms, axis=-1, where=where)
+
+    return covered
 
 
 class _Beam(NamedTuple):
@@ -70,6 +89,7 @@ def beam(
     width: int,
     score: Score,
     processors: tuple[LogitsProcessor, ...] = (),
+    prefix: Int[Array, " L"] | None = None,
 ) -> Beams:
     """The `width` best texts that a breadth-first search finds.
 
@@ -84,6 +104,7 @@ def beam(
         width: how many hypotheses a row has.
         score: what texts are ranked by, of log p in nats, of the number of tokens, and of coverage.
         processors: what changes the logits, in turn; they decide what is found, not its log p.
+        prefix: as in `generate`; its log p counts.
 
     """
     rows = start.token.shape[0]
@@ -92,10 +113,12 @@ def beam(
 
     def advance(
         memory: Memory, state: tuple[Carry, _Beam], t: Int[Array, ""]
-    ) -> tuple[tuple[Carry, _Beam], tuple[Array, Array, dict[str, Array]]]:
+    ) -> tuple[tuple[Carry, _Beam], tuple[Array, tuple[Array, Array], dict[str, Array]]]:
         carry, now = state
         carry, out = each(memory, carry, now.token)
-        now, parent, shown = _choose(now, out, t, end=end, score=score, processors=processors)
+        given = None if prefix is None else prefix[t]
+        options = {"end": end, "score": score, "processors": processors, "given": given}
+        now, parent, shown = _choose(now, out, t, **options)
         carry = jax.tree.map(lambda leaf: _take(leaf, parent) if leaf.ndim else leaf, carry)
         return (carry, now), (parent, shown, out.aux)
 
@@ -106,17 +129,17 @@ def beam(
 
     _, like = jax.eval_shape(step, *start)
     begin = _begin(spread(start.token), like, limit, processors)
-    (_, found), (parents, tokens, aux) = unroll_while(
+    (_, found), (parents, shown, aux) = unroll_while(
         lambda state: ~jnp.all(state[1].done),
         advance,
         start.memory,
         (jax.tree.map(spread, start.carry), begin),
         jnp.arange(limit),
-        (jnp.arange(width), AFTER_END, 0),
+        (jnp.arange(width), (AFTER_END, 0), 0),
     )
-    tokens, aux = _trace(parents, tokens, aux)
+    (tokens, gains), aux = _trace(parents, shown, aux)
     ranks = score(found.ranked, found.length, found.coverage)
-    return Beams(tokens, found.length, found.logprob, ranks, aux)
+    return Beams(tokens, found.length, found.logprob, ranks, aux, gains)
 
 
 def _take(leaf: Array, places: Int[Array, "B W"]) -> Array:
@@ -148,14 +171,17 @@ def _choose(
     end: int | None,
     score: Score,
     processors: tuple[LogitsProcessor, ...],
-) -> tuple[_Beam, Int[Array, "B W"], Int[Array, "B W"]]:
+    given: Int[Array, ""] | None,
+) -> tuple[_Beam, Int[Array, "B W"], tuple[Array, Array]]:
     """The W best of all continuations, in lax.top_k's order.
 
-    With them the hypothesis that each continues, and the token that its text shows.
+    With them the hypothesis that each continues, the token that its text shows and its log p.
     """
     rows, _, vocabulary = out.logits.shape
     own = jax.nn.log_softmax(out.logits)
     processed = own if now.history is None else _processed(processors, out.logits, now.history, t)
+    if given is not None:
+        processed = forced(given, own, processed)
     # A finished text continues in one way only, as it is
     as_it_is = jnp.where(jnp.arange(vocabulary) == 0, 0.0, -jnp.inf)
     ranked = now.ranked[..., None] + jnp.where(now.done[..., None], as_it_is, processed)
@@ -182,7 +208,7 @@ def _choose(
         None if coverage is None else _take(coverage, parent),
         history,
     )
-    return chosen, parent, shown
+    return chosen, parent, (shown, gain)
 
 
 def _processed(
@@ -207,26 +233,27 @@ def _covered(now: _Beam, out: Out) -> Float[Array, "B W S"] | None:
 
 
 def _trace(
-    parents: Int[Array, "T B W"], tokens: Int[Array, "T B W"], aux: dict[str, Array]
-) -> tuple[Int[Array, "B W T"], dict[str, Array]]:
-    """The tokens of the texts that are left in the end, and their aux: back along the parents.
+    parents: Int[Array, "T B W"], shown: tuple[Array, Array], aux: dict[str, Array]
+) -> tuple[tuple[Array, Array], dict[str, Array]]:
+    """Tokens and log p of the texts that are left in the end, and aux: back along the parents.
 
-    `aux` is in the order of the hypotheses before a choice, `tokens` after it.
+    `aux` is in the order of the hypotheses before a choice, `shown` after it.
     """
 
     def back(
-        _: None, here: Int[Array, "B W"], choice: tuple[Array, Array]
-    ) -> tuple[Int[Array, "B W"], tuple[Array, Array]]:
-        parent, token = choice
+        _: None, here: Int[Array, "B W"], choice: tuple[Array, tuple[Array, Array]]
+    ) -> tuple[Int[Array, "B W"], tuple[Array, tuple[Array, Array]]]:
+        parent, shown = choice
         before = _take(parent, here)
-        return before, (before, _take(token, here))
+        return before, (before, jax.tree.map(lambda leaf: _take(leaf, here), shown))
 
     last = jnp.broadcast_to(jnp.arange(parents.shape[2]), parents.shape[1:])
-    _, (places, tokens) = unroll(back, None, last, (parents, tokens), reverse=True)
+    _, (places, (tokens, gains)) = unroll(back, None, last, (parents, shown), reverse=True)
 
     def of(leaf: Array) -> Array:
         own = jax.vmap(_take)(leaf, places)
         gone = (tokens == AFTER_END).reshape(tokens.shape + (1,) * (leaf.ndim - 3))
         return jnp.moveaxis(jnp.where(gone, jnp.zeros_like(own), own), 0, 2)
 
-    return jnp.moveaxis(tokens, 0, 2), jax.tree.map(of, aux)
+    texts = jnp.moveaxis(tokens, 0, 2), jnp.moveaxis(gains, 0, 2)
+    return texts, jax.tree.map(of, aux)

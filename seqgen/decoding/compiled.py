@@ -1,16 +1,25 @@
 """Whole decodings as compiled programs, one for each model, setting and shape."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from seqgen.decoding.beam import beam, length_penalty
+from seqgen.decoding.beam import Beams, beam, coverage_penalty, length_penalty
 from seqgen.decoding.generate import generate
 from seqgen.decoding.logits import GenerationConfig
 from seqgen.nn.switches import fixed
 from seqgen.types import Model, Out, Params, Start
+
+
+class Answers(NamedTuple):
+    """W answers a row, the best first, as `Beams` has them; W is 1 where there is no beam."""
+
+    tokens: Any
+    logprob: Any
+    logprobs: Any
+    aux: dict[str, Any]
 
 
 @fixed()
@@ -24,8 +33,9 @@ def answer(
     source: Any,
     length: Any,
     key: Any,
-) -> Any:
-    """Tokens [B, W, T], log p [B, W] in nats and aux [B, W, T, ...] of answers to sources.
+    prefix: Any = None,
+) -> Answers:
+    """Answers to sources.
 
     All rows are sampled with the same numbers.
 
@@ -38,15 +48,20 @@ def answer(
         source: questions.
         length: theirs.
         key: what is sampled with; None: nothing is sampled.
+        prefix: what all answers begin with, -1 from where they are free; None: they all are.
 
     """
     start = model.start(params, source, length, capacity=limit)
     if generation.beam is not None:
-        return _searched(model, generation, (), end, limit, params, start)
+        found = _searched(model, generation, (), end, limit, params, start, prefix)
+        return Answers(found.tokens, found.logprob, found.logprobs, found.aux)
     step, processors = partial(model.step, params), generation.processors(end=end)
     keys = None if key is None else jnp.broadcast_to(key, source.shape[0])
-    made = generate(step, start, limit=limit, end=end, processors=processors, keys=keys)
-    return jax.tree.map(lambda leaf: leaf[:, None], (made.tokens, made.logprob, made.aux))
+    made = generate(
+        step, start, limit=limit, end=end, processors=processors, keys=keys, prefix=prefix
+    )
+    one = Answers(made.tokens, made.logprob, made.logprobs, made.aux)
+    return jax.tree.map(lambda leaf: leaf[:, None], one)
 
 
 @fixed()
@@ -137,7 +152,8 @@ def search(
         start: from where.
 
     """
-    return _searched(model, generation, banned, end, limit, params, start)[:2]
+    found = _searched(model, generation, banned, end, limit, params, start)
+    return found.tokens, found.logprob
 
 
 def _searched(
@@ -148,16 +164,19 @@ def _searched(
     limit: int,
     params: Params,
     start: Start,
-) -> tuple[Any, Any, Any]:
+    prefix: Any = None,
+) -> Beams:
     assert generation.beam is not None
-
-    made = beam(
+    score = length_penalty(generation.length_penalty)
+    if generation.coverage_penalty:
+        score = coverage_penalty(score, generation.coverage_penalty, start.memory.mask)
+    return beam(
         partial(model.step, params),
         start,
         limit=limit,
         end=end,
         width=generation.beam,
-        score=length_penalty(generation.length_penalty),
+        score=score,
         processors=generation.processors(banned, end),
+        prefix=prefix,
     )
-    return made.tokens, made.logprob, made.aux

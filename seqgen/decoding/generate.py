@@ -22,7 +22,8 @@ class Generated(NamedTuple):
     """`length` counts tokens, the end symbol with them; `next` continues from here.
 
     `logprob` is log p(tokens) in nats as the model has it, whatever the processors: what teacher
-    forcing gives. It is -inf for a row that ends because its processors leave no token.
+    forcing gives, and the sum of `logprobs`, each token's own. It is -inf for a row that ends
+    because its processors leave no token.
     """
 
     tokens: Int[Array, "B T"]
@@ -30,6 +31,7 @@ class Generated(NamedTuple):
     logprob: Float[Array, " B"]
     aux: dict[str, Array]
     next: Start
+    logprobs: Float[Array, "B T"]
 
 
 class _Row(NamedTuple):
@@ -50,6 +52,7 @@ def generate(
     keys: Key[Array, " B"] | None = None,
     history: Int[Array, "B H"] | None = None,
     first: Int[Array, ""] | int = 0,
+    prefix: Int[Array, " L"] | None = None,
 ) -> Generated:
     """At most `limit` tokens a row, up to and with `end`. aux leaves are [B, T, ...].
 
@@ -66,6 +69,8 @@ def generate(
             not depend on the batch that it is in. None: the best token is taken.
         history: the tokens of the text so far, with room for `limit` more; None: there are none.
         first: how many they are.
+        prefix: what all texts begin with, whatever the processors; None, or where it is below 0:
+            they are free.
 
     """
     rows = start.token.shape[0]
@@ -74,24 +79,27 @@ def generate(
 
     def advance(
         memory: Memory, state: tuple[Carry, _Row, Array], t: Int[Array, ""]
-    ) -> tuple[tuple[Carry, _Row, Array], tuple[Array, dict[str, Array]]]:
+    ) -> tuple[tuple[Carry, _Row, Array], tuple[Array, Array, dict[str, Array]]]:
         carry, row, history = state
         carry, out = step(memory, carry, row.token)
         logits = apply_processors(processors, out.logits, history, t)
+        if prefix is not None:
+            logits = forced(prefix[t], out.logits, logits)
         token = jnp.argmax(logits, axis=-1) if keys is None else sample(keys, t, logits)
         token, gain, aux = token.astype(jnp.int32), log_probability(out.logits, token), out.aux
         if end is None and not processors:  # no row ends
             row = row._replace(token=token, logprob=row.logprob + gain)
-            return (carry, row, history), (token, aux)
+            return (carry, row, history), (token, gain, aux)
         stuck = jnp.max(logits, axis=1) == -jnp.inf if processors else jnp.zeros(rows, bool)
         over = row.done | stuck
         shown = jnp.where(over, AFTER_END, token)
         logprob = row.logprob + jnp.where(stuck, -jnp.inf, gain)
         moved = _Row(token, over if end is None else over | (token == end), logprob)
+        gain = jnp.where(over, 0.0, gain)
         aux = rows_where(row.done, jax.tree.map(jnp.zeros_like, aux), aux)
         if processors:
             history = lax.dynamic_update_index_in_dim(history, shown, t, 1)
-        return (carry, rows_where(row.done, row, moved), history), (shown, aux)
+        return (carry, rows_where(row.done, row, moved), history), (shown, gain, aux)
 
     ended = jnp.any((history == AFTER_END) & (jnp.arange(history.shape[1]) < first)[None], axis=1)
     if end is not None:
@@ -101,12 +109,21 @@ def generate(
     if end is None:
         state, made = unroll(advance, start.memory, state, times)
     else:
-        going, fill = lambda state: ~jnp.all(state[1].done), (AFTER_END, 0)
+        going, fill = lambda state: ~jnp.all(state[1].done), (AFTER_END, 0, 0)
         state, made = unroll_while(going, advance, start.memory, state, times, fill)
-    tokens, aux = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), made)
+    tokens, gains, aux = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), made)
     length = jnp.sum(tokens != AFTER_END, axis=1)
     carry, row, _ = state
-    return Generated(tokens, length, row.logprob, aux, Start(start.memory, carry, row.token))
+    following = Start(start.memory, carry, row.token)
+    return Generated(tokens, length, row.logprob, aux, following, gains)
+
+
+def forced(
+    token: Int[Array, ""], own: Float[Array, "B *W V"], processed: Float[Array, "B *W V"]
+) -> Float[Array, "B *W V"]:
+    """What is left to choose from: one token, as the model has it; below 0, what is processed."""
+    only = jnp.where(jnp.arange(own.shape[-1]) == token, own, -jnp.inf)
+    return jnp.where(token < 0, processed, only)
 
 
 def log_probability(logits: Float[Array, "B V"], token: Int[Array, " B"]) -> Float[Array, " B"]:

@@ -161,6 +161,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "temperature": (0.01, 100, "from 0.01 to 100"),
     "repetition_penalty": (0.1, 10, "from 0.1 to 10"),
     "length_penalty": (-5, 5, "from -5 to 5"),
+    "coverage_penalty": (0, 10, "from 0 to 10"),
 }
 """The others, least and most, and that in words: beyond them float32 no longer tells the best
 logit from those beside it, a probability is 0, or a score of a million tokens is not finite.
@@ -182,6 +183,8 @@ class GenerationConfig:
         beam: search with this many hypotheses instead.
         length_penalty: how much a beam favours long texts: log p / ((5 + length) / 6) to this
             power.
+        coverage_penalty: how much a beam minds parts of the source that a text leaves out: this
+            times the sum of log min(attention they have had, 1) is added.
 
     Raises:
         UsageError: for a value that means nothing, and for a beam with sampling.
@@ -197,6 +200,7 @@ class GenerationConfig:
     min_length: int | None = None
     beam: int | None = None
     length_penalty: float = 0.0
+    coverage_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         for name, most in COUNTS.items():
@@ -216,12 +220,12 @@ class GenerationConfig:
                     for name in ("temperature", "top_k", "top_p", "min_p", "beam")
                 ),
             )
-
-        if self.length_penalty and self.beam is None:
-            raise UsageError(
-                f"length_penalty {self.length_penalty} is of a beam, and there is none",
-                fields=("generation.length_penalty", "generation.beam"),
-            )
+        for name in ("length_penalty", "coverage_penalty"):
+            if (value := getattr(self, name)) and self.beam is None:
+                raise UsageError(
+                    f"{name} {value} is of a beam, and there is none",
+                    fields=(f"generation.{name}", "generation.beam"),
+                )
 
     @property
     def samples(self) -> bool:

@@ -1,45 +1,28 @@
 """The run of a model that answers questions."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
 
 import jax
 import numpy as np
 
-from seqgen.config import strict_converter
-from seqgen.data.padding import (
-    Padding,
-    answer_ids,
-    encode,
-    encode_questions,
-    pair_vocabulary,
-    reading_order,
-    render,
-)
+from seqgen.data.padding import Padding, encode, encode_questions, prefix_ids, render
 from seqgen.data.pair_tokenizer import PairTokenizer
 from seqgen.data.pairs import Pair, Split
 from seqgen.data.tokenizer import Vocabulary
-from seqgen.decoding.compiled import answer
+from seqgen.decoding.compiled import Answers, answer
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.answers import block_rows
 from seqgen.evaluation.scores import Scores
-from seqgen.families.run import Run, check_end, sampling_key
-from seqgen.interop.attention import Attention, on_source
+from seqgen.families.answer import Asked, asked, attention_of, check_copies, replaced, unknown_in
+from seqgen.families.pair_tokens import Tokens, migrated, unstructured
+from seqgen.families.run import Run, check_attends, check_end, sampling_key
+from seqgen.interop.attention import Attention
 from seqgen.nn.switches import fixed, key
 from seqgen.tasks.dataset import sizes_of
 from seqgen.types import Batch, Sizes
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What vocabulary.json holds: the tokens of both sides, and the padding scheme."""
-
-    tokenizer: Vocabulary | PairTokenizer
-    padding: Padding
-    source_tokenizer: PairTokenizer | None = None
 
 
 class PairsRun(Run):
@@ -67,7 +50,7 @@ class PairsRun(Run):
     @property
     def source_tokenizer(self) -> Vocabulary | PairTokenizer:
         """What the ids of questions stand for."""
-        return self.tokens.source_tokenizer or self.tokens.tokenizer
+        return self.tokens.source
 
     @property
     def padding(self) -> Padding:
@@ -119,12 +102,24 @@ class PairsRun(Run):
         return encode(self.pairs(split), self.tokenizer, self.padding, source_tokenizer=source)
 
     def decode(
-        self, questions: Sequence[str], generation: GenerationConfig = GREEDY, seed: int = 0
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """Answers [N, W, T], their log p [N, W] in nats, and aux [N, W, T, ...], as one batch.
+        self,
+        questions: Sequence[str],
+        generation: GenerationConfig = GREEDY,
+        seed: int = 0,
+        *,
+        prefix: str | None = None,
+    ) -> Answers:
+        """Answers as arrays, in one batch, which is filled up to a power of two.
 
-        It is filled up to a power of two. W is the width of the beam, or 1. Raises `UsageError` for
-        what the run cannot read, and where the processors leave no token.
+        Args:
+            questions: a list of texts.
+            generation: how answers are chosen.
+            seed: of the sampling.
+            prefix: what all answers begin with; None: they are free.
+
+        Raises:
+            UsageError: for what the run cannot read, and where the processors leave no token.
+
         """
         rows = len(questions)
         filled = [*questions, *[questions[0]] * ((1 << (rows - 1).bit_length()) - rows)]
@@ -132,15 +127,41 @@ class PairsRun(Run):
         end = self.padding.end(self.tokenizer.special)
         limit = self.padding.answer_width + (end is not None)
         check_end(generation, end, limit, "the book's padding scheme has none")
+        if generation.coverage_penalty:
+            check_attends(generation, self.attends)
         sampling = sampling_key(generation, seed)
-        made = answer(self.model, generation, limit, end, self.params, source, length, sampling)
-        tokens, logprob, aux = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
-        for row in np.flatnonzero(logprob[:, 0] == -np.inf)[:1]:
+        given = (
+            prefix_ids(prefix, self.tokenizer, self.padding, limit) if prefix is not None else None
+        )
+        inputs = self.params, source, length, sampling, given
+        made = answer(self.model, generation, limit, end, *inputs)
+        made = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], made)
+        for row in np.flatnonzero(made.logprob[:, 0] == -np.inf)[:1]:
             raise UsageError(
                 f"{questions[row]!r}: nothing is left to answer, "
                 "the logits processors take every token"
             )
-        return tokens, logprob, aux
+        return made
+
+    def asked(
+        self,
+        questions: Sequence[str],
+        generation: GenerationConfig = GREEDY,
+        *,
+        seed: int = 0,
+        prefix: str | None = None,
+    ) -> Iterator[Asked]:
+        """All that the run says of each question. Raises as `decode`.
+
+        Args:
+            questions: a list of texts.
+            generation: how answers are chosen.
+            seed: of the sampling.
+            prefix: what all answers begin with; None: they are free.
+
+        """
+        for rows in self.blocks(questions):
+            yield from asked(rows, self.decode(rows, generation, seed, prefix=prefix), self.tokens)
 
     def predict(
         self, questions: Sequence[str], generation: GenerationConfig = GREEDY, *, seed: int = 0
@@ -155,6 +176,8 @@ class PairsRun(Run):
         *,
         seed: int = 0,
         n: int = 1,
+        prefix: str | None = None,
+        replace_unknown: bool = False,
     ) -> list[list[str]]:
         """The `n` best answers of a beam for each question, or, without one, the only answer.
 
@@ -163,24 +186,26 @@ class PairsRun(Run):
             generation: how answers are chosen.
             seed: of the sampling.
             n: how many answers.
+            prefix: what all answers begin with; None: they are free.
+            replace_unknown: each <unk> of an answer is the source piece with most attention there.
 
         Raises:
-            UsageError: for what the run cannot read, for no answers, and for more than there are.
+            UsageError: for what the run cannot read, for no answers, for more than there are, and
+                for unknown pieces that cannot be replaced.
 
         """
         if isinstance(questions, str):
             raise UsageError("predict takes a list of questions: [question]")
-        if n < 1:
-            raise UsageError(f"n must be 1 or more, not {n}", fields=("n",))
-        if n > (generation.beam or 1):
-            raise UsageError(
-                f"there is one answer, and {n} were asked for: use a beam of {n}",
-                fields=("generation.beam",),
-            )
+        self.check_best(generation, n=n, replace_unknown=replace_unknown)
+        if replace_unknown:
+            found = self.asked(questions, generation, seed=seed, prefix=prefix)
+            return [
+                [replaced(each, one, self.tokens) for one in each.answers[:n]] for each in found
+            ]
         return [
             [self.text(row) for row in answers[:n]]
             for rows in self.blocks(questions)
-            for answers in self.decode(rows, generation, seed)[0]
+            for answers in self.decode(rows, generation, seed, prefix=prefix).tokens
         ]
 
     def blocks(self, questions: Sequence[str]) -> list[Sequence[str]]:
@@ -226,8 +251,7 @@ class PairsRun(Run):
                 for what the run cannot read.
 
         """
-        if not self.attends:
-            raise UsageError(f"{self.name} has no attention to show: its model does not attend")
+        self.check_attends()
         if not 0 <= hypothesis < (generation.beam or 1):
             raise UsageError(
                 f"there is no hypothesis {hypothesis}: "
@@ -237,57 +261,32 @@ class PairsRun(Run):
         if isinstance(questions, str):
             return self.attention([questions], generation, hypothesis=hypothesis, seed=seed)[0]
         return [
-            one
-            for rows in self.blocks(questions)
-            for one in self._attended(rows, generation, hypothesis, seed)
+            attention_of(each, each.answers[hypothesis], self.tokens)
+            for each in self.asked(questions, generation, seed=seed)
         ]
 
-    def _attended(
-        self, questions: Sequence[str], generation: GenerationConfig, hypothesis: int, seed: int
-    ) -> list[Attention]:
-        tokens, logprob, aux = self.decode(questions, generation, seed)
-        source, length = encode_questions(questions, self.source_tokenizer, self.padding)
-        ids = np.asarray(reading_order(source, length, self.padding))
-        if length is None:
-            length = np.full(len(questions), source.shape[1])
-        found = []
-        for row, question in enumerate(questions):
-            made = tokens[row, hypothesis]
-            text = self.text(made)
-            target = self.tokenizer.pieces(
-                answer_ids(made[made >= 0], self.tokenizer, self.padding)
+    def check_attends(self) -> None:
+        """Raises `UsageError` for a model without attention."""
+        if not self.attends:
+            raise UsageError(f"{self.name} has no attention to show: its model does not attend")
+
+    def check_best(self, generation: GenerationConfig, *, n: int, replace_unknown: bool) -> None:
+        """Raises `UsageError` for no answers, more than there are, and what cannot be replaced."""
+        if n < 1:
+            raise UsageError(f"n must be 1 or more, not {n}", fields=("n_best",))
+        if n > (generation.beam or 1):
+            raise UsageError(
+                f"there is one answer, and {n} were asked for: use a beam of {n}",
+                fields=("generation.beam",),
             )
-            asked = ids[row, : len(self.source_tokenizer.encode(question))]
-            pieces = self.source_tokenizer.pieces(asked)
-            maps = {}
-            for name, leaf in aux.items():
-                weights = leaf[row, hypothesis]
-                if on_source(name):
-                    weights = reading_order(weights, np.int32(length[row]), self.padding)
-                    weights = weights[..., : len(pieces)]
-                maps[name] = weights.swapaxes(0, 1)[:, : len(target)]
-            weights, score = maps.pop("attention"), float(logprob[row, hypothesis])
-            found.append(Attention(question, text, weights, pieces, target, score, maps))
-        return found
+        if replace_unknown:
+            self.check_attends()
+            check_copies(self.tokens)
+
+    def unknown(self, question: str) -> list[str]:
+        """The pieces of a question that are read as <unk>."""
+        return unknown_in(question, self.tokens)
 
     def measured(self, scores: Scores) -> dict[str, Any]:
         """Scores by name."""
         return scores._asdict()
-
-
-def unstructured(tokens: Tokens) -> dict[str, Any]:
-    """What vocabulary.json has; a source's tokenizer only where it is another one."""
-    content = strict_converter().unstructure(tokens)
-    if tokens.source_tokenizer is None:
-        del content["source_tokenizer"]
-    return content
-
-
-def migrated(content: dict[str, Any]) -> dict[str, Any]:
-    """A vocabulary.json; one of version 1 had characters and a layout."""
-    if "characters" not in content:
-        return content
-    layout = content["layout"]
-    vocabulary = pair_vocabulary(content["characters"], layout["kind"])
-    tokenizer = strict_converter().unstructure(vocabulary)
-    return {"tokenizer": tokenizer, "padding": layout}

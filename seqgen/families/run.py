@@ -215,6 +215,16 @@ def check_end(generation: GenerationConfig, end: int | str | None, limit: int, h
         )
 
 
+def check_attends(generation: GenerationConfig, attends: bool) -> None:
+    """Raises `UsageError` for a setting of attention where the model has none."""
+    if generation.coverage_penalty and not attends:
+        raise UsageError(
+            f"coverage_penalty {generation.coverage_penalty} is of attention, "
+            "and the model does not attend",
+            fields=("generation.coverage_penalty",),
+        )
+
+
 @fixed()
 def abstract_params(cfg: Config, sizes: Sizes) -> Params:
     """The parameters' shapes and dtypes, without values."""

@@ -20,7 +20,7 @@ from seqgen.decoding.generate import AFTER_END
 from seqgen.decoding.logits import GREEDY, GenerationConfig
 from seqgen.errors import UsageError
 from seqgen.evaluation.perplexity import Perplexity, token_losses
-from seqgen.families.run import Run, check_end, sampling_key
+from seqgen.families.run import Run, check_attends, check_end, sampling_key
 from seqgen.nn.switches import fixed
 from seqgen.ranges import check_count
 from seqgen.types import Batch, Sizes
@@ -272,6 +272,7 @@ def check_wanted(length: int, generation: GenerationConfig, end: str | None, n: 
             fields=("generation.temperature", "generation.beam"),
         )
     check_end(generation, end, length, "give an end")
+    check_attends(generation, attends=False)
     if generation.beam is not None and n > generation.beam:
         raise UsageError(
             f"a beam of {generation.beam} has no {n} texts; use a wider beam",

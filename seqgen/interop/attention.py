@@ -1,4 +1,4 @@
-"""Attention maps for other programs: one JSON a page can read, or one NPZ with the same arrays.
+"""Attention maps for other programs: JSON, JSON lines, or one NPZ with the same arrays.
 
 JSON, version 1:
 
@@ -14,21 +14,22 @@ JSON, version 1:
 source pieces each, a row of them 1 in sum but for rounding. Only where a place begins with
 "decoder.self" or "memory" are the columns not the source's, but earlier tokens or slots of a
 memory, all that the model has. `about` is what the ids stand for, in their order, and how the
-answers were chosen. NPZ: `format`, `version`, `run` and (as JSON) `about`, and for item i the
-arrays `i.question`, `i.source`, `i.target`, `i.answer`, `i.logprob` and `i.maps.attention`.
+answers were chosen. JSON lines: the items alone, one a line. NPZ: `format`, `version`, `run` and
+(as JSON) `about`, and for item i the arrays `i.question`, `i.source`, `i.target`, `i.answer`,
+`i.logprob` and `i.maps.attention`.
 """
 
-import io
 import json
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from seqgen.errors import UsageError
-from seqgen.storage.files import write
+from seqgen.storage.files import writing
 
 FORMAT, VERSION = "seqgen-attention", 1
 
@@ -47,7 +48,8 @@ def on_source(place: str) -> bool:
 class Attention(NamedTuple):
     """Where a model looked while it wrote one answer; `weights` are in reading order of the source.
 
-    `maps` has further maps [K, T, ...] by their place. `logprob` is in nats.
+    `maps` has further maps [K, T, ...] by their place. `logprob` is in nats. `unknown` are the
+    pieces of the question that the model reads as <unk>.
     """
 
     question: str
@@ -57,50 +59,74 @@ class Attention(NamedTuple):
     target: list[str]
     logprob: float
     maps: Mapping[str, Float[np.ndarray, "..."]] = {}
+    unknown: Sequence[str] = ()
 
     def every_map(self) -> dict[str, Float[np.ndarray, "..."]]:
         """All maps by their place."""
         return {"attention": self.weights, **self.maps}
 
 
-def as_json(items: Sequence[Attention], run: str, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the JSON file holds."""
-    found = [
-        {
-            "question": item.question,
-            "source": item.source,
-            "target": item.target,
-            "answer": item.answer,
-            "logprob": item.logprob,
-            "maps": {
-                name: np.round(np.asarray(weights, np.float64), DECIMALS).tolist()
-                for name, weights in item.every_map().items()
-            },
-        }
-        for item in items
-    ]
-    return {"format": FORMAT, "version": VERSION, "run": run, "about": about, "items": found}
+def as_json(item: Attention) -> dict[str, Any]:
+    """One item of a JSON file."""
+    return {
+        "question": item.question,
+        "source": item.source,
+        "target": item.target,
+        "answer": item.answer,
+        "logprob": item.logprob,
+        "maps": {
+            name: np.round(np.asarray(weights, np.float64), DECIMALS).tolist()
+            for name, weights in item.every_map().items()
+        },
+    }
 
 
-def as_npz(items: Sequence[Attention], run: str, about: Mapping[str, Any]) -> bytes:
-    """What the NPZ file holds."""
-    arrays: dict[str, Any] = {"format": FORMAT, "version": VERSION, "run": run}
-    arrays["about"] = json.dumps(about, ensure_ascii=False)
+def as_arrays(item: Attention) -> dict[str, Any]:
+    """The arrays of one item of an NPZ file."""
+    pieces = {"source": item.source, "target": item.target}
+    arrays: dict[str, Any] = {name: np.array(each, str) for name, each in pieces.items()}
+    arrays |= {"question": item.question, "answer": item.answer, "logprob": item.logprob}
+    return arrays | {f"maps.{name}": weights for name, weights in item.every_map().items()}
+
+
+def write_json(file: BinaryIO, items: Iterable[Attention], head: Mapping[str, Any]) -> None:
+    """One object: the head, and the items one by one."""
+    file.write(json.dumps(head, ensure_ascii=False)[:-1].encode() + b', "items": [')
     for i, item in enumerate(items):
-        pieces = {"source": item.source, "target": item.target}
-        arrays |= {f"{i}.{name}": np.array(each, str) for name, each in pieces.items()}
-        arrays |= {f"{i}.question": item.question, f"{i}.answer": item.answer}
-        arrays[f"{i}.logprob"] = item.logprob
-        arrays |= {f"{i}.maps.{name}": weights for name, weights in item.every_map().items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+        file.write(b", " * (i > 0) + json.dumps(as_json(item), ensure_ascii=False).encode())
+    file.write(b"]}\n")
+
+
+def write_json_lines(file: BinaryIO, items: Iterable[Attention], head: Mapping[str, Any]) -> None:
+    """An object per item, without the head."""
+    for item in items:
+        file.write(json.dumps(as_json(item), ensure_ascii=False).encode() + b"\n")
+
+
+def write_npz(file: BinaryIO, items: Iterable[Attention], head: Mapping[str, Any]) -> None:
+    """The head's arrays, then each item's, one by one into the archive."""
+    about = json.dumps(head["about"], ensure_ascii=False)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+
+        def add(name: str, value: Any) -> None:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
+
+        for name, value in {**head, "about": about}.items():
+            add(name, value)
+        for i, item in enumerate(items):
+            for name, value in as_arrays(item).items():
+                add(f"{i}.{name}", value)
+
+
+WRITERS = {".json": write_json, ".npz": write_npz, ".jsonl": write_json_lines}
+"""How a file is written, by its ending."""
 
 
 def export(
-    items: Sequence[Attention], path: Path, *, run: str, about: Mapping[str, Any] | None = None
+    items: Iterable[Attention], path: Path, *, run: str, about: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a .json or an .npz, whole or not at all.
+    """Write a .json, an .npz or a .jsonl, whole or not at all; items are taken one by one.
 
     Args:
         items: the maps.
@@ -113,9 +139,10 @@ def export(
         SeqgenError: where the disk refuses.
 
     """
-    if path.suffix.lower() == ".json":
-        write(path, json.dumps(as_json(items, run, about or {}), ensure_ascii=False) + "\n")
-    elif path.suffix.lower() == ".npz":
-        write(path, as_npz(items, run, about or {}))
-    else:
-        raise UsageError(f"cannot export attention as {path}: its name must end in .json or .npz")
+    if (writer := WRITERS.get(path.suffix.lower())) is None:
+        raise UsageError(
+            f"cannot export attention as {path}: its name must end in one of {', '.join(WRITERS)}"
+        )
+    head = {"format": FORMAT, "version": VERSION, "run": run, "about": about or {}}
+    with writing(path) as file:
+        writer(file, items, head)

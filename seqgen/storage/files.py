@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from seqgen.errors import SeqgenError
 
@@ -28,17 +29,26 @@ def write(path: Path, content: str | bytes) -> None:
         SeqgenError: where the disk refuses; then what stood there still does.
 
     """
+    with writing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(path: Path) -> Generator[BinaryIO]:
+    """A file to write piece by piece, which gets its name at the end. Raises as `write`."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave the new name with nothing in it
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):  # its folder is not one
             partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         no_folder = isinstance(error, FileExistsError)
         reason = f"{path.parent} is not a folder" if no_folder else error.strerror
         raise SeqgenError(f"cannot write {path}: {reason}") from error
