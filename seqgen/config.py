@@ -7,7 +7,7 @@ traced, so that a change of it compiles nothing anew.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import cattrs
 from cattrs.preconf.json import make_converter
@@ -34,8 +34,8 @@ class Training:
         schedule: the rate stays, or rises over the warm-up and then falls: to 0 as a cosine, or
             with the inverse square root of the steps.
         warmup: the part of all steps over which the rate rises, below 1.
-        select: the epoch that is tested and predicts: the last, or the best on the evaluation
-            split.
+        select: the epoch that is tested and predicts: the last, or on the evaluation split the
+            best, or the best by one of its scores, like loss; of equal ones by the lower loss.
         devices: how many devices a batch is split over; of a CPU, they are its cores.
         optimizer: Adam, or plain gradient descent.
         plateau: the rate is divided by it after an epoch whose loss on the evaluation split was
@@ -48,6 +48,9 @@ class Training:
         batch_tokens: a batch of pairs from files has about so many, source and target, padding with
             them; None: it has `batch` pairs.
         label_smoothing: the part of a target's weight that all tokens share alike.
+        patience: training ends after so many epochs without a better score.
+        evaluate_rows: an epoch is evaluated on at most so many rows, always the same; the test is
+            of all rows.
 
     Raises:
         UsageError: for settings without sense.
@@ -59,7 +62,7 @@ class Training:
     steps: int | None = None
     schedule: ScheduleName = "constant"
     warmup: float = 0.0
-    select: Literal["last", "best"] = "last"
+    select: str = "last"
     devices: int = 1
     optimizer: OptimizerName = "adam"
     plateau: float | None = None
@@ -68,6 +71,8 @@ class Training:
     remat: int | None = None
     batch_tokens: int | None = None
     label_smoothing: float = 0.0
+    patience: int | None = None
+    evaluate_rows: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -79,6 +84,8 @@ class Training:
             "window",
             "remat",
             "batch_tokens",
+            "patience",
+            "evaluate_rows",
         ):
             check_count(f"training.{name}", getattr(self, name), MOST_STEPS)
         if self.batch % (self.devices * self.accumulate):
@@ -97,6 +104,12 @@ class Training:
             raise UsageError(
                 f"plateau divides the rate: it must be from 1 to 1e6, not {self.plateau}",
                 fields=("training.plateau",),
+            )
+        if self.patience is not None and self.select == "last":
+            raise UsageError(
+                f"patience {self.patience} waits for a better score, and the last epoch is chosen "
+                "by none: use select best, or the name of a score",
+                fields=("training.patience", "training.select"),
             )
         if not in_float32(self.label_smoothing, 0, BELOW_ONE):
             raise UsageError(

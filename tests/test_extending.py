@@ -185,7 +185,7 @@ FAMILY = Family(
     check=lambda config, dataset: None,
     program=program,
     epoch_steps=lambda config, dataset: len(dataset.train.inputs) // config.training.batch,
-    metric=Metric("exact_match", maximise=True),
+    metrics=(Metric("exact_match", maximise=True),),
     evaluate=lambda run, split: Scores(*evaluate_epoch(run, split, run.params, 0)[0].values()),
     evaluate_epoch=evaluate_epoch,
     test=evaluate_epoch,

@@ -260,7 +260,9 @@ def long(x: jax.Array) -> jax.Array:
 class Long(loop.Session):
     """Steps that are still computed when `take` returns."""
 
-    begin_epoch = tell = write_line = check_weights = end_epoch = save = lambda *_: None
+    begin_epoch = tell = write_line = check_weights = end_epoch = end_amid = over = save = (
+        lambda *_: None
+    )
 
     def take(self, items: Any, span: Any) -> None:
         self.totals = long(jnp.ones((300, 300)))

@@ -1,7 +1,10 @@
 """tyro, with our error for what a configuration refuses; and what several commands read alike."""
 
 import json
+import math
+import re
 import sys
+import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
@@ -108,6 +111,20 @@ def joined_values(words: list[str], flags: Collection[str]) -> list[str]:
 def split_for(file: Any, asked: str | None) -> str | None:
     """The split that was asked for, or the book's for a `file` in the book's format; else None."""
     return asked or (None if file is None else "book")
+
+
+def until(words: str | None) -> float:
+    """The end of 90s, 40m or 1h30m from now, by the monotonic clock; None: never.
+
+    Raises `UsageError` for what is no length of time.
+    """
+    if words is None:
+        return math.inf
+    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", words)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    if not (length := 3600 * hours + 60 * minutes + seconds):
+        raise UsageError(f"--max-time must be like 90s, 40m or 1h30m, not {words!r}")
+    return time.monotonic() + length
 
 
 STDIN = "standard input"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from seqgen.cli.parse import call
+from seqgen.cli.parse import call, until
 from seqgen.cli.terminal import run_to_end
 from seqgen.families import extend, open_run
 
@@ -13,6 +13,7 @@ def command(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     /,
     epochs: int | None = None,
+    max_time: str | None = None,
 ) -> None:
     """Go on with a run that was stopped; the result is the same as if it never was.
 
@@ -20,10 +21,11 @@ def command(
         run: a path, or a name under runs/.
         epochs: train for so many in all, as if the run had been made so; by default as many as it
             was made with. Of a constant schedule only.
+        max_time: end well after so long, like 40m or 1h30m: evaluated, saved, and able to go on.
 
     """
-    opened = open_run(run)
-    run_to_end(opened if epochs is None else extend(opened, epochs))
+    end, opened = until(max_time), open_run(run)
+    run_to_end(opened if epochs is None else extend(opened, epochs), end)
 
 
 def main(arguments: list[str]) -> None:

@@ -19,7 +19,7 @@ import tyro
 
 from seqgen import sweeps
 from seqgen.cli.flags import flag, flags_of
-from seqgen.cli.parse import call, split_for
+from seqgen.cli.parse import call, split_for, until
 from seqgen.cli.terminal import SweepTerminal, note, prepare_devices, tell_splits, train_to_end
 from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
@@ -48,6 +48,7 @@ def command(
     runs: Path = Path("runs"),
     member_axis: MemberAxis | None = None,
     members_per_batch: int | None = None,
+    max_time: str | None = None,
     dry_run: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
 ) -> None:
     """Train every variant of an experiment with every seed.
@@ -68,6 +69,8 @@ def command(
         member_axis: members of a device train one after another (map) or as one more axis of every
             operation (vmap); by default map on a CPU.
         members_per_batch: members that train at a time; by default as many as fit in memory.
+        max_time: end well after so long, like 40m or 1h30m: what trains is evaluated and saved, and
+            the same command goes on.
         dry_run: say what would be trained, and train nothing.
 
     """
@@ -77,7 +80,7 @@ def command(
         raise UsageError("--only needs the name of a variant, or several")
     if split == "book" and data is None:
         raise UsageError("--split book needs --data, a file in the book's format")
-    experiment = imported(module)
+    end, experiment = until(max_time), imported(module)
     asked, placed = assigned(set_), places(split, data)
     if {field.rpartition(".")[2] for field in asked} >= {"steps", "epochs"}:
         raise UsageError("steps and epochs both say how long to train: --set one of the two")
@@ -103,10 +106,11 @@ def command(
         sweeps.sweep(
             planned,
             folder,
-            fit=partial(train_to_end, again=again()),
+            fit=partial(train_to_end, again=again(), until=end),
             note=note,
             reporting=SweepTerminal,
             again=again(),
+            until=end,
             **options,
         )
     tell_scores(planned)

@@ -2,6 +2,7 @@
 no terminal.
 """
 
+import math
 import os
 import sys
 import time
@@ -160,14 +161,21 @@ def prepare_devices(count: int) -> None:
             jax.config.update("jax_num_cpu_devices", count)
 
 
-def run_to_end(run: Run) -> None:
+def run_to_end(run: Run, until: float = math.inf) -> None:
     """Train a run; standard output gets its path, so that a script can go on with it."""
-    train_to_end(run, resuming(run.path))
+    train_to_end(run, again=resuming(run.path), until=until)
     print(run.path)
 
 
-def train_to_end(run: Run, again: str) -> None:
-    """Train a run while telling how it goes; `again` is the command that goes on."""
+def train_to_end(run: Run, *, again: str, until: float = math.inf) -> None:
+    """Train a run while telling how it goes.
+
+    Args:
+        run: the run.
+        again: the command that goes on.
+        until: when to end well before the end, by the monotonic clock.
+
+    """
     prepare_devices(run.config.training.devices)
     terminal = Terminal(run.family.words)
     with terminal, stoppable(again):
@@ -176,6 +184,6 @@ def train_to_end(run: Run, again: str) -> None:
             terminal.note(
                 f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit"
             )
-        event = fit(run, terminal)
+        event = fit(run, terminal, until)
         headline, _ = run.family.words(event)
         terminal.note(f"{event['split']} {headline} · figures in {run.path / 'figures'}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from seqgen import families, presets
 from seqgen.cli.flags import Flat, answered, asked, flag
 from seqgen.cli.pair_files import checked, names_files, parted, spelled_out
-from seqgen.cli.parse import parse, refusing, showing, split_for
+from seqgen.cli.parse import parse, refusing, showing, split_for, until
 from seqgen.cli.terminal import note, prepare_devices, run_to_end, tell_splits
 from seqgen.config import RunConfig, Training
 from seqgen.errors import SeqgenError, UsageError, check_known
@@ -42,18 +42,20 @@ def usage() -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is made.
+    """Where a run is made, and for how long at a time.
 
     Args:
         seed: weights, order of examples and dropout come from it.
         name: the run's name under --runs, or a path; without it a free one is made.
         runs: the folder of runs.
+        max_time: end well after so long, like 40m or 1h30m: evaluated, saved, and able to go on.
 
     """
 
     seed: int = 0
     name: str | None = None
     runs: Path = Path("runs")
+    max_time: str | None = None
 
 
 def main(arguments: list[str]) -> None:
@@ -77,9 +79,10 @@ def main(arguments: list[str]) -> None:
 
 def train(config: RunConfig, place: Place, dataset: Any = None) -> None:
     """Make a run, and train it to its end."""
+    end = until(place.max_time)
     run = families.create(config, place.name, place.runs, dataset=dataset)
     tell_splits([(run.config, run.dataset)])
-    run_to_end(run)
+    run_to_end(run, end)
 
 
 def train_own(arguments: list[str]) -> None:

@@ -64,6 +64,7 @@ def complete(config: RunConfig, dataset: Any = None) -> tuple[RunConfig, Any]:
 
     """
     family = family_of(config)
+    family.selecting(config.training)
     refuse_unused(config)
     config = replace(config, data=config.data.pinned())
     dataset = family.load(config.data) if dataset is None else dataset
@@ -169,6 +170,8 @@ def check_extended(run: Run, training: Training) -> None:
         reason = f"it was made to take {training.steps} steps, whatever its epochs"
     elif training.schedule != "constant":
         reason = f"the rates of its {training.schedule} schedule depend on their number"
+    elif run.family.ended_early(training, log.epochs(run.path)):
+        reason = f"it ended early: patience {training.patience} was over"
     elif done > training.length(each):
         reason = f"it has trained for {done / each:.4g} already"
     if reason is not None:

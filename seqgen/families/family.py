@@ -16,7 +16,7 @@ LAST_FIGURE = Path("figures", "learning.svg")
 
 
 class Metric(NamedTuple):
-    """What an evaluation goes by: a field of its event, and which way is better."""
+    """A score: a field of an evaluation's event, and which way is better."""
 
     name: str
     maximise: bool
@@ -33,6 +33,11 @@ class Metric(NamedTuple):
         best = max(events, key=lambda event: (sign * event[self.name], -event["loss"]))
         return best["step"]
 
+    def waited(self, events: list[Event]) -> int:
+        """How many evaluations came after the best one. Raises as `best`."""
+        best = self.best(events) if events else 0
+        return sum(event["step"] > best for event in events)
+
 
 def check_selection(training: Training, split: Split) -> None:
     """Raises `UsageError` where epochs would be chosen, or the rate be set, by the test split: its
@@ -46,14 +51,15 @@ def check_selection(training: Training, split: Split) -> None:
     chosen = {
         "select": training.select if training.select != "last" else None,
         "plateau": training.plateau,
+        "patience": training.patience,
     }
     asked = {name: value for name, value in chosen.items() if value is not None}
     if asked and split == "test":
         what = " and ".join(f"{name} {value}" for name, value in asked.items())
-        without = {"select": "select last", "plateau": "plateau None"}
+        without = {"select": "last"}
         raise UsageError(
             f"without validation rows {what} would go by the test split: set some aside with "
-            f"validation, or use {' and '.join(without[name] for name in asked)}",
+            f"validation, or use {' and '.join(f'{name} {without.get(name)}' for name in asked)}",
             fields=(*(f"training.{name}" for name in asked), "data.validation"),
         )
 
@@ -106,6 +112,8 @@ class Family(NamedTuple):
     words(event) -> an evaluation's headline, and all of it
     table(scores by name) -> rows for the terminal
     unused(config) -> path -> why, of fields that change nothing beside the others
+    capped(dataset, split, rows) -> the data set with at most so many rows of the split, and none of
+        the other evaluated one
     draw(run): figures in the run's directory, `LAST_FIGURE` the last
     measure(run, split, metrics) -> scores by name, as a terminal or JSON shows them
     outcomes(run, split, metrics) -> Outcomes: what came of each example, to compare two runs
@@ -123,7 +131,8 @@ class Family(NamedTuple):
     check: Callable[[Any, Any], None]
     program: Callable[[Any, Any], Any]
     epoch_steps: Callable[[Any, Any], int]
-    metric: Metric
+    metrics: tuple[Metric, ...]
+    """What an epoch can be selected by; the first is what counts as better where none is named."""
     evaluate: Callable[[Any, Any], Any]
     evaluate_epoch: Callable[[Any, Any, Params, int], tuple[Event, str]]
     test: Callable[[Any, Any, Params, int], tuple[Event, str]]
@@ -138,3 +147,26 @@ class Family(NamedTuple):
     """The family whose architectures fit, by its name; None: those of its own name."""
     measure: Callable[..., dict[str, Any]] = measured
     outcomes: Callable[..., Outcomes] | None = None
+    capped: Callable[[Any, Split, int], Any] | None = None
+    """None: an epoch is evaluated on a whole split."""
+
+    @property
+    def metric(self) -> Metric:
+        """The main one."""
+        return self.metrics[0]
+
+    def selecting(self, training: Training) -> Metric:
+        """What the best epoch is told by. Raises `UsageError` where `select` names no metric."""
+        known = dict.fromkeys(("last", "best"), self.metric)
+        known |= {metric.name: metric for metric in self.metrics}
+        if training.select not in known:
+            raise UsageError(
+                f"select {training.select!r} is none of {', '.join(known)}",
+                fields=("training.select",),
+            )
+        return known[training.select]
+
+    def ended_early(self, training: Training, epochs: list[Event]) -> bool:
+        """Whether training ends after these epochs, as the last ones were not better."""
+        patience = training.patience
+        return patience is not None and self.selecting(training).waited(epochs) >= patience

@@ -1,9 +1,14 @@
 """A run from wherever it stands to its end: trained, tested, drawn."""
 
+import math
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
+from seqgen.config import Training
 from seqgen.data.pairs import Split
+from seqgen.families.family import Family
 from seqgen.families.run import Run, resuming
 from seqgen.nn.switches import fixed, key
 from seqgen.storage import checkpoint, log, manifest
@@ -22,22 +27,23 @@ EVALUATION_NOTES = {
 
 
 @fixed()
-def fit(run: Run, report: solo.Report) -> log.Event:
+def fit(run: Run, report: solo.Report, until: float = math.inf) -> log.Event:
     """Train a run to its end, from wherever it stands; evaluate the test split once; draw.
 
-    Returns the test's event. A run without validation rows is evaluated on the test split at every
-    epoch, like the book's. Raises `SeqgenError` where another process trains the run.
+    At the time `until`, of the monotonic clock, that is done with what there is, and the run can go
+    on. Returns the test's event. A run without validation rows is evaluated on the test split at
+    every epoch, like the book's. Raises `SeqgenError` where another process trains the run.
     """
     if run.evaluation_split == "test":
         report.note(EVALUATION_NOTES["test"])
     with alone(run.path):
         manifest.cover(run.path)
         program, family = run.family.program(run.config, run.dataset), run.family
-        epoch_steps = program.batches.steps
+        epoch_steps, training = program.batches.steps, run.config.training
+        split, capped = run.evaluation_split, capped_run(run)
 
         def evaluate(params: Params, step: int) -> tuple[log.Event, str]:
-            split = run.evaluation_split
-            scores, samples = family.evaluate_epoch(run, split, params, step)
+            scores, samples = family.evaluate_epoch(capped, split, params, step)
             return evaluation(split, step, epoch_steps, scores), samples
 
         session = solo.Solo(
@@ -45,14 +51,38 @@ def fit(run: Run, report: solo.Report) -> log.Event:
             program,
             member_of(run),
             mesh=mesh_of(run.config.training.devices),
-            epoch_end=solo.EpochEnd(evaluate, family.metric.best),
+            epoch_end=solo.EpochEnd(
+                evaluate, family.selecting(training).best, partial(family.ended_early, training)
+            ),
             report=report,
         )
-        train(session, resuming(run.path))
-        event = test(run, program, report)
+        again, began = resuming(run.path), session.step
+        ended = train(session, again, until)
+        where = f"step {session.step} of {program.steps}"
+        if ended and began < session.step < program.steps:
+            report.note(f"ended early at {where}: {early_words(family, training)}")
+        event = test(run, program, session.step, report)
         manifest.seal(run.path)
         family.draw(run)
+    if not ended:
+        report.note(f"time is up at {where}; go on with: {again}")
     return event
+
+
+def early_words(family: Family, training: Training) -> str:
+    """Why training ended before its last step."""
+    name = family.selecting(training).name.replace("_", " ")
+    return f"{training.patience} epochs without a better {name}"
+
+
+def capped_run(run: Run) -> Run:
+    """The run as it is evaluated at an epoch's end: of at most `evaluate_rows` rows."""
+    rows, capped = run.config.training.evaluate_rows, run.family.capped
+    if rows is None or capped is None:
+        return run
+    other = type(run)(run.path, run.config, run.family)
+    other.dataset = capped(run.dataset, run.evaluation_split, rows)
+    return other
 
 
 def member_of(run: Run) -> Member:
@@ -74,9 +104,15 @@ def evaluation(split: Split, step: int, epoch_steps: int, scores: log.Event) -> 
     return {"event": "evaluate", **where, **scores}
 
 
-def test(run: Run, program: Program, report: solo.Report) -> log.Event:
-    """The test split's one evaluation, of the selected epoch; from the log where it stands
-    there.
+def test(run: Run, program: Program, ended: int, report: solo.Report) -> log.Event:
+    """The test split's one evaluation, of the selected epoch; from the log where it stands there.
+
+    Args:
+        run: the run.
+        program: what trained it.
+        ended: the step at which it ended.
+        report: is told of an evaluation.
+
     """
     step, event = run.tested()
     if event is not None:
@@ -85,18 +121,20 @@ def test(run: Run, program: Program, report: solo.Report) -> log.Event:
             write(run.path / "samples" / "test.txt", samples.read_text(encoding="utf-8"))
         return event
     scores, samples = run.family.test(run, run.test_split, run.params, step)
-    event = keep_test(run, program, step, scores, samples)
+    event = keep_test(run, program, (step, ended), scores, samples)
     report.evaluated(event, samples)
     return event
 
 
-def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples: str) -> log.Event:
+def keep_test(
+    run: Run, program: Program, steps: tuple[int, int], scores: log.Event, samples: str
+) -> log.Event:
     """Write what the test gave: its samples, and its event unless the log has one. Returns it.
 
     Args:
         run: the run.
         program: what trained it.
-        step: of the selected epoch.
+        steps: of the selected epoch, and at which training ended.
         scores: by name.
         samples: decoded.
 
@@ -104,8 +142,9 @@ def keep_test(run: Run, program: Program, step: int, scores: log.Event, samples:
     write(run.path / "samples" / "test.txt", samples)
     if (event := run.tested()[1]) is not None:
         return event
+    step, ended = steps
     event = evaluation(run.test_split, step, program.batches.steps, scores)
-    event = {**event, "final": True, "step": program.steps, "selected_step": step}
+    event = {**event, "final": True, "step": ended, "selected_step": step}
     manifest.unseal(run.path)
     log.append(run.path, event)
     return event
@@ -115,7 +154,10 @@ def finished(run: Run) -> bool:
     """Whether a run has its last weights and its test, or has broken off for good."""
     if log.broken(run.path) is not None:
         return True
-    steps = run.config.training.length(run.family.epoch_steps(run.config, run.dataset))
+    training, epochs = run.config.training, log.epochs(run.path)
+    steps = training.length(run.family.epoch_steps(run.config, run.dataset))
+    if run.family.ended_early(training, epochs):
+        steps = epochs[-1]["step"]
     return checkpoint.steps(run.path, "params")[-1:] == [steps] and run.tested()[1] is not None
 
 

@@ -123,6 +123,27 @@ def split_blocks(dataset: Dataset, split: Split) -> tuple[Batch, ...]:
     return tuple(found)
 
 
+def capped(dataset: Dataset, split: Split, most: int) -> Dataset:
+    """At most so many rows of a split, from anywhere in it, and none of the other evaluated one.
+
+    A source comes with all of its rows, for all of its targets are right answers.
+    """
+    pairs = getattr(dataset.splits, split)
+    sources = np.array([source for source, _ in pairs], object)
+    _, example, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(counts))
+    count = np.sum(np.cumsum(counts[order]) <= most)
+    kept = np.flatnonzero(np.isin(example, order[: max(count, 1)]))
+    chosen: dict[str, list[Pair]] = {"validation": [], "test": []}
+    chosen[split] = [pairs[row] for row in kept]
+    lengths = dict(dataset.lengths)
+    for name in lengths.keys() - {"train"}:
+        rows = kept if name == split else kept[:0]
+        source, target = lengths[name]
+        lengths[name] = source[rows], target[rows]
+    return dataset._replace(splits=dataset.splits._replace(**chosen), lengths=lengths)
+
+
 def nothing(bucket: Bucket) -> Batch:
     """A row that does not count, where a split has none of a bucket."""
     source, target = (np.zeros((1, width), np.int32) for width in bucket)

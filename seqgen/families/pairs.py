@@ -35,6 +35,13 @@ from seqgen.types import Params
 SAMPLES = 10
 """Decoded examples that every evaluation shows."""
 
+METRICS = (
+    Metric("exact_match", maximise=True),
+    Metric("token_accuracy", maximise=True),
+    Metric("loss", maximise=False),
+)
+"""Scores that an epoch can be selected by."""
+
 
 def unused(config: RunConfig) -> dict[str, str]:
     """Fields of texts, and of data that are drawn where they are read from a file."""
@@ -236,7 +243,7 @@ FAMILY = Family(
     check=check,
     program=program,
     epoch_steps=pair_rows.epoch_steps,
-    metric=Metric("exact_match", maximise=True),
+    metrics=METRICS,
     evaluate=scores_of,
     evaluate_epoch=evaluate_epoch,
     test=evaluate_epoch,
@@ -248,4 +255,5 @@ FAMILY = Family(
     unused=unused,
     measure=pair_scores.measure,
     outcomes=pair_scores.outcomes,
+    capped=pair_rows.capped,
 )

@@ -69,7 +69,7 @@ class Run(ABC):
 
     @cached_property
     def params(self) -> Params:
-        """The parameters of the selected epoch: the last, or the best on the evaluation split."""
+        """The parameters of the selected epoch."""
         step, like = self.selected_step(), abstract_params(self.config.model, self.sizes)
         try:
             return checkpoint.restore_params(self.path, like, step)
@@ -96,14 +96,15 @@ class Run(ABC):
     def selected_step(self) -> int:
         """The step of the selected epoch. Raises `SeqgenError` while there is none."""
         steps = checkpoint.steps(self.path, "params")
-        if self.config.training.select == "best" and steps:
-            epochs = [epoch for epoch in log.epochs(self.path) if epoch["step"] in steps]
+        training = self.config.training
+        if training.select != "last" and steps:
+            epochs = [epoch for epoch in log.evaluations(self.path) if epoch["step"] in steps]
             if steps[-1] not in [epoch["step"] for epoch in epochs]:
                 raise SeqgenError(
                     f"{log.path(self.path)}: the evaluation of step {steps[-1]} is gone; "
                     "bring it back"
                 )
-            steps = [self.family.metric.best(epochs)]
+            steps = [self.family.selecting(training).best(epochs)]
         if steps:
             return steps[-1]
         if (step := log.broken(self.path)) is not None:
@@ -119,7 +120,8 @@ class Run(ABC):
 
         Where an epoch's evaluation is as thorough as the last one, it counts.
         """
-        step, alike = self.selected_step(), self.family.evaluate_epoch is self.family.test
+        step, whole = self.selected_step(), self.config.training.evaluate_rows is None
+        alike = whole and self.family.evaluate_epoch is self.family.test
         for event in log.read(self.path):
             if event["event"] != "evaluate":
                 continue

@@ -216,7 +216,7 @@ FAMILY = Family(
     check=check,
     program=program,
     epoch_steps=epoch_steps,
-    metric=Metric("loss", maximise=False),
+    metrics=(Metric("loss", maximise=False), Metric("perplexity", maximise=False)),
     evaluate=scores_of,
     evaluate_epoch=evaluate_epoch,
     test=test,

@@ -15,7 +15,10 @@ def unused(config: RunConfig) -> dict[str, str]:
     reasons = {}
     if config.training.schedule == "constant":
         reasons["training.warmup"] = "a constant schedule has no warm-up"
-    reasons |= family_of(config).unused(config)
+    family = family_of(config)
+    if family.capped is None:
+        reasons["training.evaluate_rows"] = f"{family.name} has no rows to choose from"
+    reasons |= family.unused(config)
     told = ARCHITECTURES[type(config.model)].unused(config.model, config.hyper.dropout)
     reasons |= {f"model.{name}": why for name, why in told.items()}
     return {

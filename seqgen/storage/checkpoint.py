@@ -58,7 +58,7 @@ def save_state(
 
     """
     _write(run, "state", step, state, {} if logs is None else {"logs.json": json.dumps(logs)})
-    _keep_only(run, "state", [other for other in steps(run, "state") if other <= step][-2:])
+    keep_only(run, "state", [other for other in steps(run, "state") if other <= step][-2:])
 
 
 def save_params(run: Path, step: int, params: Params, *, keep: Collection[int] = ()) -> None:
@@ -83,7 +83,7 @@ def save_params(run: Path, step: int, params: Params, *, keep: Collection[int] =
     for other in kept:
         if sum(sizes.values()) > PARAMS_LIMIT and other not in {step, *keep}:
             del sizes[other]
-    _keep_only(run, "params", sizes)
+    keep_only(run, "params", sizes)
 
 
 def restore_state(run: Path, like: Tree) -> tuple[int, Tree, list[str]]:
@@ -206,7 +206,8 @@ def _probe(path: Path, size: int) -> None:
     path.unlink()
 
 
-def _keep_only(run: Path, kind: Kind, kept: Collection[int]) -> None:
+def keep_only(run: Path, kind: Kind, kept: Collection[int]) -> None:
+    """Removes the other checkpoints."""
     for step in numbered(run, kind):
         if step not in kept:
             _discard(_path(run, kind, step))

@@ -188,8 +188,19 @@ def parse(line: str) -> Event:
 
 
 def epochs(run: Path) -> list[Event]:
-    """The evaluations of the epochs, without the final one."""
+    """The evaluations at the ends of epochs."""
+    return [event for event in evaluations(run) if not event.get("interim")]
+
+
+def evaluations(run: Path) -> list[Event]:
+    """The evaluations without the final one: an interim one is of an epoch that time cut short."""
     return [event for event in read(run) if event["event"] == "evaluate" and not event.get("final")]
+
+
+def forget_ending(run: Path) -> None:
+    """Drop what an end before the last step has left: the test, and an interim evaluation."""
+    manifest.unseal(run)
+    keep(run, lambda event: not (event.get("final") or event.get("interim")))
 
 
 def broken(run: Path) -> int | None:

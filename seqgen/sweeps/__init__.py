@@ -1,19 +1,21 @@
 """Sweeps: every variant of an experiment with every seed, in as few compiled programs as can be."""
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.families import Run
+from seqgen.families import Run, is_run
 from seqgen.families.family import LAST_FIGURE
 from seqgen.nn.switches import fixed
-from seqgen.storage import log, manifest
+from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone
-from seqgen.sweeps import pending, sequential, stacked
+from seqgen.sweeps import parallel, pending, sequential
 from seqgen.sweeps.plan import Note, Planned, plan
-from seqgen.sweeps.state import finished_members, record, remove_unused
+from seqgen.sweeps.state import finished_members, is_finished, record, remove_unused
 from seqgen.training.sharding import MemberAxis, default_axis
 from seqgen.training.signals import Stopped, signals
 
@@ -31,6 +33,7 @@ def sweep(
     again: str,
     axis: MemberAxis | None = None,
     at_once: int | None = None,
+    until: float = math.inf,
 ) -> None:
     """Train all that is not finished; what was interrupted goes on first. Then draw the figures.
 
@@ -43,6 +46,8 @@ def sweep(
         again: the command that goes on.
         axis: how the members of a device are mapped; None: `default_axis`.
         at_once: members that train at a time; None: as many as fit.
+        until: when to end well before the end, by the monotonic clock: those that train are scored
+            with what there is, and go on by the command.
 
     Raises:
         UsageError: where a run of a member's name was made with other settings, and for an `axis`
@@ -64,16 +69,20 @@ def sweep(
             with reporting() as report:
                 waiting = pending.still_to_do(together, folder, **how)
                 record(folder, planned, again)
-                stacked.train(waiting, folder, len(together), report=report, again=again)
+                options = {"report": report, "again": again, "until": until}
+                parallel.train(waiting, folder, len(together), **options)
             members += pending.not_asked_for(waiting, planned)
         if one_by_one:
             record(folder, planned, again)
-            sequential.train(one_by_one, fit, note)
+            sequential.train(one_by_one, fit, note, until=until)
         for member in members:
             if caught:
                 raise Stopped(caught[0], again)
             finish(member)
         remove_unused(folder)
+        if time.monotonic() >= until and (left := [m for m in planned if not is_finished(m)]):
+            done = f"{len(planned) - len(left)} of {len(planned)} members are finished"
+            note(f"time is up: {done}; go on with: {again}")
 
 
 def parted(
@@ -95,9 +104,12 @@ def parted(
 
 
 def finish(member: Planned) -> None:
-    """A finished member's log is covered, and it gets its figures, from its directory."""
+    """A member's log is covered, and it gets its figures, from its directory; if it has ended."""
+    broken = is_run(member.path) and log.broken(member.path) is not None
+    if not broken and not checkpoint.steps(member.path, "params"):
+        return
     manifest.seal(member.path)
-    if log.broken(member.path) is None and not (member.path / LAST_FIGURE).is_file():
+    if not broken and not (member.path / LAST_FIGURE).is_file():
         member.family.draw(member.opened())
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -21,13 +22,15 @@ from seqgen.types import Params, Tree
 class Compiled(NamedTuple):
     """A program's compiled functions, for `count` members at a time.
 
-    `like` has the shapes of their state and totals, `bytes` is what XLA says that they take.
+    `evaluate` is of an epoch's end, `test` of the training's. `like` has the shapes of their state
+    and totals, `bytes` is what XLA says that they take.
     """
 
     create: jax.stages.Compiled
     plan: jax.stages.Compiled
     steps: Callable[..., tuple[TrainState, Totals]]
     evaluate: jax.stages.Compiled
+    test: jax.stages.Compiled
     mesh: Mesh
     count: int
     like: Tree
@@ -88,10 +91,13 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
     def take(given: Tree, slots: Slot, page: Tree, *state: Tree) -> tuple[TrainState, Totals]:
         return training[jax.tree.structure(page)](given, slots, page, *state)
 
-    blocks = plan.blocks(plan.evaluation_split)
-    evaluating, _ = compiled(evaluate, blocks, slots, state.params)
-    needed = max(sharding.predicted_bytes(each, evaluating, mesh) for each in training.values())
-    functions = creating, planning, take, evaluating
+    evaluating, _ = compiled(evaluate, plan.epoch_blocks(), slots, state.params)
+    testing = evaluating  # of the same shapes
+    if plan.config.training.evaluate_rows is not None:
+        testing, _ = compiled(evaluate, plan.blocks(plan.test_split), slots, state.params)
+    both = product(training.values(), (evaluating, testing))
+    needed = max(sharding.predicted_bytes(*each, mesh) for each in both)
+    functions = creating, planning, take, evaluating, testing
     return Compiled(*functions, mesh, count, (state, totals), needed)
 
 

@@ -1,6 +1,6 @@
 """Runs that are to be, and which of them share a compiled program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from seqgen.data.pairs import Split
 from seqgen.errors import UsageError
 from seqgen.families import Family, Run, check_path, complete, family_of
 from seqgen.families.family import Stacking
+from seqgen.families.fit import capped_run
 from seqgen.nn.switches import key
 from seqgen.training.sharding import Slot, padded
 from seqgen.training.steps import Program
@@ -78,11 +79,6 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
 
 def check_stackable(name: str, config: RunConfig) -> None:
     """Raises `UsageError` for what members of a compiled program cannot do."""
-    if config.training.select != "last":
-        raise UsageError(
-            f"{name}: a sweep keeps the last epoch's weights alone, so select must be 'last'",
-            fields=("training.select",),
-        )
     if config.training.devices > 1:
         raise UsageError(
             f"{name}: a sweep gives each member one device, so devices must be 1",
@@ -136,7 +132,17 @@ class ProgramPlan:
 
     def blocks(self, split: Split) -> Tree:
         """A split of all data sets as [X, count, block, ...]."""
-        found = [self.stacking.blocks(dataset, split) for dataset in self.datasets.values()]
+        return self.stacked(self.datasets.values(), split)
+
+    def epoch_blocks(self) -> Tree:
+        """What is evaluated at an epoch's end, as `blocks`."""
+        each = {member.config.data: member for member in self.members}.values()
+        datasets = [capped_run(member.opened()).dataset for member in each]
+        return self.stacked(datasets, self.evaluation_split)
+
+    def stacked(self, datasets: Iterable[Any], split: Split) -> Tree:
+        """The blocks of data sets of one shape."""
+        found = [self.stacking.blocks(dataset, split) for dataset in datasets]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
     def slots(self, members: Sequence[Planned], count: int) -> Slot:
@@ -158,7 +164,10 @@ def shared_programs(planned: Sequence[Planned]) -> list[ProgramPlan]:
         config, stacking = member.config, member.family.stacking
         assert stacking is not None
         traced = config.hyper.dropout is None, config.hyper.decay is None
-        key = config.model, config.training, traced, stacking.signature(member.dataset)
+        shapes = [stacking.signature(member.dataset)]
+        if config.training.evaluate_rows is not None:
+            shapes.append(stacking.signature(capped_run(member.opened()).dataset))
+        key = config.model, config.training, traced, *shapes
         found.setdefault(key, []).append(member)
     return [ProgramPlan(members) for members in found.values()]
 

@@ -1,5 +1,6 @@
 """Members of a sweep that train one after another: each of them fills a device."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from seqgen.families import Run, parameters, write_metadata
@@ -8,13 +9,24 @@ from seqgen.sweeps.state import break_off, exists, is_finished
 from seqgen.training.solo import NotFinite
 
 
-def train(planned: Sequence[Planned], fit: Callable[[Run], object], note: Note) -> None:
+def train(
+    planned: Sequence[Planned], fit: Callable[[Run], object], note: Note, *, until: float
+) -> None:
     """`fit` every member that is not finished, from wherever it stands.
 
     One that is no longer finite is marked as broken, with a `note`, for good. Raises `UsageError`
     where a run of a member's name was made with other settings, and what else `fit` raises.
+
+    Args:
+        planned: the members.
+        fit: trains one, and ends well at the same time.
+        note: is told of one that broke off.
+        until: none is begun after this time, by the monotonic clock.
+
     """
     for member in waiting(planned):
+        if time.monotonic() >= until:
+            return
         try:
             fit(member.opened() if exists(member) else write_metadata(*member))
         except NotFinite as error:

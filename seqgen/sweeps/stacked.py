@@ -5,9 +5,7 @@ line would wait for the disk. A stacked state that cannot be read stops the swee
 to delete: what one kill leaves is always readable, and to start over would cost what members had.
 """
 
-import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,19 +16,19 @@ import numpy as np
 
 from seqgen.data.pairs import Split
 from seqgen.errors import SeqgenError
-from seqgen.families import Run, is_run, write_metadata
-from seqgen.families.fit import evaluation, keep_test
-from seqgen.storage import checkpoint, log, manifest
-from seqgen.storage.files import alone, write
+from seqgen.families import Run
+from seqgen.families.fit import capped_run, early_words, evaluation, keep_test
+from seqgen.storage import checkpoint, log
 from seqgen.sweeps.compiled import fresh_totals
-from seqgen.sweeps.pending import Pending, steps_left, summary
+from seqgen.sweeps.pending import Pending
 from seqgen.sweeps.plan import Planned
-from seqgen.sweeps.state import break_off, forget, stacked_at
-from seqgen.training import loop, sharding
+from seqgen.sweeps.selected import Selected
+from seqgen.sweeps.state import break_off, forget_ending
+from seqgen.training import sharding
 from seqgen.training.loop import Session, training_event
 from seqgen.training.state import TrainState
 from seqgen.training.steps import NEVER, Totals
-from seqgen.types import Tree
+from seqgen.types import Params, Tree
 
 
 @runtime_checkable
@@ -42,66 +40,6 @@ class Report(Protocol):
     def advance(self, steps: int, line: str) -> None: ...
 
     def note(self, line: str) -> None: ...
-
-
-def train(
-    pending: Sequence[Pending], folder: Path, members: int, *, report: Report, again: str
-) -> None:
-    """Train all that is pending.
-
-    Args:
-        pending: what `still_to_do` gave.
-        folder: the sweep's.
-        members: how many there are in all.
-        report: is told how it goes.
-        again: the command that goes on.
-
-    Raises:
-        Stopped: after a signal.
-
-    """
-    for line in summary(pending, members):
-        report.note(line)
-    report.begin(sum(steps_left(each, batch, folder) for each in pending for batch in each.batches))
-    for each in pending:
-        for batch in each.batches:
-            train_together(each, batch, folder, report=report, again=again)
-
-
-def train_together(
-    pending: Pending, members: Sequence[Planned], folder: Path, *, report: Report, again: str
-) -> None:
-    """Train some members of a program to their end, from wherever their stacked state stands.
-
-    Args:
-        pending: their program.
-        members: who trains.
-        folder: the sweep's.
-        report: is told how it goes.
-        again: the command that goes on.
-
-    Raises:
-        Stopped: after a signal.
-
-    """
-    kept = stacked_at(folder, members)
-    if not (kept / "members.json").exists() or not all(is_run(each.path) for each in members):
-        forget(kept)  # of a removal cut short by a kill; without one's run, all start again
-    for member in members:
-        if not is_run(member.path):
-            write_metadata(*member)
-    runs = [member.opened() for member in members]
-    if changes := [f"{run.path}: {change}" for run in runs for change in run.changes()]:
-        report.note(f"made elsewhere ({changes[0]}): the result need not be the same to the bit")
-    with ExitStack() as stack:
-        for run in runs:
-            stack.enter_context(alone(run.path))
-            manifest.cover(run.path)
-        write(kept / "members.json", json.dumps([member.path.name for member in members]))
-        session = Stacked(pending, members, runs, kept=kept, report=report)
-        loop.train(session, again)
-        session.finish()
-    forget(kept)
 
 
 class Stacked(Session):
@@ -131,30 +69,37 @@ class Stacked(Session):
             pending.plan.program,
         )
         self.members, self.runs, self.kept, self.report = members, runs, kept, report
+        self.capped = [capped_run(run) for run in runs]
         self.each = sharding.each_on(self.compiled.mesh)
         whole = sharding.shared_on(self.compiled.mesh)
         self.slots = jax.device_put(self.shared.slots(members, self.compiled.count), self.each)
         self.data = jax.device_put(self.shared.data, whole)
-        split = self.shared.evaluation_split
-        self.blocks = {split: jax.device_put(self.shared.blocks(split), whole)}
+        self.blocks = jax.device_put(self.shared.epoch_blocks(), whole)
         self.lines: list[list[log.Event]] = [[] for _ in runs]
-        self.step, self.state, self.totals = self.restored()
+        self.step, (self.state, self.totals), best = self.restored()
+        self.selected = Selected(runs, best)
+        broken = [log.broken(run.path) is not None for run in runs]
+        early = map(self.selected.ended_early, range(len(runs)))
+        self.ended = np.array(broken) | np.array(list(early))
 
-    def restored(self) -> tuple[int, TrainState, Totals]:
-        """The newest good stacked state, or a new start; the logs are cut back to its step."""
+    def restored(self) -> tuple[int, tuple[TrainState, Totals], Params | None]:
+        """The newest good stacked state, or a new start, with the weights of the best epochs where
+        they count; the logs are cut back to its step.
+        """
         step, count, logs = 0, self.compiled.count, [None] * len(self.runs)
+        like = jax.tree.map(
+            lambda leaf: np.zeros((len(self.runs), *leaf.shape[1:]), leaf.dtype),
+            self.compiled.like,
+        )
+        best = [] if self.shared.config.training.select == "last" else [like[0].params]
         if checkpoint.numbered(self.kept, "state"):
-            like = jax.tree.map(
-                lambda leaf: np.empty((len(self.runs), *leaf.shape[1:]), leaf.dtype),
-                self.compiled.like,
-            )
             try:
-                step, loaded, skipped = checkpoint.restore_state(self.kept, like)
+                step, loaded, skipped = checkpoint.restore_state(self.kept, (*like, *best))
             except SeqgenError as error:  # to start over would cost what was kept
                 raise SeqgenError(
                     f"{error}; without {self.kept} its {len(self.runs)} members start again"
                 ) from error
-            tree = sharding.padded(loaded, count)
+            tree, best = sharding.padded(loaded[:2], count), loaded[2:]
             logs = checkpoint.saved_logs(self.kept, step, len(self.runs))
             for line in skipped:
                 self.report.note(f"skipped a checkpoint: {line}")
@@ -164,7 +109,8 @@ class Stacked(Session):
             tree = self.compiled.create((), self.slots), fresh_totals(count)
         for run, reached in zip(self.runs, logs, strict=True):
             log.cut(run.path, step, reached)
-        return step, *jax.device_put(tree, self.each)
+            forget_ending(run.path)
+        return step, jax.device_put(tree, self.each), *(best or [None])
 
     def begin_epoch(self) -> None:
         """Which examples each member sees; each epoch has the hyper-parameters of its past."""
@@ -181,7 +127,8 @@ class Stacked(Session):
         ]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *hypers)
         hyper = sharding.padded(stacked, self.compiled.count)
-        return slots._replace(member=slots.member._replace(hyper=hyper))
+        alive = slots.alive & ~np.pad(self.ended, (0, self.compiled.count - len(self.runs)))
+        return slots._replace(member=slots.member._replace(hyper=hyper), alive=alive)
 
     def place(self, page: Any) -> Tree:
         """A plan [M, n, ...] is on the devices already."""
@@ -197,7 +144,7 @@ class Stacked(Session):
         """Who trains, and how far."""
         totals = self.host(self.totals)
         losses = totals.sums["loss"] / np.maximum(totals.sums["tokens"], 1)
-        losses = losses[totals.not_finite == NEVER]
+        losses = losses[(totals.not_finite == NEVER) & ~self.ended]
         loss = losses.mean() if losses.size else float("nan")
         more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
         epoch = self.step / self.program.batches.steps
@@ -213,7 +160,7 @@ class Stacked(Session):
         totals = self.host(self.totals)
         for i, lines in enumerate(self.lines):
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], totals)
-            if mine.not_finite == NEVER:
+            if mine.not_finite == NEVER and not self.ended[i]:
                 lines.append(training_event(self.step, self.program, mine, rate))
         fresh = fresh_totals(self.compiled.count)
         kept = jax.device_get(self.totals.not_finite)
@@ -222,39 +169,64 @@ class Stacked(Session):
     def check_weights(self) -> None:
         """A member that is not finite is marked at the end of the epoch."""
 
-    def evaluated(self, split: Split) -> tuple[list[tuple[log.Event, str]], np.ndarray]:
-        """Each member's scores and samples, and whether its weights are finite."""
-        made, finite = self.host(
-            self.compiled.evaluate(self.blocks[split], self.slots, self.state.params)
-        )
+    def scores(self, runs: Sequence[Run], split: Split, made: Tree) -> list[tuple[log.Event, str]]:
+        """Each member's scores and samples."""
         found = []
-        for i, run in enumerate(self.runs):
+        for i, run in enumerate(runs):
             mine = jax.tree.map(lambda leaf, i=i: leaf[i], made)
             found.append(self.shared.stacking.scored(run, split, mine))
-        return found, finite
+        return found
 
     def end_epoch(self) -> None:
         """Evaluate; each member's log gets its lines, one that is not finite is marked."""
+        stopped = self.evaluate({})
+        for i, run in enumerate(self.runs):
+            if self.ended[i]:
+                continue
+            if stopped[i] != NEVER:
+                self.ended[i] = True
+                self.flush(i)
+                break_off(run.path, int(stopped[i]), self.report.note)
+            elif self.selected.ended_early(i):
+                self.ended[i] = True
+                where = f"step {self.step} of {self.program.steps}"
+                why = early_words(run.family, run.config.training)
+                self.report.note(f"{run.path.name} ended early at {where}: {why}")
+        totals = self.totals._replace(not_finite=jnp.asarray(stopped))
+        self.totals = jax.device_put(totals, self.each)
+
+    def end_amid(self) -> None:
+        """Evaluate an epoch that is cut short; what is not finite is found again at its end."""
+        self.evaluate({"interim": True})
+        for i in range(len(self.runs)):
+            self.flush(i)
+
+    def evaluate(self, mark: log.Event) -> np.ndarray:
+        """Each member's evaluation, with a `mark`; the steps since which they are not finite."""
         split, epoch_steps = self.shared.evaluation_split, self.program.batches.steps
-        scored, finite = self.evaluated(split)
-        stopped = np.array(jax.device_get(self.totals.not_finite))
-        for i, (run, (scores, _)) in enumerate(zip(self.runs, scored, strict=True)):
+        made, finite = self.host(self.compiled.evaluate(self.blocks, self.slots, self.state.params))
+        stopped, events = np.array(jax.device_get(self.totals.not_finite)), {}
+        for i, (scores, _) in enumerate(self.scores(self.capped, split, made)):
+            if self.ended[i]:
+                continue
             if not (finite[i] and np.isfinite(scores["loss"])):
                 stopped[i] = min(stopped[i], self.step)
             if stopped[i] == NEVER:
-                event = evaluation(split, self.step, epoch_steps, scores)
-                self.lines[i].append(event)
-            elif log.broken(run.path) is None:
-                self.flush(i)
-                break_off(run.path, int(stopped[i]), self.report.note)
-        totals = self.totals._replace(not_finite=jnp.asarray(stopped))
-        self.totals = jax.device_put(totals, self.each)
+                events[i] = {**evaluation(split, self.step, epoch_steps, scores), **mark}
+                self.lines[i].append(events[i])
+        self.selected.add(events, lambda: self.host(self.state.params))
+        return stopped
+
+    def over(self) -> bool:
+        """All steps are taken, or every member has ended before."""
+        return self.step == self.program.steps or bool(self.ended.all())
 
     def save(self) -> None:
         """Write what the members' logs have to say, then their state."""
         for i in range(len(self.runs)):
             self.flush(i)
-        state = self.host((self.state, self.totals))
+        best = [] if self.selected.best is None else [self.selected.best]
+        state = *self.host((self.state, self.totals)), *best
         logs = [log.checksum(run.path) for run in self.runs]
         checkpoint.save_state(self.kept, self.step, state, logs=logs)
 
@@ -267,15 +239,20 @@ class Stacked(Session):
     def finish(self) -> None:
         """Each member's weights, its state (so that `resume` knows its end), its test."""
         state, totals = self.host((self.state, self.totals))
-        whole = sharding.shared_on(self.compiled.mesh)
-        split = self.shared.test_split
-        if split not in self.blocks:
-            self.blocks[split] = jax.device_put(self.shared.blocks(split), whole)
-        scored, _ = self.evaluated(split)
-        for i, (run, (scores, samples)) in enumerate(zip(self.runs, scored, strict=True)):
-            if log.broken(run.path) is not None:
+        best = state.params if self.selected.best is None else self.selected.best
+        split, whole = self.shared.test_split, sharding.shared_on(self.compiled.mesh)
+        blocks = jax.device_put(self.shared.blocks(split), whole)
+        params = jax.device_put(sharding.padded(best, self.compiled.count), self.each)
+        made, _ = self.host(self.compiled.test(blocks, self.slots, params))
+        for i, (scores, samples) in enumerate(self.scores(self.runs, split, made)):
+            run, known = self.runs[i], self.selected.epochs[i]
+            whole_epoch = known and (self.ended[i] or known[-1]["step"] == self.step)
+            if log.broken(run.path) is not None or not whole_epoch:
                 continue
-            mine = jax.tree.map(lambda leaf, i=i: leaf[i], (state, totals))
-            checkpoint.save_params(run.path, self.step, mine[0].params)
-            checkpoint.save_state(run.path, self.step, mine, logs=[log.checksum(run.path)])
-            keep_test(run, self.program, self.step, scores, samples)
+            mine = jax.tree.map(lambda leaf, i=i: leaf[i], (state, totals, best))
+            steps = step, last = self.selected.steps(i)
+            if step < last:
+                checkpoint.save_params(run.path, step, mine[2])
+            checkpoint.save_params(run.path, last, mine[0].params, keep={step})
+            checkpoint.save_state(run.path, last, mine[:2], logs=[log.checksum(run.path)])
+            keep_test(run, self.program, steps, scores, samples)

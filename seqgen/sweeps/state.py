@@ -19,6 +19,7 @@ from typing import Any
 from seqgen import families
 from seqgen.errors import UsageError, check_known
 from seqgen.families import config_of, finished, flat, is_run
+from seqgen.families.family import LAST_FIGURE
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import read_bytes, sha256
 from seqgen.sweeps.plan import Loaded, Note, Planned
@@ -59,6 +60,14 @@ def break_off(run: Path, step: int, note: Note) -> None:
     """Mark a member that is no longer finite, for good."""
     log.append(run, {"event": "broken", "step": step})
     note(f"{run}: not finite at step {step}; the others go on")
+
+
+def forget_ending(run: Path) -> None:
+    """Drop what an end before the last step has left in a member that goes on."""
+    log.forget_ending(run)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    (run / "samples" / "test.txt").unlink(missing_ok=True)
+    (run / LAST_FIGURE).unlink(missing_ok=True)
 
 
 def stacked_at(folder: Path, members: Sequence[Planned]) -> Path:

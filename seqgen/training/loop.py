@@ -1,5 +1,6 @@
 """The one loop over training steps and epochs, for a run alone and for members of a sweep."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from typing import Any
@@ -28,7 +29,7 @@ class Session(ABC):
 
     `step` counts all steps taken, `totals` sums over those since the last line of the log.
     `advance` takes some, `write_line` logs their means, `end_epoch` evaluates and keeps an epoch,
-    `save` writes the state.
+    `save` writes the state; `over` says whether that epoch was the last.
     """
 
     program: Program
@@ -62,6 +63,14 @@ class Session(ABC):
         """Evaluate; keep what an epoch leaves."""
 
     @abstractmethod
+    def end_amid(self) -> None:
+        """Evaluate and keep an epoch that is cut short, for as long as training does not go on."""
+
+    @abstractmethod
+    def over(self) -> bool:
+        """Whether training has ended: asked at its start and at an epoch's end."""
+
+    @abstractmethod
     def save(self) -> None:
         """Write the state."""
 
@@ -86,13 +95,19 @@ class Session(ABC):
         jax.block_until_ready(self.totals)
 
 
-def train(session: Session, again: str) -> None:
-    """Train to the end, from wherever the session stands. `again` is the command that goes on.
+def train(session: Session, again: str, until: float = math.inf) -> bool:
+    """Train to the end, from wherever the session stands; or to the first step after a time.
 
     Where the steps that are taken together end depends on the clock, but nothing else does: log
     lines, evaluations and the state itself are the same however often training is interrupted.
     Raises `Stopped` after SIGINT or SIGTERM, and what the session raises: each time what was saved
-    is intact.
+    is intact. Returns whether it has come to the end.
+
+    Args:
+        session: what trains.
+        again: the command that goes on.
+        until: the time, by the monotonic clock.
+
     """
     program, pace = session.program, Pace(session.program.size)
     epoch = program.batches.steps
@@ -100,9 +115,9 @@ def train(session: Session, again: str) -> None:
     with signals() as caught:
         if caught:
             raise Stopped(caught[0], again)
-        if session.step < program.steps:
+        if not (over := session.over()):
             plan_epoch(session)
-        while session.step < program.steps:
+        while not over:
             pace.start()
             first = session.step % epoch
             line = next_line(first, epoch)
@@ -113,18 +128,25 @@ def train(session: Session, again: str) -> None:
             if last == line or finished:
                 session.write_line(pace.rate)
             ended = last == epoch or finished
-            due = ended or caught or time.monotonic() - saved > SAVE_SECONDS
+            late = time.monotonic() >= until
+            due = ended or caught or late or time.monotonic() - saved > SAVE_SECONDS
             if due:
                 session.check_weights()
             if ended:
                 session.end_epoch()
+                over = session.over()
             if due:
                 session.save()
                 saved = time.monotonic()
             if caught and due:
                 raise Stopped(caught[0], again, f" at step {session.step}")
-            if ended and not finished:
+            if late and not over:
+                if not ended:
+                    session.end_amid()
+                return False
+            if ended and not over:
                 plan_epoch(session)
+    return True
 
 
 def plan_epoch(session: Session) -> None:

@@ -51,10 +51,12 @@ class EpochEnd(NamedTuple):
 
     evaluate(params, step) -> an event for the log, and decoded samples as text
     best(events) -> the step of the best epoch
+    enough(events) -> whether training ends after these epochs, however many steps are left
     """
 
     evaluate: Callable[[Params, int], tuple[log.Event, str]]
     best: Callable[[list[log.Event]], int]
+    enough: Callable[[list[log.Event]], bool] = lambda events: False
 
 
 class Functions(NamedTuple):
@@ -113,7 +115,9 @@ class Solo(Session):
         self.data, self.member = jax.device_put((program.batches.data, member), self.whole)
         self.hyper = self.member.hyper
         fresh = self.functions.init(self.member), zero_totals()
-        self.state, self.totals = restore(run, program, fresh, report)
+        self.state, self.totals = restore(
+            run, program, fresh, enough=epoch_end.enough, report=report
+        )
         self.step = int(self.state.step)
         report.begin(program)
 
@@ -160,13 +164,26 @@ class Solo(Session):
 
     def end_epoch(self) -> None:
         """Evaluate; keep the samples, the event and the parameters of an epoch."""
+        self.keep({})
+
+    def end_amid(self) -> None:
+        """The same of an epoch that is cut short, its event marked."""
+        self.keep({"interim": True})
+
+    def over(self) -> bool:
+        """All steps are taken, or its epochs are enough."""
+        ended = self.step == self.program.steps
+        return ended or self.epoch_end.enough(log.epochs(self.run))
+
+    def keep(self, mark: log.Event) -> None:
+        """Evaluate; keep the samples, the event with its `mark`, and the parameters."""
         event, samples = self.epoch_end.evaluate(self.state.params, self.step)
         if not np.isfinite(event["loss"]):
             raise NotFinite(self.run, "the evaluation's loss", self.step)
         write(self.run / "samples" / f"{self.step}.txt", samples)
-        log.append(self.run, event)
+        log.append(self.run, {**event, **mark})
         self.report.evaluated(event, samples)
-        keep = {self.epoch_end.best(log.epochs(self.run))}
+        keep = {self.epoch_end.best(log.evaluations(self.run))}
         checkpoint.save_params(self.run, self.step, self.state.params, keep=keep)
 
     def save(self) -> None:
@@ -176,7 +193,12 @@ class Solo(Session):
 
 
 def restore(
-    run: Path, program: Program, fresh: tuple[TrainState, Totals], report: Report
+    run: Path,
+    program: Program,
+    fresh: tuple[TrainState, Totals],
+    *,
+    enough: Callable[[list[log.Event]], bool],
+    report: Report,
 ) -> tuple[TrainState, Totals]:
     """The newest good checkpoint, or `fresh` where there is none; the log is cut back to its step.
 
@@ -188,6 +210,7 @@ def restore(
         run: its directory.
         program: what trains.
         fresh: a new start.
+        enough: whether training ended after some epochs.
         report: is told what was skipped.
 
     """
@@ -204,10 +227,13 @@ def restore(
         report.note(f"skipped a checkpoint: {line}")
     if step > program.steps:
         raise SeqgenError(f"{run} has taken {step} steps, more than its {program.steps}")
-    ended = step == program.steps
-    how = "has been trained to its end" if ended else "goes on"
-    report.note(f"{run}: {how}, step {step} of {program.steps}")
     log.cut(run, step, *checkpoint.saved_logs(run, step, 1))
+    early = enough(log.epochs(run))
+    ended = step == program.steps or early
+    how = "ended early" if early else "has been trained to its end" if ended else "goes on"
+    report.note(f"{run}: {how}, step {step} of {program.steps}")
+    if not ended:
+        forget_ending(run, program)
     params = loaded[0].params
     if ended or step % program.batches.steps == 0:
         try:
@@ -216,3 +242,16 @@ def restore(
             report.note(f"written again from the state of step {step}: {error}")
             checkpoint.save_params(run, step, params, keep=checkpoint.steps(run, "params"))
     return loaded
+
+
+def forget_ending(run: Path, program: Program) -> None:
+    """Drop what an end before the last step has left in a run that goes on."""
+
+    def stays(step: int) -> bool:
+        return step % program.batches.steps == 0 or step == program.steps
+
+    log.forget_ending(run)
+    checkpoint.keep_only(run, "params", list(filter(stays, checkpoint.numbered(run, "params"))))
+    for path in (run / "samples").glob("*.txt"):
+        if path.stem == "test" or (path.stem.isdigit() and not stays(int(path.stem))):
+            path.unlink()
