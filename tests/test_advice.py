@@ -60,6 +60,16 @@ CASES = {
         "set some aside with --validation, or use --select last",
         (f"{BOOK} --select best --validation 40", f"{BOOK} --select last"),
     ),
+    "early by a test": Case(
+        f"{BOOK} --select loss --patience 3",
+        "with --validation, or use --select last and --patience None",
+        (f"{BOOK} --select loss --patience 3 --validation 40", f"{BOOK} --select last"),
+    ),
+    "nothing to wait for": Case(
+        f"{PAIRS} --patience 3",
+        "use --select best, or the name of a score",
+        (f"{PAIRS} --patience 3 --select best", f"{PAIRS} --patience 3 --select token_accuracy"),
+    ),
     "rate by a test": Case(
         f"{BOOK} --plateau 4 --select best",
         "with --validation, or use --select last and --plateau None",

@@ -4,6 +4,7 @@ doctor`.
 
 import importlib.util
 import io
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import seqgen
 from seqgen import cli
 from seqgen.cli import doctor, terminal
+from seqgen.cli.parse import until
 from seqgen.errors import SeqgenError, UsageError
 
 HEAVY = {"jax", "flax", "numpy", "matplotlib", "tyro"}
@@ -56,6 +58,23 @@ def fail(error: BaseException):
 
 
 # Start-up
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [("90s", 90), ("40m", 2400), ("1h30m", 5400), ("2h", 7200), ("1h0m7s", 3607), (None, math.inf)],
+)
+def test_a_length_of_time(words, seconds, monkeypatch):
+    """Fails when a unit counts as another, or no limit is one."""
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    assert until(words) == 1000 + seconds
+
+
+@pytest.mark.parametrize("words", ["", "40", "0s", "0h0m", "1m1h", "1.5h", "-5s", "40 m", "2d"])
+def test_no_length_of_time(words):
+    """Fails when what is no length of time is taken for one."""
+    with pytest.raises(UsageError, match="--max-time must be like 90s, 40m or 1h30m, not"):
+        until(words)
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["--version"]])

@@ -10,19 +10,21 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 import seqgen
 from seqgen import cli, tasks
-from seqgen.cli import answer_file, predict
-from seqgen.families import PairsRun, accept, schema
+from seqgen.cli import answer_file, parse, predict
+from seqgen.families import PairsRun, accept, finished, open_run, schema
 from seqgen.families.schema import to_json
 from seqgen.storage import log
 from seqgen.storage.files import alone
 from seqgen.tasks.addition import Addition
 from tests.conftest import TINY
+from tests.processes import outcome
 
 TRAIN = ["train", "addition", "attention"]
 OF_WINDOWS = "would change nothing: it is of the windows of a text, and pairs have none"
@@ -82,6 +84,8 @@ FILES = {
     *("SHA256SUMS", "metrics.jsonl", "samples", "checkpoints", "figures"),
 }
 """What stands in a run's directory."""
+
+FIGURES = {"attention", "learning"}
 
 
 # train
@@ -687,6 +691,31 @@ def test_attention_refuses(refused, attention_run, book_run, tmp_path):
 
 
 # The rest
+
+
+@pytest.mark.slow
+def test_the_time_of_a_command(seq, attention_run, monkeypatch):
+    """Fails when a limit on the time does nothing, gives no weights, scores and figures, or costs
+    the run that goes on a bit or a line.
+    """
+    words = ["train", "addition", "attention", "--name", "run", "--batch", "32", *TINY]
+    words += ["--task.digits", "2", "--draws", "1000", "--epochs", "4"]
+    limited = ["--max-time", "90s"]
+    with monkeypatch.context() as patch:
+        patch.setattr(parse, "time", SimpleNamespace(monotonic=lambda: -100.0))
+        for step, asked in enumerate((words, ["resume", "run"]), start=1):
+            code, out, err = seq(*asked, *limited)
+            assert (code, out) == (0, "runs/run\n")
+            said = f"time is up at step {step} of 100; go on with: seqgen resume runs/run\n"
+            assert said in err
+            test = log.read(Path("runs/run"))[-1]
+            assert (test["final"], test["split"], test["step"]) == (True, "test", step)
+            assert seqgen.load("run").evaluate().loss == pytest.approx(test["loss"])
+            assert {file.stem for file in Path("runs/run/figures").iterdir()} == FIGURES
+            assert not finished(open_run("run"))
+    assert seq("resume", "run")[0] == 0
+    assert outcome(Path("runs/run")) == outcome(attention_run)
+    assert finished(open_run("run"))
 
 
 def test_a_bug_in_a_command_is_no_bad_usage(attention_run, monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import re
 import resource
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqgen.config import Training
 from seqgen.errors import SeqgenError
 from seqgen.families import FAMILIES
 from seqgen.families.run import resuming
@@ -86,8 +88,8 @@ class Fake:
         self.functions = solo.Functions(self.init, self.carry, self.plan, self.steps)
         self.epoch_end = solo.EpochEnd(self.evaluate, FAMILIES[0].metric.best)
 
-    def train(self, run: Path, report: Report | None = None) -> None:
-        """Train a run to its end, from wherever it stands."""
+    def train(self, run: Path, report: Report | None = None, until: float = math.inf) -> bool:
+        """Train a run to its end, from wherever it stands, or until a time of the fake clock."""
         unused = dict.fromkeys(("init", "carry", "loss", "optimizer", "evaluate"))
         options = {"steps": STEPS, "accumulate": 1, "size": 4, "unit": "examples"}
         program = Program(**unused, batches=Items(), adjust=self.adjust, **options)
@@ -96,7 +98,7 @@ class Fake:
             patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
             patch.setattr(solo, "compile_solo", lambda program, mesh: self.functions)
             parts = {"mesh": mesh_of(1), "epoch_end": self.epoch_end, "report": report or Report()}
-            loop.train(solo.Solo(run, program, member, **parts), resuming(run))
+            return loop.train(solo.Solo(run, program, member, **parts), resuming(run), until)
 
     def init(self, member: Member) -> TrainState:
         params = {"w": jnp.float32(1)}
@@ -458,6 +460,49 @@ def test_a_full_disk_loses_nothing(step, size, reason, whole, file_limit, tmp_pa
     assert outcome(run) == whole
 
 
+@pytest.mark.parametrize("crash", [None, 30, ("evaluate", 50)])
+def test_enough_epochs_end_training(crash, tmp_path):
+    """Fails when training goes on after its epochs are enough, does not get to them after a crash,
+    or trains again when it is resumed.
+    """
+    run, it, report = tmp_path / "run", Fake(), Report()
+    it.epoch_end = it.epoch_end._replace(enough=lambda events: len(events) >= 2)
+    if crash:
+        it.during[crash] = lambda: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            it.train(run)
+    assert it.train(run)
+    assert (it.evaluations, it.spans[-1][1]) == ([25, 50], 50)
+    assert checkpoint.steps(run, "params") == checkpoint.steps(run, "state") == [25, 50]
+    it.spans.clear()
+    assert it.train(run, report)
+    assert (it.spans, report.notes) == ([], [f"{run}: ended early, step 50 of 64"])
+    assert log.epochs(run)[-1]["step"] == log.read(run)[-1]["step"] == 50
+
+
+def test_time_is_up(whole, tmp_path):
+    """Fails when training goes on after its time, stops before a step is taken, keeps no weights
+    and scores of where it stopped, counts them as an epoch's, or goes on with any of them left.
+    """
+    run, reached = tmp_path / "run", []
+    for until in (0.0, 9.5, 22.4, 44.0, 46.0):
+        it = Fake(seconds=0.9)
+        it.now = checkpoint.steps(run, "state")[-1] * 0.9 if reached else 0.0
+        assert not it.train(run, until=until)
+        step = it.spans[-1][1]
+        reached.append(step)
+        scored = log.evaluations(run)[-1]
+        assert (scored["step"], scored.get("interim")) == (step, None if step == 25 else True)
+        assert checkpoint.steps(run, "params")[-1] == checkpoint.steps(run, "state")[-1] == step
+        assert (run / "samples" / f"{step}.txt").read_text() == f"at {step}\n"
+        assert [event["step"] for event in log.epochs(run)] == [25, 50][: step // 25]
+        log.append(run, {**scored, "final": True})  # as `fit` does
+        (run / "samples" / "test.txt").write_text("tested")
+    assert reached == [1, 11, 25, 49, 52]
+    assert Fake().train(run)
+    assert outcome(run) == whole
+
+
 # Resume
 
 
@@ -630,6 +675,25 @@ def test_the_best_step():
     scores = [(1, 0.5, 0.1), (2, 0.9, 0.4), (3, 0.9, 0.3), (4, 0.9, 0.35)]
     epochs = [{"step": s, "exact_match": e, "loss": x} for s, e, x in scores]
     assert [family.metric.best(epochs) for family in FAMILIES] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("select", "best", "ended"),
+    [("exact_match", 3, 4), ("token_accuracy", 1, 3), ("loss", 4, None), ("best", 3, 4)],
+)
+def test_the_score_that_is_waited_for(select, best, ended):
+    """Fails when another score than the one that was asked for selects, a lower loss is worse, or
+    patience counts anything but the epochs since the best one.
+    """
+    names = "exact_match", "token_accuracy", "loss", "step"
+    scores = [(0.1, 0.9, 4.0, 1), (0.5, 0.2, 3.0, 2), (0.5, 0.3, 2.0, 3), (0.4, 0.4, 1.0, 4)]
+    epochs = [dict(zip(names, each, strict=True)) for each in scores]
+    training = Training(select=select, patience=2 if select == "token_accuracy" else 1)
+    pairs = FAMILIES[0]
+    assert pairs.selecting(training).best(epochs) == best
+    after = [n for n in range(len(epochs) + 1) if pairs.ended_early(training, epochs[:n])]
+    assert after[:1] == ([] if ended is None else [ended])
+    assert not pairs.ended_early(Training(), 9 * epochs[:1])
 
 
 def test_totals_begin_at_zero():

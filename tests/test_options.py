@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib
+import math
 import shlex
 import shutil
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from seqgen import presets, sweeps
 from seqgen.cli import COMMANDS
-from seqgen.cli.flags import flags_of
+from seqgen.cli.flags import flag, flags_of
 from seqgen.config import RunConfig
 from seqgen.errors import SeqgenError
 from seqgen.families import FAMILIES, complete, create, fit, flat
@@ -138,12 +139,14 @@ DATA: dict[str, dict[str, Any]] = {
 TRAINING = {
     "training.epochs": 2, "training.batch": 5, "training.steps": 7, "training.schedule": "constant",
     "training.warmup": 0.5, "training.select": "best", "training.optimizer": "sgd",
+    "training.patience": 1,
     "training.plateau": 4.0, "hyper.lr": 0.01, "hyper.clip": 0.01, "hyper.dropout": 0.4,
     "hyper.init_scale": 0.5, "hyper.decay": 0.3, "seed": 1, "training.label_smoothing": 0.3,
 }  # fmt: skip
 TRAINED: dict[str, dict[str, Any]] = {
     "addition": {
-        **TRAINING, "model.encoder.embedding": 4, "model.encoder.cell": "gru",
+        **TRAINING, "training.evaluate_rows": 2,
+        "model.encoder.embedding": 4, "model.encoder.cell": "gru",
         "model.decoder.embedding": 4, "model.decoder.cell": "rnn",
         "model.decoder.inputs": ["context"], "model.decoder.outputs": ["additive"],
         "model.initial_state": "h+c", "model.init": "book", "model.dtype": "bfloat16",
@@ -156,7 +159,7 @@ TRAINED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Another value of every other field, with which the trained run must be another."""
 
-TOGETHER = {"training.schedule": {"warmup": 0.0}}
+TOGETHER = {"training.schedule": {"warmup": 0.0}, "training.patience": {"select": "loss"}}
 """What a field's other value needs beside it."""
 
 WIDTHS = {"model.encoder.hidden": 5, "model.decoder.hidden": 5}
@@ -198,7 +201,10 @@ REFUSED: dict[str, dict[str, Any]] = {
         "data.test_only_formats": ["none"],
     },
     "own": {"training.window": 7, "training.remat": 5},
-    "text": {"model.variational_dropout": True, "training.batch_tokens": 64},
+    "text": {
+        "model.variational_dropout": True, "training.batch_tokens": 64,
+        "training.evaluate_rows": 5,
+    },
 }  # fmt: skip
 """What is refused on such data."""
 
@@ -380,6 +386,7 @@ FLAGS: dict[str, dict[str, tuple[str, str]]] = {
         "--runs": ("", "elsewhere"),
         "--member-axis": ("", "vmap"),
         "--members-per-batch": ("", "1"),
+        "--max-time": ("", "90s"),
         "--dry-run": ("", ""),
     },
     "import-book": {
@@ -396,11 +403,12 @@ FLAGS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """A command's flags: words that stand before one, and its value."""
 
-PLACE = {"--name", "--runs", "--seed"}
+PLACE = {"--name", "--runs", "--seed", "--max-time"}
 """Flags of `train` that are no fields; `test_commands` tries them."""
 
 TRIED_ELSEWHERE = {
     ("resume", "--epochs"): "test_manifest.test_more_epochs_are_those_of_a_longer_run",
+    ("resume", "--max-time"): "test_commands.test_the_time_of_a_command",
     ("predict", "--input"): "test_commands.test_predict_from_a_file",
     ("predict", "--output"): "test_commands.test_predict_from_a_file",
     ("predict", "--replace-unknown"): "test_own_runs.test_unknown_pieces_are_replaced",
@@ -418,7 +426,7 @@ def test_every_flag_has_a_case():
     """Fails when a command gets a flag that no test tries."""
     commands = {name: importlib.import_module(module) for name, (module, _) in COMMANDS.items()}
     train = commands.pop("train")
-    assert {f"--{field.name}" for field in dataclasses.fields(train.Place)} == PLACE
+    assert {flag(field.name) for field in dataclasses.fields(train.Place)} == PLACE
     for name, module in commands.items():
         flags = flags_of(module.command) if hasattr(module, "command") else set()
         elsewhere = {flag for command, flag in TRIED_ELSEWHERE if command == name}
@@ -472,7 +480,8 @@ def write_module(name: str, base: RunConfig) -> None:
 def told(function: str, planned: Any, folder: Path, **options: Any) -> list[str]:
     """Print all that a sweep is told; nothing is trained."""
     members = [(str(member.path), flat(member.config)) for member in planned]
-    print(function, folder, members, options.get("axis"), options.get("at_once"))
+    limited = options.get("until", math.inf) < math.inf
+    print(function, folder, members, options.get("axis"), options.get("at_once"), limited)
     return []
 
 
@@ -539,6 +548,10 @@ TAKEN_IN_VAIN = [
     ("train addition attention --data {sums} --task.digits 2", "--task.digits 2 would change"),
     ("train addition attention --schedule constant --warmup 0.9", "--warmup 0.9 would change"),
     ("train addition attention --window 7", "--window 7 would change nothing"),
+    ("train addition attention --patience 2", "use --select best, or the name of a score"),
+    ("train addition attention --select loss --patience 0", "--patience must be 1 or more"),
+    ("train addition attention --select perplexity", "--select 'perplexity' is none of last,"),
+    ("train text language-model --evaluate-rows 9", "text has no rows to choose from"),
     ("train addition attention --steps 7 --epochs 3", "--steps and --epochs both"),
     ("train text language-model --schedule constant --warmup 0.9", "--warmup 0.9 would"),
     ("train text language-model --unit byte --min-count 1000", "--min-count 1000 would"),

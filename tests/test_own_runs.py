@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,8 +13,10 @@ import pytest
 import seqgen
 from seqgen.cli import main
 from seqgen.families import PairsRun
+from seqgen.families.fit import capped_run
 from seqgen.training import signals
 from seqgen.training.batches import CHUNK, Buckets, chunks
+from seqgen.training.objective import cross_entropy
 from seqgen.training.solo import Solo
 from seqgen.training.state import HyperConfig
 from seqgen.types import Batch, Member
@@ -111,6 +114,34 @@ def test_answers(whole, file, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["examples"] == scores.examples
 
 
+@pytest.mark.parametrize("rows", [1, 20, 50, 1000])
+def test_some_rows_are_evaluated(whole, rows):
+    """Fails when more rows are taken than were asked for, a source without all of its targets, the
+    first ones, or scores are of others than those that were taken.
+    """
+    run = seqgen.load(whole)
+    run.config = replace(run.config, training=replace(run.config.training, evaluate_rows=rows))
+    some, again = capped_run(run), capped_run(run)
+    pairs, every = some.pairs("validation"), run.pairs("validation")
+    assert pairs == again.pairs("validation") == [pair for pair in every if pair in pairs]
+    sources = {source for source, _ in pairs}
+    assert pairs == [pair for pair in every if pair[0] in sources]
+    assert min(rows, len(every)) - 2 <= len(pairs) <= max(rows, 2)
+    assert some.dataset.splits.test == []
+    assert pairs != every[: len(pairs)] or pairs == every
+    if rows != 20:
+        return
+    scores, _ = run.family.evaluate_epoch(some, "validation", run.params, 0)
+    answers = dict(zip(sources, run.predict([*sources]), strict=True))
+    right = {source for source, target in pairs if answers[source] == target}
+    assert scores["exact_match"] == pytest.approx(len(right) / len(sources))
+    assert scores["examples"] == len(sources)
+    batch = jax.tree.map(jnp.asarray, some.batch("validation"))
+    _, out = run.model.apply(run.params, batch, (), None)
+    total, tokens = cross_entropy(out.logits, batch.targets, batch.mask)
+    assert scores["loss"] == pytest.approx(float(total / tokens), rel=1e-5)
+
+
 def test_what_is_unknown_is_told(whole, capsys):
     """Fails when a letter that no training word has is read as another in silence."""
     assert main(["predict", str(whole), "abΩ", "ab", "ΩЖ"]) == 0
@@ -149,8 +180,6 @@ def test_unknown_pieces_are_replaced(whole, capsys, monkeypatch):
 
 def test_the_loss_is_that_of_all_rows_at_once(whole):
     """Fails when a bucket's rows, or what fills a block up, count twice or not at all."""
-    from seqgen.training.objective import cross_entropy
-
     run = seqgen.load(whole)
     batch = jax.tree.map(jnp.asarray, run.batch("test"))
     _, out = run.model.apply(run.params, batch, (), None)

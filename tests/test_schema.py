@@ -27,7 +27,7 @@ from seqgen.tasks.text import Text
 from seqgen.training.state import HyperConfig
 from seqgen.types import Sizes, Special
 
-TRAINING = Training(2, 16, 33, "cosine", 0.25, "best", 4, "sgd", 4.0, 2, 8, 2, 512, 0.125)
+TRAINING = Training(2, 16, 33, "cosine", 0.25, "best", 4, "sgd", 4.0, 2, 8, 2, 512, 0.125, 3, 77)
 HYPER = HyperConfig(1e-2, 2.5, 0.125, 3.0, 0.5)
 SEED = 2**32 - 1
 
@@ -151,7 +151,7 @@ def test_no_field_is_left_at_its_default(config):
             1,
             r"training: warmup is a fraction of all steps, at least 0 and below 1, not 1.0$",
         ),
-        ("training.select", "first", r"training.select: first is none of \[.last., .best.\]$"),
+        ("training.select", 3, r"training.select: 3 is not of type str$"),
         ("hyper.lr", None, r"hyper.lr: None is not of type float$"),
         ("hyper.lr", -1, r"hyper: lr must be above 0 and finite in float32, not -1.0$"),
         (

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,12 @@ import pytest
 
 from seqgen import presets, sweeps
 from seqgen.cli import main
+from seqgen.cli import sweep as sweep_command
 from seqgen.cli.sweep import selected
 from seqgen.cli.terminal import run_to_end
 from seqgen.config import RunConfig, Training
 from seqgen.errors import SeqgenError, UsageError
-from seqgen.families import create, open_run, write_metadata
+from seqgen.families import create, finished, open_run, write_metadata
 from seqgen.families.family import LAST_FIGURE
 from seqgen.families.program import rate_divisor
 from seqgen.models import rnn_language_model
@@ -33,7 +35,7 @@ from seqgen.tasks.addition import Addition
 from seqgen.tasks.dataset import Data, prepare
 from seqgen.tasks.markov import Markov
 from seqgen.tasks.synthetic import Synthetic
-from seqgen.training import sharding
+from seqgen.training import loop, sharding
 from tests.processes import events, outcome
 
 EXPERIMENT = """
@@ -207,6 +209,72 @@ def test_the_optimizer_is_the_one_that_was_asked_for(whole, tmp_path):
     assert same_weights(member, alone)
     assert events(member) == events(alone)
     assert not same_weights(member, whole / "baseline-0")
+
+
+CHOSEN = ["--set", "select=token_accuracy", "--set", "patience=1", "--set", "evaluate_rows=20"]
+CHOSEN += ["--set", "schedule=constant", "--set", "steps=90"]
+
+
+@pytest.fixture(scope="module")
+def chosen(folder, tmp_path_factory) -> Path:
+    """A sweep whose members keep their own best weights, and of which some end early."""
+    runs = tmp_path_factory.mktemp("chosen")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert sweep("--runs", runs, *CHOSEN) == 0
+    return runs / "own_ablation"
+
+
+@pytest.mark.bits
+def test_a_member_keeps_its_best_weights(chosen, tmp_path):
+    """Fails when a member is tested or answers with another epoch's weights than its solo run, one
+    that ends early takes a step more, or the others end with it.
+    """
+    ends = {}
+    for name in MEMBERS:
+        member, run = chosen / name, open_run(chosen / name)
+        assert finished(run)
+        ends[name] = run.selected_step(), checkpoint.steps(member, "params")[-1]
+        assert checkpoint.steps(member, "state") == [ends[name][1]]
+    for name in ("baseline-1", "attention-0", "fast-0"):
+        member, alone = chosen / name, solo(chosen / name, tmp_path / name)
+        assert same_weights(member, alone)
+        assert events(member) == events(alone)
+        assert open_run(member).selected_step() == open_run(alone).selected_step()
+        assert open_run(member).evaluate() == open_run(alone).evaluate()
+    assert len({last for _, last in ends.values()}) > 1, ends
+    assert any(best < last for best, last in ends.values()), ends
+
+
+@pytest.mark.bits
+def test_a_sweep_goes_on_after_its_time(chosen, tmp_path, monkeypatch, capsys):
+    """Fails when a stop loses a member's best weights, wakes one that has ended early, or leaves a
+    trace; or when members are not scored where their time is up, or never come to their end.
+    """
+    clock, tell = SimpleNamespace(now=0.0), Stacked.tell
+
+    def step(session: Stacked, steps: int, rate: float) -> None:
+        tell(session, steps, rate)
+        clock.now = float(session.step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stacked, "tell", step)
+        patch.setattr(loop, "SPAN_SECONDS", 0.0)
+        patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        for until in (8.0, 33.0, 50.0):
+            patch.setattr(sweep_command, "until", lambda words, until=until: until)
+            clock.now = 0.0
+            assert sweep("--runs", tmp_path, *CHOSEN) == 0
+            assert re.search(
+                r"time is up: \d of 8 members are finished; go", capsys.readouterr().err
+            )
+            member = tmp_path / "own_ablation" / "baseline-0"
+            final = log.read(member)[-1]
+            assert (final.get("final"), final["split"]) == (True, "test")
+            assert open_run(member).evaluate().loss == pytest.approx(final["loss"])
+            assert (member / LAST_FIGURE).is_file()
+    assert sweep("--runs", tmp_path, *CHOSEN) == 0
+    assert outcomes(tmp_path / "own_ablation") == outcomes(chosen)
 
 
 @pytest.mark.slow
@@ -455,7 +523,7 @@ def test_what_was_begun_is_not_changed(whole, tmp_path, capsys):
         (["own_ablation", "--seeds", "0:2:4"], "not '0:2:4'"),
         (["own_ablation", "--set", "steps"], "--set needs field=value, not 'steps'"),
         (["own_ablation", "--set", "step=3"], "did you mean training.steps"),
-        (["own_ablation", "--set", "select=best"], "select must be 'last'"),
+        (["own_ablation", "--set", "select=exact"], "(--set select=)"),
         (["own_ablation", "--set", "steps=3", "--set", "steps=4"], "'steps' is set twice"),
         (["own_ablation", "--set", "seed=3"], "field 'seed' cannot be set"),
         (["own_ablation", "--seeds", ""], "not ''"),

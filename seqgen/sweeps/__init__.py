@@ -61,7 +61,7 @@ def sweep(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SeqgenError(f"cannot make {folder}: {error.strerror}") from error
-    members = list(planned)
+    members, waiting = list(planned), []
     with alone(folder), signals() as caught:
         sequential.waiting(one_by_one)  # refuses before anything is trained
         if together:
@@ -72,7 +72,7 @@ def sweep(
                 options = {"report": report, "again": again, "until": until}
                 parallel.train(waiting, folder, len(together), **options)
             members += pending.not_asked_for(waiting, planned)
-        if one_by_one:
+        if one_by_one and not (waiting and time.monotonic() >= until):
             record(folder, planned, again)
             sequential.train(one_by_one, fit, note, until=until)
         for member in members:

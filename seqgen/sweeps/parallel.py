@@ -45,9 +45,9 @@ def train(
     report.begin(sum(steps_left(each, batch, folder) for each in pending for batch in each.batches))
     for each in pending:
         for batch in each.batches:
+            train_together(each, batch, folder, report=report, again=again, until=until)
             if time.monotonic() >= until:
                 return
-            train_together(each, batch, folder, report=report, again=again, until=until)
 
 
 def train_together(

@@ -21,16 +21,16 @@ def train(
         planned: the members.
         fit: trains one, and ends well at the same time.
         note: is told of one that broke off.
-        until: none is begun after this time, by the monotonic clock.
+        until: the first alone is begun after this time, by the monotonic clock.
 
     """
     for member in waiting(planned):
-        if time.monotonic() >= until:
-            return
         try:
             fit(member.opened() if exists(member) else write_metadata(*member))
         except NotFinite as error:
             break_off(member.path, error.step, note)
+        if time.monotonic() >= until:
+            return
 
 
 def waiting(planned: Sequence[Planned]) -> list[Planned]:

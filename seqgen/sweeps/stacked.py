@@ -238,6 +238,8 @@ class Stacked(Session):
 
     def finish(self) -> None:
         """Each member's weights, its state (so that `resume` knows its end), its test."""
+        if self.ended.all() and (left := self.program.steps - self.step):
+            self.report.advance(left * len(self.runs), "all have ended early")
         state, totals = self.host((self.state, self.totals))
         best = state.params if self.selected.best is None else self.selected.best
         split, whole = self.shared.test_split, sharding.shared_on(self.compiled.mesh)
