@@ -503,7 +503,7 @@ def test_the_test_set_is_evaluated_once(book_run, attention_run):
     best = book.selected_step()
     (event,) = [event for event in log.epochs(book_run) if event["step"] == best]
     program = book.family.program(book.config, book.dataset)
-    assert score_once(book, program, Terminal(book.family.words)) == event
+    assert score_once(book, program, program.steps, Terminal(book.family.words)) == event
     for path, count in ((book_run, 3), (attention_run, 1)):
         events = [event for event in log.read(path) if event["event"] == "evaluate"]
         assert sum(event["split"] == "test" for event in events) == count

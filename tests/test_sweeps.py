@@ -236,10 +236,12 @@ def test_a_member_keeps_its_best_weights(chosen, tmp_path):
         assert finished(run)
         ends[name] = run.selected_step(), checkpoint.steps(member, "params")[-1]
         assert checkpoint.steps(member, "state") == [ends[name][1]]
-    for name in ("baseline-1", "attention-0", "fast-0"):
+    for name in {min(ends, key=lambda name: ends[name][1]), max(ends, key=ends.get), "fast-0"}:
         member, alone = chosen / name, solo(chosen / name, tmp_path / name)
         assert same_weights(member, alone)
         assert events(member) == events(alone)
+        last = Path("checkpoints", "state", str(ends[name][1]), "leaves.json")
+        assert (member / last).read_text() == (alone / last).read_text()
         assert open_run(member).selected_step() == open_run(alone).selected_step()
         assert open_run(member).evaluate() == open_run(alone).evaluate()
     assert len({last for _, last in ends.values()}) > 1, ends
@@ -248,14 +250,16 @@ def test_a_member_keeps_its_best_weights(chosen, tmp_path):
 
 @pytest.mark.bits
 def test_a_sweep_goes_on_after_its_time(chosen, tmp_path, monkeypatch, capsys):
-    """Fails when a stop loses a member's best weights, wakes one that has ended early, or leaves a
-    trace; or when members are not scored where their time is up, or never come to their end.
+    """Fails when a stop or a crash loses a member's best weights, wakes one that has ended early,
+    or leaves a trace; or when members are not scored where their time is up, or never end.
     """
-    clock, tell = SimpleNamespace(now=0.0), Stacked.tell
+    clock, tell = SimpleNamespace(now=0.0, crash=40), Stacked.tell
 
     def step(session: Stacked, steps: int, rate: float) -> None:
         tell(session, steps, rate)
         clock.now = float(session.step)
+        if session.step == clock.crash:
+            raise SeqgenError("a crash")
 
     with monkeypatch.context() as patch:
         patch.setattr(Stacked, "tell", step)
@@ -264,6 +268,9 @@ def test_a_sweep_goes_on_after_its_time(chosen, tmp_path, monkeypatch, capsys):
         for until in (8.0, 33.0, 50.0):
             patch.setattr(sweep_command, "until", lambda words, until=until: until)
             clock.now = 0.0
+            if until == 50:
+                assert sweep("--runs", tmp_path, *CHOSEN) == 1
+                clock.now, clock.crash = 0.0, None
             assert sweep("--runs", tmp_path, *CHOSEN) == 0
             assert re.search(
                 r"time is up: \d of 8 members are finished; go", capsys.readouterr().err

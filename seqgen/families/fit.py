@@ -72,7 +72,8 @@ def fit(run: Run, report: solo.Report, until: float = math.inf) -> log.Event:
 def early_words(family: Family, training: Training) -> str:
     """Why training ended before its last step."""
     name = family.selecting(training).name.replace("_", " ")
-    return f"{training.patience} epochs without a better {name}"
+    epochs = "1 epoch" if training.patience == 1 else f"{training.patience} epochs"
+    return f"{epochs} without a better {name}"
 
 
 def capped_run(run: Run) -> Run:
