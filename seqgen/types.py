@@ -63,7 +63,8 @@ class DropoutState(NamedTuple):
 class Hyper(NamedTuple):
     """Traced hyper-parameters: they differ between runs of one compiled program.
 
-    `dropout` and `decay` None are no leaves: dropout and weight decay are then not in the program.
+    `dropout`, `decay` and `ema` None are no leaves: dropout, weight decay and the moving average of
+    the weights are then not in the program.
     """
 
     learning_rate: Float[Array, ""]
@@ -71,6 +72,7 @@ class Hyper(NamedTuple):
     dropout: Float[Array, ""] | None
     init_scale: Float[Array, ""]
     decay: Float[Array, ""] | None = None
+    ema: Float[Array, ""] | None = None
 
 
 class Member(NamedTuple):

@@ -110,7 +110,7 @@ def test_schedules(shape, warmup):
 
 @pytest.mark.parametrize("options", [
     {"lr": 0.0}, {"lr": float("nan")}, {"clip": -1.0}, {"init_scale": 0.0}, {"dropout": 1.0},
-    {"dropout": -0.1}, {"decay": -0.1},
+    {"dropout": -0.1}, {"decay": -0.1}, {"ema": 0.0}, {"ema": 1.0},
 ])  # fmt: skip
 def test_numbers_without_sense_are_refused(options):
     """Fails when a typing error trains to the end and only then shows as nonsense."""

@@ -142,6 +142,7 @@ TRAINING = {
     "training.patience": 1,
     "training.plateau": 4.0, "hyper.lr": 0.01, "hyper.clip": 0.01, "hyper.dropout": 0.4,
     "hyper.init_scale": 0.5, "hyper.decay": 0.3, "seed": 1, "training.label_smoothing": 0.3,
+    "hyper.ema": 0.5,
 }  # fmt: skip
 TRAINED: dict[str, dict[str, Any]] = {
     "addition": {

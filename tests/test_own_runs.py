@@ -26,6 +26,7 @@ TINY = [
     *("--model.encoder.hidden", "12", "--model.decoder.hidden", "12"),
     *("--model.encoder.embedding", "6", "--model.decoder.embedding", "6"),
     *("--epochs", "2", "--batch-tokens", "120", "--buckets", "4", "--target-tokens", "symbols"),
+    *("--ema", "0.9"),
 ]
 
 
@@ -283,7 +284,8 @@ from seqgen.training.state import HyperConfig
 def base():
     data = PairFile(({file!r},), target_tokens="symbols", buckets=3)
     training = Training(epochs=2, batch_tokens=160)
-    return RunConfig(data, presets.model("attention", embedding=6, hidden=12), training)
+    model = presets.model("attention", embedding=6, hidden=12)
+    return RunConfig(data, model, training, HyperConfig(ema=0.9))
 
 
 def variants():

@@ -57,6 +57,7 @@ FLOATS = [
     ),
     (HyperConfig, "dropout", (0.0, TINY, BELOW_ONE), (-0.1, *TINIER, 1.0, 0.99999999)),
     (HyperConfig, "decay", (0.0, TINY, LARGEST), (-0.1, *TINIER, 1e39)),
+    (HyperConfig, "ema", (TINY, BELOW_ONE), (0.0, -0.1, *TINIER, 1.0, 0.99999999)),
     *(
         (GenerationConfig, name, (1e-6, 1.0), (0.0, -0.1, *TINIER, 9e-7, 1.01))
         for name in ("top_p", "min_p")

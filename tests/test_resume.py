@@ -14,7 +14,7 @@ from tests.processes import Process, lines, outcome
 
 TRAIN = shlex.split(
     "train addition attention --task.digits 2 --draws 1000 --batch 32 --steps 114"
-    " --model.encoder.hidden 12 --model.decoder.hidden 12 --dropout 0.1 --lr 0.01"
+    " --model.encoder.hidden 12 --model.decoder.hidden 12 --dropout 0.1 --ema 0.9 --lr 0.01"
 )
 """Four epochs of 25 steps and 14 steps more; a line every 3 steps.
 

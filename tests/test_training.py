@@ -145,12 +145,32 @@ def test_no_dropout_is_dropout_of_nothing():
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), off, zero)
 
 
+@pytest.mark.parametrize("ema", [0.3, 0.999])
+def test_the_moving_average(twenty, ema):
+    """Fails when the average begins at zero, weighs the new weights with the decay, has no warm-up
+    or another step's, is what the gradient is taken of, or another decay compiles again.
+    """
+    expected = jax.device_get(init_state(member()).params)
+    for t in range(1, 21):
+        d = min(ema, (1 + t) / (10 + t))
+        mix = lambda old, new, d=d: d * old + (1 - d) * np.float64(new)  # noqa: E731
+        expected = jax.tree.map(mix, expected, jax.device_get(train(member(), t)[0].params))
+    who = member(ema=ema)
+    state, _ = train(who, 7, 20)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, state.weights, expected)
+    jax.tree.map(close, state.params, twenty[0].params)
+    size = steps._cache_size()
+    train(member(ema=ema / 2), 20)
+    assert steps._cache_size() == size
+
+
 @pytest.mark.bits
 def test_members_train_side_by_side():
     """Fails when members that share a program share anything else: lifted by lax.map two of them
     end, after ten steps and to the bit, where each ends alone; by vmap to 1e-6.
     """
-    members = [member(0), member(5, lr=0.004, clip=0.5, dropout=0.1)]
+    members = [member(0, ema=0.4), member(5, lr=0.004, clip=0.5, dropout=0.1, ema=0.9)]
     alone = [train(who, 10) for who in members]
     together = stack(*members)
 

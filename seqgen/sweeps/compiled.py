@@ -91,10 +91,10 @@ def compile_for(plan: ProgramPlan, members: int, axis: MemberAxis) -> Compiled:
     def take(given: Tree, slots: Slot, page: Tree, *state: Tree) -> tuple[TrainState, Totals]:
         return training[jax.tree.structure(page)](given, slots, page, *state)
 
-    evaluating, _ = compiled(evaluate, plan.epoch_blocks(), slots, state.params)
+    evaluating, _ = compiled(evaluate, plan.epoch_blocks(), slots, state.weights)
     testing = evaluating  # of the same shapes
     if plan.config.training.evaluate_rows is not None:
-        testing, _ = compiled(evaluate, plan.blocks(plan.test_split), slots, state.params)
+        testing, _ = compiled(evaluate, plan.blocks(plan.test_split), slots, state.weights)
     both = product(training.values(), (evaluating, testing))
     needed = max(sharding.predicted_bytes(*each, mesh) for each in both)
     functions = creating, planning, take, evaluating, testing

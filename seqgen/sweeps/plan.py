@@ -163,7 +163,8 @@ def shared_programs(planned: Sequence[Planned]) -> list[ProgramPlan]:
     for member in planned:
         config, stacking = member.config, member.family.stacking
         assert stacking is not None
-        traced = config.hyper.dropout is None, config.hyper.decay is None
+        hyper = config.hyper
+        traced = hyper.dropout is None, hyper.decay is None, hyper.ema is None
         shapes = [stacking.signature(member.dataset)]
         if config.training.evaluate_rows is not None:
             shapes.append(stacking.signature(capped_run(member.opened()).dataset))

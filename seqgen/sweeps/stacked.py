@@ -91,7 +91,7 @@ class Stacked(Session):
             lambda leaf: np.zeros((len(self.runs), *leaf.shape[1:]), leaf.dtype),
             self.compiled.like,
         )
-        best = [] if self.shared.config.training.select == "last" else [like[0].params]
+        best = [] if self.shared.config.training.select == "last" else [like[0].weights]
         if checkpoint.numbered(self.kept, "state"):
             try:
                 step, loaded, skipped = checkpoint.restore_state(self.kept, (*like, *best))
@@ -204,7 +204,7 @@ class Stacked(Session):
     def evaluate(self, mark: log.Event) -> np.ndarray:
         """Each member's evaluation, with a `mark`; the steps since which they are not finite."""
         split, epoch_steps = self.shared.evaluation_split, self.program.batches.steps
-        made, finite = self.host(self.compiled.evaluate(self.blocks, self.slots, self.state.params))
+        made, finite = self.host(self.compiled.evaluate(self.blocks, self.slots, self.state.weights))
         stopped, events = np.array(jax.device_get(self.totals.not_finite)), {}
         for i, (scores, _) in enumerate(self.scores(self.capped, split, made)):
             if self.ended[i]:
@@ -214,7 +214,7 @@ class Stacked(Session):
             if stopped[i] == NEVER:
                 events[i] = {**evaluation(split, self.step, epoch_steps, scores), **mark}
                 self.lines[i].append(events[i])
-        self.selected.add(events, lambda: self.host(self.state.params))
+        self.selected.add(events, lambda: self.host(self.state.weights))
         return stopped
 
     def over(self) -> bool:
@@ -241,7 +241,7 @@ class Stacked(Session):
         if self.ended.all() and (left := self.program.steps - self.step):
             self.report.advance(left * len(self.runs), "all have ended early")
         state, totals = self.host((self.state, self.totals))
-        best = state.params if self.selected.best is None else self.selected.best
+        best = state.weights if self.selected.best is None else self.selected.best
         split, whole = self.shared.test_split, sharding.shared_on(self.compiled.mesh)
         blocks = jax.device_put(self.shared.blocks(split), whole)
         params = jax.device_put(sharding.padded(best, self.compiled.count), self.each)
@@ -255,6 +255,6 @@ class Stacked(Session):
             steps = step, last = self.selected.steps(i)
             if step < last:
                 checkpoint.save_params(run.path, step, mine[2])
-            checkpoint.save_params(run.path, last, mine[0].params, keep={step})
+            checkpoint.save_params(run.path, last, mine[0].weights, keep={step})
             checkpoint.save_state(run.path, last, mine[:2], logs=[log.checksum(run.path)])
             keep_test(run, self.program, steps, scores, samples)

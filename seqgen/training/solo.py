@@ -177,14 +177,14 @@ class Solo(Session):
 
     def keep(self, mark: log.Event) -> None:
         """Evaluate; keep the samples, the event with its `mark`, and the parameters."""
-        event, samples = self.epoch_end.evaluate(self.state.params, self.step)
+        event, samples = self.epoch_end.evaluate(self.state.weights, self.step)
         if not np.isfinite(event["loss"]):
             raise NotFinite(self.run, "the evaluation's loss", self.step)
         write(self.run / "samples" / f"{self.step}.txt", samples)
         log.append(self.run, {**event, **mark})
         self.report.evaluated(event, samples)
         keep = {self.epoch_end.best(log.evaluations(self.run))}
-        checkpoint.save_params(self.run, self.step, self.state.params, keep=keep)
+        checkpoint.save_params(self.run, self.step, self.state.weights, keep=keep)
 
     def save(self) -> None:
         """Write the state."""
@@ -234,7 +234,7 @@ def restore(
     report.note(f"{run}: {how}, step {step} of {program.steps}")
     if not ended:
         forget_ending(run, program)
-    params = loaded[0].params
+    params = loaded[0].weights
     if ended or step % program.batches.steps == 0:
         try:
             checkpoint.restore_params(run, params, step)

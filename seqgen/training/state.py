@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from seqgen.errors import UsageError
 from seqgen.ranges import BELOW_ONE, LARGEST, TINY, in_float32
@@ -15,12 +15,22 @@ from seqgen.types import Carry, Hyper, Member, Params, Tree
 
 
 class TrainState(NamedTuple):
-    """All that a step reads and writes; `carry` crosses batches (`()` where nothing does)."""
+    """All that a step reads and writes.
+
+    `carry` crosses batches (`()` where nothing does), `average` is the moving average of `params`
+    (None, no leaf, without `hyper.ema`).
+    """
 
     step: Int[Array, ""]
     params: Params
     opt_state: Tree
     carry: Carry
+    average: Params | None = None
+
+    @property
+    def weights(self) -> Params:
+        """What is evaluated and kept: the average where there is one."""
+        return self.params if self.average is None else self.average
 
 
 class Streams(NamedTuple):
@@ -47,6 +57,8 @@ class HyperConfig:
         init_scale: initial matrices are multiplied by it.
         decay: matrices shrink by this part of the learning rate at every step; None: not in the
             program.
+        ema: the decay of a moving average of the weights, which is what is evaluated and kept:
+            0.999 averages over about a thousand steps; None: not in the program.
 
     """
 
@@ -55,6 +67,7 @@ class HyperConfig:
     dropout: float | None = None
     init_scale: float = 1.0
     decay: float | None = None
+    ema: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("lr", "clip", "init_scale"):
@@ -74,6 +87,10 @@ class HyperConfig:
                 f"decay must be at least 0 and finite in float32, not {self.decay}",
                 fields=("hyper.decay",),
             )
+        if self.ema is not None and not in_float32(self.ema, TINY, BELOW_ONE):
+            raise UsageError(
+                f"ema must be above 0 and below 1, not {self.ema}", fields=("hyper.ema",)
+            )
 
     def traced(self) -> Hyper:
         """The same numbers as float32 leaves."""
@@ -83,6 +100,7 @@ class HyperConfig:
             None if self.dropout is None else jnp.float32(self.dropout),
             jnp.float32(self.init_scale),
             None if self.decay is None else jnp.float32(self.decay),
+            None if self.ema is None else jnp.float32(self.ema),
         )
 
 
@@ -104,4 +122,21 @@ def create(
     params = init(streams(member.key).init)
     params = jax.tree.map(lambda p: p * member.hyper.init_scale if is_matrix(p) else p, params)
     opt_state = optimizer(member.hyper).init(params)
-    return TrainState(jnp.int32(0), params, opt_state, carry(params))
+    average = None if member.hyper.ema is None else params
+    return TrainState(jnp.int32(0), params, opt_state, carry(params), average)
+
+
+def moving_average(
+    ema: Float[Array, ""] | None, state: TrainState, params: Params
+) -> Params | None:
+    """The moving average of the weights after a step of `state` to `params`; None without one.
+
+    After step t it is d · average + (1 - d) · params (Polyak & Juditsky 1992, with exponential
+    weights), d = min(ema, (1 + t) / (10 + t)): a short run is not held at its initial weights
+    (TensorFlow's ExponentialMovingAverage with `num_updates`).
+    """
+    if ema is None:
+        return None
+    t = jnp.float32(state.step + 1)
+    d = jnp.minimum(ema, (1 + t) / (10 + t))
+    return jax.tree.map(lambda old, new: d * old + (1 - d) * new, state.average, params)

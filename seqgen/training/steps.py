@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 from seqgen.training.batches import Batches
 from seqgen.training.objective import Loss, value_and_gradients
 from seqgen.training.optimizer import Optimizer
-from seqgen.training.state import TrainState, streams
+from seqgen.training.state import TrainState, moving_average, streams
 from seqgen.types import Carry, DropoutState, Hyper, Member, Params, Tree
 
 NEVER = jnp.iinfo(jnp.int32).max
@@ -105,7 +105,8 @@ def train_steps(
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         first = jnp.where(finite, totals.not_finite, jnp.minimum(totals.not_finite, state.step))
         params = optax.apply_updates(state.params, updates)
-        state = TrainState(state.step + 1, params, opt_state, carry)
+        average = moving_average(member.hyper.ema, state, params)
+        state = TrainState(state.step + 1, params, opt_state, carry, average)
         return state, Totals(totals.steps + 1, sums, first)
 
     return jax.lax.fori_loop(span[0], span[1], body, (state, totals))
