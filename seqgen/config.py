@@ -51,6 +51,9 @@ class Training:
         patience: training ends after so many epochs without a better score.
         evaluate_rows: an epoch is evaluated on at most so many rows, always the same; the test is
             of all rows.
+        start: another run, with whose weights this one begins.
+        start_steps: of which epoch they are; of several, this run is their mean, and not trained.
+        start_sha256: what they were when this run was made.
 
     Raises:
         UsageError: for settings without sense.
@@ -73,6 +76,9 @@ class Training:
     label_smoothing: float = 0.0
     patience: int | None = None
     evaluate_rows: int | None = None
+    start: str | None = None
+    start_steps: tuple[int, ...] = ()
+    start_sha256: str | None = None
 
     def __post_init__(self) -> None:
         for name in (

@@ -57,6 +57,7 @@ def offered(capsys):
         ("data.file", "--data"),
         ("data.path", "--data"),
         ("data.seed", "--data-seed"),
+        ("training.start", "--from"),
         ("data.min_count", "--min-count"),
         ("generation.no_repeat_ngram", "--no-repeat-ngram"),
         ("seed", "--seed"),
@@ -133,7 +134,17 @@ def test_an_error_names_what_the_command_takes():
             call(command, "seqgen probe", [])
 
 
-COMMANDS = ["sweep", "resume", "evaluate", "compare", "predict", "generate", "score", "attention"]
+COMMANDS = [
+    "sweep",
+    "resume",
+    "average",
+    "evaluate",
+    "compare",
+    "predict",
+    "generate",
+    "score",
+    "attention",
+]
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "import-book", "export-book", "audit"])
@@ -215,7 +226,7 @@ def test_the_fields_of_errors_are_fields(offered):
         *(("train", task, "rnnlm") for task in ("text", "markov")),
         ("train", "dates", "peeky"),
         ("train", "own.tsv", "peeky"),
-        *((name,) for name in ("generate", "evaluate", "attention", "predict")),
+        *((name,) for name in ("generate", "evaluate", "attention", "predict", "average")),
     ]
     known = set(chain.from_iterable(offered(*command) for command in commands))
     assert {field for field in said if flag(field) not in known} == set()

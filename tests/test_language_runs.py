@@ -469,7 +469,9 @@ def test_signals(start, prose, tmp_path):
     """Fails when SIGTERM, Ctrl-C or kill -9 cost a bit of a language model's run, or do not say how
     to go on.
     """
-    options = "--window 16 --model.hidden 12 --dropout 0.2 --ema 0.9 --epochs 6 --plateau 4 --lr 0.2"
+    options = (
+        "--window 16 --model.hidden 12 --dropout 0.2 --ema 0.9 --epochs 6 --plateau 4 --lr 0.2"
+    )
     words = [*TRAIN, "--data", prose, *TINY, *shlex.split(options)]
     assert start(*words, "--name", tmp_path / "whole").wait() == 0
     run = tmp_path / "run"

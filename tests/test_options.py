@@ -142,7 +142,7 @@ TRAINING = {
     "training.patience": 1,
     "training.plateau": 4.0, "hyper.lr": 0.01, "hyper.clip": 0.01, "hyper.dropout": 0.4,
     "hyper.init_scale": 0.5, "hyper.decay": 0.3, "seed": 1, "training.label_smoothing": 0.3,
-    "hyper.ema": 0.5,
+    "hyper.ema": 0.5, "training.start": "base",
 }  # fmt: skip
 TRAINED: dict[str, dict[str, Any]] = {
     "addition": {
@@ -222,9 +222,10 @@ COMBINED = [
 """Values that count alone, and cannot beside another."""
 
 FIXED = {
-    "data.kind", "model.kind", "data.task.name", "data.language.name", "data.file", "data.sha256"
+    "data.kind", "model.kind", "data.task.name", "data.language.name", "data.file", "data.sha256",
+    "training.start_steps", "training.start_sha256",
 }  # fmt: skip
-"""Names, of which each has a base here; `file` is one, too, and its checksum its own."""
+"""Names, of which each has a base here; `file` is one, too; and what is pinned, not chosen."""
 
 
 def test_the_tables_are_whole(bases):
@@ -320,6 +321,7 @@ def test_every_other_field_counts(bases, name, tmp_path):
     seen = {"nothing": trained(bases[name], tmp_path / "base")}
     table = TRAINED[name] | (WIDTHS if name == "addition" else {})
     for i, (field, value) in enumerate(table.items()):
+        value = str(tmp_path / value) if field == "training.start" else value
         changes = {field: value, **TOGETHER.get(field, {})}
         if field in WIDTHS:
             changes["model.decoder.outputs"] = ["general"]
@@ -400,6 +402,7 @@ FLAGS: dict[str, dict[str, tuple[str, str]]] = {
     "export-book": {},
     "resume": {},
     "accept": {},
+    "average": {},
     "doctor": {},
 }
 """A command's flags: words that stand before one, and its value."""
@@ -408,6 +411,10 @@ PLACE = {"--name", "--runs", "--seed", "--max-time"}
 """Flags of `train` that are no fields; `test_commands` tries them."""
 
 TRIED_ELSEWHERE = {
+    **dict.fromkeys(
+        [("average", f"--{flag}") for flag in ("last", "best", "name", "runs")],
+        "test_start.test_the_mean_of_epochs",
+    ),
     ("resume", "--epochs"): "test_manifest.test_more_epochs_are_those_of_a_longer_run",
     ("resume", "--max-time"): "test_commands.test_the_time_of_a_command",
     ("predict", "--input"): "test_commands.test_predict_from_a_file",
@@ -548,6 +555,7 @@ TAKEN_IN_VAIN = [
     ("train addition attention --data {sums} --data-seed 5", "--data-seed 5 would change"),
     ("train addition attention --data {sums} --task.digits 2", "--task.digits 2 would change"),
     ("train addition attention --schedule constant --warmup 0.9", "--warmup 0.9 would change"),
+    ("train addition attention --from {pairs} --init-scale 2", "--init-scale 2.0 would change"),
     ("train addition attention --window 7", "--window 7 would change nothing"),
     ("train addition attention --patience 2", "use --select best, or the name of a score"),
     ("train addition attention --select loss --patience 0", "--patience must be 1 or more"),

@@ -289,18 +289,21 @@ def base():
 
 
 def variants():
-    return {{"slow": {{"lr": 1e-3}}, "fast": {{"lr": 1e-2}}, "forward": {{"reverse": False}}}}
+    return {{"slow": {{"lr": 1e-3}}, "fast": {{"lr": 1e-2}}, "forward": {{"reverse": False}},
+            "warm": {{"start": {start!r}}}}}
 """
 
 
 @pytest.mark.bits
-def test_a_member_is_its_solo_run(file, tmp_path, monkeypatch):
-    """Fails when a member of a sweep gets another's rows of a bucket, or other buckets."""
+def test_a_member_is_its_solo_run(file, whole, tmp_path, monkeypatch):
+    """Fails when a member of a sweep gets another's rows of a bucket, other buckets, or begins with
+    other weights.
+    """
     monkeypatch.chdir(tmp_path)
-    Path("own_pairs_sweep.py").write_text(SWEEP.format(file=str(file)))
+    Path("own_pairs_sweep.py").write_text(SWEEP.format(file=str(file), start=str(whole)))
     words = ["own_pairs_sweep", "--seeds", "0:2", "--member-axis", "map"]
     assert main(["sweep", *words]) == 0
-    for name in ("slow-1", "fast-0", "forward-1"):
+    for name in ("slow-1", "fast-0", "forward-1", "warm-1"):
         swept = Path("runs/own_pairs_sweep") / name
         config = json.loads((swept / "config.json").read_text())
         assert config["data"]["kind"] == "pair_file"

@@ -27,11 +27,31 @@ from seqgen.tasks.text import Text
 from seqgen.training.state import HyperConfig
 from seqgen.types import Sizes, Special
 
-TRAINING = Training(2, 16, 33, "cosine", 0.25, "best", 4, "sgd", 4.0, 2, 8, 2, 512, 0.125, 3, 77)
+FILE = "/somewhere/it.txt", "ab" * 32
+
+TRAINING = Training(
+    2,
+    16,
+    33,
+    "cosine",
+    0.25,
+    "best",
+    4,
+    "sgd",
+    4.0,
+    2,
+    8,
+    2,
+    512,
+    0.125,
+    3,
+    77,
+    "/a/run",
+    (7,),
+    FILE[1],
+)
 HYPER = HyperConfig(1e-2, 2.5, 0.125, 3.0, 0.5, 0.75)
 SEED = 2**32 - 1
-
-FILE = "/somewhere/it.txt", "ab" * 32
 
 GRUS = rnn_seq2seq.Config(
     rnn_encoder.Config(3, 5, "gru"),

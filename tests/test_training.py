@@ -150,15 +150,15 @@ def test_the_moving_average(twenty, ema):
     """Fails when the average begins at zero, weighs the new weights with the decay, has no warm-up
     or another step's, is what the gradient is taken of, or another decay compiles again.
     """
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     expected = jax.device_get(init_state(member()).params)
     for t in range(1, 21):
         d = min(ema, (1 + t) / (10 + t))
         mix = lambda old, new, d=d: d * old + (1 - d) * np.float64(new)  # noqa: E731
         expected = jax.tree.map(mix, expected, jax.device_get(train(member(), t)[0].params))
-    who = member(ema=ema)
-    state, _ = train(who, 7, 20)
-    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    jax.tree.map(close, state.weights, expected)
+        if t in (1, 20):
+            state, _ = train(member(ema=ema), min(t, 7), t)
+            jax.tree.map(close, state.weights, expected)
     jax.tree.map(close, state.params, twenty[0].params)
     size = steps._cache_size()
     train(member(ema=ema / 2), 20)

@@ -24,6 +24,7 @@ COMMANDS = {
         "train all variants and seeds of an experiment: seqgen sweep experiments.addition",
     ),
     "resume": ("seqgen.cli.resume", "go on with a run that was stopped"),
+    "average": ("seqgen.cli.average", "a run of the mean of another's last or best epochs"),
     "accept": ("seqgen.cli.accept", "take a run's files as they are, after they were edited"),
     "evaluate": (
         "seqgen.cli.evaluate",

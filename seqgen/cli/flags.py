@@ -11,11 +11,16 @@ import tyro
 Flat = tyro.conf.arg(name="")
 """Fields of what is marked so have flags without its name before them."""
 
-RENAMED = {"data.file": "data", "data.path": "data", "data.seed": "data-seed"}
+RENAMED = {
+    "data.file": "data",
+    "data.path": "data",
+    "data.seed": "data-seed",
+    "training.start": "from",
+}
 """A field's path -> its flag, where that is not the field's own name."""
 
-HIDDEN = {"data.sha256"}
-"""Fields that are not asked for: they come from the data."""
+HIDDEN = {"data.sha256", "training.start_steps", "training.start_sha256"}
+"""Fields that are not asked for: they come from the data, or from another run."""
 
 FLAT = ("data", "training", "hyper", "generation")
 """Parts of a configuration whose fields' flags do not have its name before them."""

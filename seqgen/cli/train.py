@@ -143,25 +143,26 @@ def read(preset: RunConfig, prog: str, arguments: list[str]) -> tuple[RunConfig,
     """The options of a preset, as its configuration with what was asked for, and where it goes."""
     family = families.family_of(preset)
     data: Any = asked(preset.data, "data", concrete=family.unions)
+    training: Any = asked(preset.training, "training")
     options = make_dataclass(
         "Options",
         [
             ("data", Annotated[data, Flat]),
             ("model", type(preset.model)),
-            ("training", Annotated[Training, Flat]),
+            ("training", Annotated[training, Flat]),
             ("hyper", Annotated[HyperConfig, Flat]),
             ("place", Annotated[Place, Flat]),
         ],
         frozen=True,
     )
     options.__doc__ = "Train one model on one task or corpus and write a run directory."
-    defaults = preset.model, preset.training, preset.hyper, Place(preset.seed)
+    defaults = preset.model, training(), preset.hyper, Place(preset.seed)
     read = parse(options, prog, arguments, default=options(data(), *defaults))
     if given("--steps", arguments) and given("--epochs", arguments):
         raise UsageError("--steps and --epochs both say how long to train: give one of the two")
     with refusing():
         chosen = answered(split_of_file(read.data, arguments), type(preset.data))
-        parts = read.model, read.training, read.hyper
+        parts = read.model, answered(read.training, Training), read.hyper
         return RunConfig(chosen, *parts, read.place.seed), read.place
 
 

@@ -5,6 +5,7 @@ Each kind has two files, the record and its opened run: `pairs` and `pairs_run`,
 kind has, and the book's pickles.
 """
 
+from seqgen.families.average import average
 from seqgen.families.directory import (
     accept,
     check_files,
@@ -39,6 +40,7 @@ __all__ = [
     "TextRun",
     "accept",
     "adopt",
+    "average",
     "check_files",
     "check_path",
     "complete",

@@ -16,6 +16,7 @@ from seqgen.families.pairs_run import PairsRun
 from seqgen.families.registry import family_of
 from seqgen.families.run import Run, parameters, resuming
 from seqgen.families.schema import config_of, to_json
+from seqgen.families.start import matched, pinned
 from seqgen.families.text_run import TextRun
 from seqgen.families.unused import refuse_unused
 from seqgen.models import label
@@ -27,7 +28,12 @@ from seqgen.types import Config, Sizes
 
 
 def create(
-    config: RunConfig, name: str | None, folder: Path = Path("runs"), *, dataset: Any = None
+    config: RunConfig,
+    name: str | None,
+    folder: Path = Path("runs"),
+    *,
+    dataset: Any = None,
+    stem: str | None = None,
 ) -> Run:
     """Make the directory of a new run.
 
@@ -36,6 +42,7 @@ def create(
         name: its own, or a path; None: a free one is made.
         folder: of runs.
         dataset: its data, where they are loaded already.
+        stem: what a name that is made begins with; None: what its data and its model are called.
 
     Raises:
         UsageError: if `name` exists, or the configuration cannot be trained.
@@ -43,7 +50,7 @@ def create(
 
     """
     config, dataset = complete(config, dataset)
-    path = allocate_directory(folder, name, default_name(config))
+    path = allocate_directory(folder, name, stem or default_name(config))
     try:
         return write_metadata(path, config, dataset)
     except BaseException:  # Ctrl-C, too
@@ -69,6 +76,10 @@ def complete(config: RunConfig, dataset: Any = None) -> tuple[RunConfig, Any]:
     config = replace(config, data=config.data.pinned())
     dataset = family.load(config.data) if dataset is None else dataset
     family.check(config, dataset)
+    if config.training.start is not None:
+        origin = open_run(config.training.start)
+        config = replace(config, training=pinned(config.training, origin))
+        matched(config.model, dataset, origin)
     config.training.length(family.epoch_steps(config, dataset))
     check_size(config.model, dataset.sizes)
     return config, dataset
@@ -166,6 +177,8 @@ def check_extended(run: Run, training: Training) -> None:
     reason = None
     if (run.path.parent / "sweep.json").exists():
         reason = "it is a member of a sweep, whose members all train as long"
+    elif len(training.start_steps) > 1:
+        reason = f"it is a mean of {training.start}, and was not trained; begin another run with it"
     elif training.steps is not None:
         reason = f"it was made to take {training.steps} steps, whatever its epochs"
     elif training.schedule != "constant":

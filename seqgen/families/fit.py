@@ -2,20 +2,26 @@
 
 import math
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from seqgen.config import Training
+from seqgen.config import RunConfig, Training
 from seqgen.data.pairs import Split
+from seqgen.errors import SeqgenError
+from seqgen.families.directory import open_at
 from seqgen.families.family import Family
 from seqgen.families.run import Run, resuming
+from seqgen.families.start import taken
 from seqgen.nn.switches import fixed, key
 from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.files import alone, write
 from seqgen.training import solo
 from seqgen.training.loop import train
 from seqgen.training.sharding import mesh_of
+from seqgen.training.state import with_params
 from seqgen.training.steps import Program, zero_totals
 from seqgen.types import Member, Params
 
@@ -38,7 +44,7 @@ def fit(run: Run, report: solo.Report, until: float = math.inf) -> log.Event:
         report.note(EVALUATION_NOTES["test"])
     with alone(run.path):
         manifest.cover(run.path)
-        program, family = run.family.program(run.config, run.dataset), run.family
+        program, family = program_of(run.family, run.config, run.dataset), run.family
         epoch_steps, training = program.batches.steps, run.config.training
         split, capped = run.evaluation_split, capped_run(run)
 
@@ -84,6 +90,26 @@ def capped_run(run: Run) -> Run:
     other = type(run)(run.path, run.config, run.family)
     other.dataset = capped(run.dataset, run.evaluation_split, rows)
     return other
+
+
+def program_of(family: Family, config: RunConfig, dataset: Any) -> Program:
+    """What trains a configuration, with the weights that it begins with.
+
+    Those are read when a run begins, and not before: one that goes on does not need them.
+    """
+    program = family.program(config, dataset)
+    if (path := config.training.start) is None:
+        return program
+
+    def start(fresh: Params) -> tuple[Params, str]:
+        try:
+            return taken(config, dataset, open_at(Path(path)), fresh)
+        except SeqgenError as error:
+            raise SeqgenError(
+                f"a run begins with {path}, and has no checkpoint yet: {error}"
+            ) from error
+
+    return program._replace(start=start)
 
 
 def member_of(run: Run) -> Member:
@@ -166,8 +192,8 @@ def finished(run: Run) -> bool:
 def adopt(run: Run, params: Params) -> None:
     """Give a new run weights that were trained elsewhere: it has then been trained to its end."""
     program = run.family.program(run.config, run.dataset)
-    state = jax.jit(program.init)(member_of(run))
-    state = state._replace(step=jnp.int32(program.steps), params=params)
+    state = with_params(jax.jit(program.init)(member_of(run)), params)
+    state = state._replace(step=jnp.int32(program.steps))
     checkpoint.save_params(run.path, program.steps, params)
     logs = [log.checksum(run.path)]
     checkpoint.save_state(run.path, program.steps, (state, zero_totals()), logs=logs)

@@ -15,6 +15,8 @@ def unused(config: RunConfig) -> dict[str, str]:
     reasons = {}
     if config.training.schedule == "constant":
         reasons["training.warmup"] = "a constant schedule has no warm-up"
+    if config.training.start is not None:
+        reasons["hyper.init_scale"] = f"the weights are those of {config.training.start}"
     family = family_of(config)
     if family.capped is None:
         reasons["training.evaluate_rows"] = f"{family.name} has no rows to choose from"

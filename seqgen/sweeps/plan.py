@@ -15,7 +15,7 @@ from seqgen.data.pairs import Split
 from seqgen.errors import UsageError
 from seqgen.families import Family, Run, check_path, complete, family_of
 from seqgen.families.family import Stacking
-from seqgen.families.fit import capped_run
+from seqgen.families.fit import capped_run, program_of
 from seqgen.nn.switches import key
 from seqgen.training.sharding import Slot, padded
 from seqgen.training.steps import Program
@@ -97,7 +97,7 @@ class ProgramPlan:
             members[0].family,
         )
         self.datasets = {member.config.data: member.dataset for member in members}
-        self.program: Program = self.family.program(self.config, self.dataset)
+        self.program: Program = program_of(self.family, self.config, self.dataset)
 
     @property
     def stacking(self) -> Stacking:
@@ -165,10 +165,12 @@ def shared_programs(planned: Sequence[Planned]) -> list[ProgramPlan]:
         assert stacking is not None
         hyper = config.hyper
         traced = hyper.dropout is None, hyper.decay is None, hyper.ema is None
-        shapes = [stacking.signature(member.dataset)]
+        made = member.dataset
+        tokens = config.training.start and (made.tokenizer, made.source_tokenizer)
+        shapes = [stacking.signature(made)]
         if config.training.evaluate_rows is not None:
             shapes.append(stacking.signature(capped_run(member.opened()).dataset))
-        key = config.model, config.training, traced, *shapes
+        key = config.model, config.training, traced, tokens, *shapes
         found.setdefault(key, []).append(member)
     return [ProgramPlan(members) for members in found.values()]
 

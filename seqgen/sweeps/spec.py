@@ -77,6 +77,8 @@ def _joined(combinations: Iterable[Sequence[tuple[str, Changes]]]) -> Sweep:
 FIXED = {
     "seed": "seeds are given to the whole sweep",
     "data.sha256": "it comes from the file",
+    "training.start_steps": "it comes from the run that start names",
+    "training.start_sha256": "it comes from the run that start names",
 }
 """Fields that a variant cannot have of its own, and why."""
 

@@ -26,7 +26,7 @@ from seqgen.sweeps.selected import Selected
 from seqgen.sweeps.state import break_off, forget_ending
 from seqgen.training import sharding
 from seqgen.training.loop import Session, training_event
-from seqgen.training.state import TrainState
+from seqgen.training.state import TrainState, begun
 from seqgen.training.steps import NEVER, Totals
 from seqgen.types import Params, Tree
 
@@ -106,7 +106,8 @@ class Stacked(Session):
             others = f"{self.runs[0].path.name} and {len(self.runs) - 1} others"
             self.report.note(f"{others} go on at step {step}")
         else:
-            tree = self.compiled.create((), self.slots), fresh_totals(count)
+            fresh = self.compiled.create((), self.slots)
+            tree = begun(fresh, self.program.start, self.report.note), fresh_totals(count)
         for run, reached in zip(self.runs, logs, strict=True):
             log.cut(run.path, step, reached)
             forget_ending(run.path)
@@ -204,7 +205,9 @@ class Stacked(Session):
     def evaluate(self, mark: log.Event) -> np.ndarray:
         """Each member's evaluation, with a `mark`; the steps since which they are not finite."""
         split, epoch_steps = self.shared.evaluation_split, self.program.batches.steps
-        made, finite = self.host(self.compiled.evaluate(self.blocks, self.slots, self.state.weights))
+        made, finite = self.host(
+            self.compiled.evaluate(self.blocks, self.slots, self.state.weights)
+        )
         stopped, events = np.array(jax.device_get(self.totals.not_finite)), {}
         for i, (scores, _) in enumerate(self.scores(self.capped, split, made)):
             if self.ended[i]:

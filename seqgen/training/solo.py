@@ -15,7 +15,7 @@ from seqgen.storage.files import write
 from seqgen.training import sharding
 from seqgen.training.batches import Page
 from seqgen.training.loop import Session, training_event
-from seqgen.training.state import TrainState
+from seqgen.training.state import TrainState, begun
 from seqgen.training.steps import NEVER, Program, Totals, train_steps, zero_totals
 from seqgen.types import Member, Params, Tree
 
@@ -200,7 +200,8 @@ def restore(
     enough: Callable[[list[log.Event]], bool],
     report: Report,
 ) -> tuple[TrainState, Totals]:
-    """The newest good checkpoint, or `fresh` where there is none; the log is cut back to its step.
+    """The newest good checkpoint, or `fresh` where there is none, with the weights that the program
+    begins with; the log is cut back to its step.
 
     If an epoch's parameters are damaged but its state is whole, they are written again.
     Raises `SeqgenError` where states are gone, or none is good: to start over would cost what was
@@ -221,7 +222,7 @@ def restore(
                 "bring it back"
             )
         log.cut(run, 0)
-        return fresh
+        return begun(fresh[0], program.start, report.note), fresh[1]
     step, loaded, skipped = checkpoint.restore_state(run, fresh)
     for line in skipped:
         report.note(f"skipped a checkpoint: {line}")

@@ -126,17 +126,40 @@ def create(
     return TrainState(jnp.int32(0), params, opt_state, carry(params), average)
 
 
+def with_params(state: TrainState, params: Params) -> TrainState:
+    """The state with other parameters, which live where its own do.
+
+    The optimizer's state stays: it begins alike with all parameters.
+    """
+    placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
+    average = None if state.average is None else jax.tree.map(jnp.copy, placed)
+    return state._replace(params=placed, average=average)
+
+
+def begun(
+    state: TrainState,
+    start: Callable[[Params], tuple[Params, str]] | None,
+    note: Callable[[str], None],
+) -> TrainState:
+    """A fresh state, with other weights where the program's `start` has them; `note` is told."""
+    if start is None:
+        return state
+    params, line = start(jax.device_get(state.params))
+    note(line)
+    return with_params(state, params)
+
+
 def moving_average(
     ema: Float[Array, ""] | None, state: TrainState, params: Params
 ) -> Params | None:
     """The moving average of the weights after a step of `state` to `params`; None without one.
 
-    After step t it is d · average + (1 - d) · params (Polyak & Juditsky 1992, with exponential
-    weights), d = min(ema, (1 + t) / (10 + t)): a short run is not held at its initial weights
-    (TensorFlow's ExponentialMovingAverage with `num_updates`).
+    After step t it is average + (1 - d) · (params - average), d = min(ema, (1 + t) / (10 + t)): a
+    short run is not held at its initial weights (TensorFlow's ExponentialMovingAverage, with
+    `num_updates`; after Polyak & Juditsky 1992).
     """
     if ema is None:
         return None
     t = jnp.float32(state.step + 1)
     d = jnp.minimum(ema, (1 + t) / (10 + t))
-    return jax.tree.map(lambda old, new: d * old + (1 - d) * new, state.average, params)
+    return jax.tree.map(lambda old, new: old + (1 - d) * (new - old), state.average, params)

@@ -29,6 +29,8 @@ class Program(NamedTuple):
         evaluations so far
     evaluate(params, blocks) -> Tree: scores members of a compiled program, inside jit; None where
         members of a sweep train one after another
+    start(params) -> params, line: other weights in the place of the initial ones, and what they
+        are; None: the initial ones stay
     """
 
     init: Callable[[Member], TrainState]
@@ -45,6 +47,7 @@ class Program(NamedTuple):
     size: int
     """Examples or tokens per step, whichever the `unit` is."""
     unit: Literal["examples", "tokens"]
+    start: Callable[[Params], tuple[Params, str]] | None = None
 
 
 class Totals(NamedTuple):
