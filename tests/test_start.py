@@ -186,7 +186,7 @@ def test_weights_are_taken_by_token(one, tmp_path, name, new):
     sizes = {"source": len(run.source_tokenizer), "target": len(run.tokenizer)}
     told = [f"begins with the weights of {one.path}, step {one.selected_step()}"]
     told += [
-        f"{new[side]} of the {sizes[side]} {side} tokens are new, and initialised" for side in new
+        f"new, and initialised: {new[side]} of the {sizes[side]} {side} tokens" for side in new
     ]
     assert line == "; ".join(told)
 

@@ -75,7 +75,8 @@ def taken(config: RunConfig, dataset: Any, origin: Run, fresh: Params) -> tuple[
         found.append(leaf)
     for side, number in known.items():
         if number < (size := getattr(dataset.sizes, side)):
-            told.append(f"{size - number:,} of the {size:,} {side} tokens are new, and initialised")
+            tokens = "tokens" if dataset.sizes.shared else f"{side} tokens"
+            told.append(f"new, and initialised: {size - number:,} of the {size:,} {tokens}")
     mine, other = flat(config), flat(origin.config)
     unlike = [path for path in mine if path.startswith("model.") and mine[path] != other.get(path)]
     told += [f"{path} was {other.get(path)!r}" for path in unlike]
