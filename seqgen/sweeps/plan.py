@@ -166,7 +166,8 @@ def shared_programs(planned: Sequence[Planned]) -> list[ProgramPlan]:
         hyper = config.hyper
         traced = hyper.dropout is None, hyper.decay is None, hyper.ema is None
         made = member.dataset
-        tokens = config.training.start and (made.tokenizer, made.source_tokenizer)
+        names = "tokenizer", "source_tokenizer"
+        tokens = config.training.start and tuple(getattr(made, name, None) for name in names)
         shapes = [stacking.signature(made)]
         if config.training.evaluate_rows is not None:
             shapes.append(stacking.signature(capped_run(member.opened()).dataset))
