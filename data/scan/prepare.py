@@ -40,7 +40,8 @@ EVERY = 20
 def main(source: Path | None = None) -> None:
     """Get the files, check them, make columns of them, and print how many rows there are."""
     path, packed = Path(__file__).with_name("scan.zip"), BytesIO()
-    sha256 = dict(line.split() for line in CHECKSUMS.strip().splitlines())
+    words = CHECKSUMS.split()
+    sha256 = dict(zip(words[::2], words[1::2], strict=True))
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for split, (folder, ending) in SPLITS.items():
             train, test = (

@@ -39,6 +39,9 @@ METRICS = (
     Metric("exact_match", maximise=True),
     Metric("token_accuracy", maximise=True),
     Metric("loss", maximise=False),
+    Metric("token_error_rate", maximise=False),
+    Metric("word_error_rate", maximise=False),
+    Metric("sequence_error_rate", maximise=False),
 )
 """Scores that an epoch can be selected by."""
 
