@@ -117,6 +117,7 @@ DATA: dict[str, dict[str, Any]] = {
     "own": {
         "train": "more.tsv", "validation": "more.tsv", "test": "more.tsv", "columns": ["2", "1"],
         "source_tokens": "words", "target_tokens": "bytes", "shared": True, "min_count": 120,
+        "vocabulary": 260,
         "normalization": "NFD", "max_source": 9, "max_target": 3, "split_seed": 1,
         "reverse": False, "buckets": 2,
     },
@@ -160,7 +161,11 @@ TRAINED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Another value of every other field, with which the trained run must be another."""
 
-TOGETHER = {"training.schedule": {"warmup": 0.0}, "training.patience": {"select": "loss"}}
+TOGETHER = {
+    "training.schedule": {"warmup": 0.0},
+    "training.patience": {"select": "loss"},
+    "data.vocabulary": {"target_tokens": "bpe"},
+}
 """What a field's other value needs beside it."""
 
 WIDTHS = {"model.encoder.hidden": 5, "model.decoder.hidden": 5}
@@ -217,6 +222,8 @@ COMBINED = [
     ("text", {"unit": "byte", "most": 3}),
     ("own", {"batch_tokens": 64, "batch": 4}),
     ("own", {"source_tokens": "bytes", "target_tokens": "bytes", "min_count": 2}),
+    ("own", {"source_tokens": "bytes", "target_tokens": "bpe", "min_count": 2}),
+    ("own", {"target_tokens": "bytes", "vocabulary": 300}),
     ("text", {"variational_dropout": True, "dropout": 0.0}),
 ]
 """Values that count alone, and cannot beside another."""
@@ -268,7 +275,9 @@ def test_every_field_of_data_counts(bases, name):
             value = str(Path(base.data.path).with_name(value))
         if field in ("train", "validation", "test") and name == "own":
             value = [str(Path(base.data.train[0]).with_name(value))]
-        made = digest(complete(override(base, {f"data.{field}": value}))[1])
+        if beside := TOGETHER.get(f"data.{field}", {}):
+            seen[digest(complete(override(base, beside))[1])] = "what stands beside it"
+        made = digest(complete(override(base, {f"data.{field}": value, **beside}))[1])
         assert made not in seen, f"{field} changes {seen[made]}"
         seen[made] = field
 

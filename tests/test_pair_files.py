@@ -14,6 +14,7 @@ from seqgen.data.buckets import Bucket, bucket_of, buckets_of, least_padding
 from seqgen.data.pair_tokenizer import PairTokenizer, vocabulary_of
 from seqgen.data.rows import rows_of
 from seqgen.errors import SeqgenError
+from seqgen.tasks.audit import repeats
 from seqgen.tasks.pair_file import PairFile, load
 
 PAIRS = [
@@ -104,6 +105,7 @@ BAD = {
     "a long line": ("go\tva\na\tb\tc\n", "line 2: 3 columns, and line 1 has 2"),
     "an empty source": ("go\tva\n \tb\n", "line 2: the source is empty"),
     "an empty target": ("go\tva\nb\t\n", "line 2: the target is empty"),
+    "half a pair": (b'{"1": "a\\ud800", "2": "b"}', "line 1: half a surrogate pair under '1'"),
     "a NUL": ("go\tva\na\0\tb\n", r"line 2: a NUL, which no text has; is it UTF-16"),
     "latin-1": ("go\tva\né\tà\n".encode("latin-1"), r"line 2: not UTF-8 .*looks like Latin-1"),
     "utf-16": ("go\tva\n".encode("utf-16"), "not UTF-8 .*looks like UTF-16"),
@@ -115,7 +117,7 @@ BAD = {
 def test_bad_files_are_named(name, tmp_path):
     """Fails when a bad line is read as something else, or its file, line or remedy is not told."""
     content, said = BAD[name]
-    path = write(tmp_path / "bad.tsv", content)
+    path = write(tmp_path / ("bad.jsonl" if content[:1] == b"{" else "bad.tsv"), content)
     with pytest.raises(SeqgenError, match=f"^{path}(, line)?.*{said}"):
         list(rows_of([path], ("1", "2")))
 
@@ -129,6 +131,7 @@ def test_bad_files_are_named(name, tmp_path):
         ({"shared": True, "target_tokens": "words"}, "one vocabulary has one kind of tokens"),
         ({"validation": ("a", "b")}, "validation is one file with columns"),
         ({"split_seed": -1}, "split_seed must be 0 or more"),
+        ({"vocabulary": 256}, "vocabulary must be more than the 256 bytes, not 256"),
         ({"buckets": 0}, "buckets must be 1 or more"),
         ({"sha256": ("00",)}, "has changed since the run was made"),
         ({}, "4 sources are too few to be split"),
@@ -203,6 +206,7 @@ def test_parts_of_their_own(tmp_path):
         ("words", "go on  now", ["go", "on", "now"]),
         ("symbols", "HH AH0 L", ["HH", "AH0", "L"]),
         ("bytes", "é", [r"\xc3", r"\xa9"]),
+        ("bpe", "é " * 90 + "né", ["é", *[" é"] * 89, " ", "n", "é"]),
     ],
 )
 def test_tokens_come_back(tokens, text, pieces):
@@ -211,11 +215,30 @@ def test_tokens_come_back(tokens, text, pieces):
     ids = tokenizer.encode(text)
     assert tokenizer.pieces(ids) == pieces
     assert tokenizer.decode(ids) == (
-        text if tokens in ("characters", "bytes") else " ".join(pieces)
+        text if tokens in ("characters", "bytes", "bpe") else " ".join(pieces)
     )
     assert tokenizer.special[:3] == (0, 1, 2)
     assert min(ids) >= 3
     assert tokenizer.decode([1, *ids, 2, 0]) == tokenizer.decode(ids)
+
+
+def test_rows_that_repeat_are_told(tmp_path):
+    """Fails when a repeated row is dropped or not counted, a source's targets are, or a source in
+    two files.
+    """
+    rows = [("a", "1"), ("a", "1"), ("a", "2"), ("b", "1"), ("c", "1"), ("c", "1")]
+    train = write(tmp_path / "train", tabs(rows))
+    others = [("validation", [("b", "1"), ("d", "1"), ("d", "3")]), ("test", [("d", "1")] * 3)]
+    files = {name: (write(tmp_path / name, tabs(rows)),) for name, rows in others}
+    splits = load(PairFile((train,), **files)).splits
+    assert splits.train == rows
+    assert [line.partition(": ")[2] for line in repeats(splits)] == [
+        "2 in train, 2 in test",
+        "1 in train, 1 in validation",
+        "1 in train and validation, 1 in validation and test",
+    ]
+    alone = write(tmp_path / "alone", tabs([(f"{i}", "x") for i in range(20)]))
+    assert repeats(load(PairFile((alone,))).splits) == []
 
 
 def test_hangul_as_jamo():

@@ -2,26 +2,23 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from seqgen.data.byte_pairs import BytePairs, byte_pairs, usual_size
 from seqgen.data.tokenizer import UNKNOWN, Ids, Unit, UnknownSymbol, Vocabulary, units_of
 from seqgen.errors import UsageError
 from seqgen.types import Special
 
-TokensName = Literal["characters", "words", "symbols", "bytes"]
+TokensName = Literal["characters", "words", "symbols", "bytes", "bpe"]
 """What the tokens of a side are, as a configuration names it."""
 
-UNITS: dict[TokensName, Unit] = {
-    "characters": "character",
-    "words": "word",
-    "symbols": "symbol",
-    "bytes": "byte",
-}
+UNITS: dict[str, Unit] = {"characters": "character", "words": "word", "symbols": "symbol"}
+"""Tokens that are counted, and what one of them is."""
 
 Normalization = Literal["none", "NFC", "NFD", "NFKC"]
 """A Unicode normalisation form; NFD takes Hangul syllables apart, into jamo."""
@@ -44,7 +41,7 @@ class PairTokenizer:
 
     """
 
-    text: Vocabulary
+    text: Vocabulary | BytePairs
     normalization: Normalization = "none"
     features: tuple[str, ...] = ()
 
@@ -55,7 +52,7 @@ class PairTokenizer:
         return Special(0, 1, 2, None if unk is None else len(OWN) + unk)
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> str:
         """What a token of the text is."""
         return self.text.unit
 
@@ -76,7 +73,7 @@ class PairTokenizer:
     def encode(self, text: str) -> list[int]:
         """Text to ids; features stand after a tab. What is not known is <unk>.
 
-        Raises `UnknownSymbol` for a feature beside bytes, which have no <unk>.
+        Raises `UnknownSymbol` for a feature beside bytes or byte pairs, which have no <unk>.
         """
         text, _, features = text.partition(FEATURES) if self.features else (text, "", "")
         ids = [len(OWN) + i for i in self.text.encode(normalized(text, self.normalization))]
@@ -89,13 +86,17 @@ class PairTokenizer:
     def units(self, text: str) -> list[str]:
         """The units of a text, as they are; none of its features."""
         text = text.partition(FEATURES)[0] if self.features else text
-        return list(units_of(normalized(text, self.normalization), self.unit))
+        text = normalized(text, self.normalization)
+        if isinstance(self.text, Vocabulary) and self.text.unit != "byte":
+            return list(units_of(text, self.text.unit))
+        return self.text.pieces(self.text.encode(text))
 
     def unknown(self, text: str) -> list[str]:
         """The units of a text that become <unk>."""
         features = text.partition(FEATURES)[2] if self.features else ""
-        units = self.units(text)
-        lost = [unit for unit in units if self.unit != "byte" and unit not in self.text.ids]
+        lost = []
+        if self.text.special.unk is not None and isinstance(self.text, Vocabulary):
+            lost = [unit for unit in self.units(text) if unit not in self.text.ids]
         return lost + [each for each in features_of(features) if each not in self.feature_ids]
 
     def decode(self, ids: Ids, *, copies: Sequence[str] | None = None) -> str:
@@ -103,7 +104,7 @@ class PairTokenizer:
         numbers = np.asarray(ids, np.int64) - len(OWN)
         numbers = numbers[(numbers >= 0) & (numbers < len(self.text))]
         text = self.text.decode(numbers)
-        if copies is not None:
+        if copies is not None and isinstance(self.text, Vocabulary):
             rest, unk = iter(copies), self.text.special.unk
             pieces = zip(numbers, self.text.pieces(numbers), strict=True)
             text = self.text.join([next(rest) if i == unk else piece for i, piece in pieces])
@@ -124,24 +125,34 @@ def features_of(column: str) -> list[str]:
     return column.replace(";", " ").split()
 
 
-def vocabulary_of(texts: Iterable[str], tokens: TokensName, min_count: int = 1) -> Vocabulary:
-    """The vocabulary of texts: <unk>, then units by their frequency; bytes need neither.
+def vocabulary_of(
+    texts: Sequence[str], tokens: TokensName, min_count: int = 1, *, size: int | None = None
+) -> Vocabulary | BytePairs:
+    """The vocabulary of texts: <unk>, then units by their frequency; bytes and pairs need neither.
 
     Args:
         texts: normalised, of the training split.
         tokens: what their tokens are.
         min_count: units that are rarer become <unk>.
+        size: the most byte pairs; None: by how much text there is.
 
     Raises:
         UsageError: where nothing is left.
 
     """
-    unit = UNITS[tokens]
-    if unit == "byte":
-        return Vocabulary(unit)
+    if tokens == "bytes":
+        return Vocabulary("byte")
+    if tokens == "bpe":
+        return byte_pairs(texts, size or usual_size(sum(map(len, texts))))
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(units_of(text, unit))
+        counts.update(units_of(text, UNITS[tokens]))
+    return frequent(counts, tokens, min_count)
+
+
+def frequent(counts: Counter[str], tokens: TokensName, min_count: int) -> Vocabulary:
+    """<unk>, then what is there `min_count` times. Raises `UsageError` where nothing is."""
+    unit = UNITS[tokens]
     counts.pop(UNKNOWN, None)
     kept = [each for each, count in counts.items() if count >= min_count]
     if not kept:

@@ -218,4 +218,11 @@ def _json(path: str, columns: Columns) -> Iterator[tuple[int, list[str]]]:
                     f"{path}, line {number}: no text under {column!r}; it has {', '.join(content)}",
                     fields=("data.columns",),
                 )
+            try:
+                content[column].encode()
+            except UnicodeEncodeError as error:
+                raise SeqgenError(
+                    f"{path}, line {number}: half a surrogate pair under {column!r}, which is no "
+                    "character"
+                ) from error
         yield number, [" ".join(content[column].splitlines()) for column in columns]

@@ -26,6 +26,7 @@ from seqgen.models import build
 from seqgen.storage import log
 from seqgen.tasks import TASKS, pair_file
 from seqgen.tasks import dataset as task_dataset
+from seqgen.tasks.audit import repeats
 from seqgen.tasks.dataset import Data, Dataset
 from seqgen.tasks.pair_file import PairFile
 from seqgen.training.batches import Buckets
@@ -54,8 +55,11 @@ def unused(config: RunConfig) -> dict[str, str]:
     if isinstance(data, PairFile):
         if config.training.batch_tokens is not None:
             reasons["training.batch"] = "batch_tokens says how large a batch is"
-        if {data.source_tokens, data.target_tokens} == {"bytes"}:
+        tokens = {data.source_tokens, data.target_tokens}
+        if tokens <= {"bytes", "bpe"}:
             reasons["data.min_count"] = "there are all bytes, however rare"
+        if "bpe" not in tokens:
+            reasons["data.vocabulary"] = "it is of byte pairs, and no side has them"
         if len(data.train) == 2:
             reasons["data.columns"] = "parallel files have none"
         return reasons
@@ -159,7 +163,8 @@ def splits(config: RunConfig, dataset: Dataset) -> list[str]:
             names = " and ".join(Path(file).name for file in own or data.train)
             cut = not own or (split == "train" and not (data.validation and data.test))
             found.append(f"{split}: {len(rows):,} pairs {'cut from' if cut else 'of'} {names}")
-        return [*found, *dataset.notes, pair_rows.described(config, dataset)]
+        found += [*dataset.notes, *repeats(dataset.splits)]
+        return [*found, pair_rows.described(config, dataset)]
     place = f"drawn from {data.name}" if data.file is None else f"of {Path(data.file).name}"
     return [f"{split}: {len(rows):,} examples {place}" for split, rows in sizes]
 

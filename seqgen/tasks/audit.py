@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,36 @@ def overlaps(splits: Splits) -> dict[str, int]:
             count > 1 for count in Counter(source for source, _ in set(splits.train)).values()
         ),
     }
+
+
+def repeats(splits: Splits) -> list[str]:
+    """A line for each kind of rows that come again in a person's own pairs, where there are any."""
+    parts = {name: rows for name, rows in splits._asdict().items() if rows}
+    sources = {name: {source for source, _ in rows} for name, rows in parts.items()}
+    again = {name: len(rows) - len(set(rows)) for name, rows in parts.items()}
+    several = {
+        name: sum(count > 1 for count in Counter(source for source, _ in set(rows)).values())
+        for name, rows in parts.items()
+    }
+    twice = {
+        f"{one} and {other}": len(sources[one] & sources[other])
+        for one, other in combinations(parts, 2)
+    }
+    return said_again(again, several, twice)
+
+
+def said_again(again: dict[str, int], several: dict[str, int], twice: dict[str, int]) -> list[str]:
+    """What `repeats` says of counts, each by the split's name."""
+    said = {
+        "rows that repeat an earlier one, and are kept": again,
+        "sources with several targets, each of which is right": several,
+        "sources in two splits, whose scores say too much (`seqgen audit` counts more)": twice,
+    }
+    return [
+        f"{what}: {', '.join(f'{count:,} in {name}' for name, count in counts.items() if count)}"
+        for what, counts in said.items()
+        if any(counts.values())
+    ]
 
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)

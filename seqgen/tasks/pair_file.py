@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqgen.data.archive import reading
+from seqgen.data.byte_pairs import ALPHABET
 from seqgen.data.padding import Padding
 from seqgen.data.pair_tokenizer import (
     FEATURES,
@@ -45,10 +46,11 @@ class PairFile:
         sha256: what the files were when the run was made, in that order.
         columns: source and target, and where there is a third one features of the source: numbers
             from 1, or names, of a header line or of JSON's fields.
-        source_tokens: characters, words or symbols (both between blanks), or bytes.
+        source_tokens: characters, words or symbols (both between blanks), bytes, or byte pairs.
         target_tokens: the same of answers.
         shared: one vocabulary for both sides.
         min_count: units that are rarer in the training split become <unk>; words have one always.
+        vocabulary: most byte pairs of a side, bytes with them; None: 8,000, fewer of little text.
         normalization: the Unicode form of both sides; NFD takes Hangul apart into jamo, and
             answers are composed again.
         max_source: rows with a longer source, in tokens, are left out.
@@ -71,6 +73,7 @@ class PairFile:
     target_tokens: TokensName = "characters"
     shared: bool = False
     min_count: int = 1
+    vocabulary: int | None = None
     normalization: Normalization = "none"
     max_source: int | None = None
     max_target: int | None = None
@@ -81,6 +84,11 @@ class PairFile:
     def __post_init__(self) -> None:
         for name in ("min_count", "max_source", "max_target", "buckets"):
             check_count(f"data.{name}", getattr(self, name))
+        if self.vocabulary is not None and self.vocabulary <= len(ALPHABET):
+            raise UsageError(
+                f"vocabulary must be more than the {len(ALPHABET)} bytes, not {self.vocabulary}",
+                fields=("data.vocabulary",),
+            )
         if self.split_seed < 0:
             raise UsageError(
                 f"split_seed must be 0 or more, not {self.split_seed}", fields=("data.split_seed",)
@@ -227,7 +235,7 @@ def sides_of(data: PairFile, train: Sequence[Pair]) -> Sides:
     made = []
     for texts, tokens in ((sources, data.source_tokens), (targets, data.target_tokens)):
         every = sources + targets if data.shared else texts
-        made.append(vocabulary_of(every, tokens, data.min_count))
+        made.append(vocabulary_of(every, tokens, data.min_count, size=data.vocabulary))
     source, target = (PairTokenizer(vocabulary, data.normalization) for vocabulary in made)
     source = replace(source, features=features)
     return Sides(source, target)
