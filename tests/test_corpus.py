@@ -464,15 +464,15 @@ def test_every_flipped_bit_is_noticed(tmp_path, cache):
     data = Text(write(tmp_path / "x.txt", WORDS), unit="word", validation=0.1, test=0.1)
     load(data)
     (folder,) = cache.iterdir()
-    token_store.opened(folder)
+    token_store.checked(folder, token_store.opened)
     for path in sorted(folder.iterdir()):
         bits = 8 * path.stat().st_size
         for bit in {*range(0, bits, bits // 40), bits - 1}:
             flip(path, bit)
             with pytest.raises(ValueError):  # noqa: PT011  whatever is not read
-                token_store.opened(folder)
+                token_store.checked(folder, token_store.opened)
             flip(path, bit)
-    token_store.opened(folder)
+    token_store.checked(folder, token_store.opened)
 
 
 def test_what_is_kept_is_on_the_disk_before_it_has_its_name(tmp_path, cache, monkeypatch):

@@ -150,13 +150,18 @@ def encode_questions(
     width = padding.question_width
     if padding.kind == "book":
         source = filled(*_fields(questions, tokenizer, width))
-        length = None
-    else:
-        rows = text_ids(questions, tokenizer)
-        length = rows.lengths.astype(np.int32)
-        longest = int(length.max(initial=width))
-        longest = 1 << (longest - 1).bit_length() if width == 1 else longest
-        source = filled(rows, longest, _needed(tokenizer, "pad"))
+        return np.ascontiguousarray(reading_order(source, None, padding)), None
+    return masked_source(text_ids(questions, tokenizer), padding, _needed(tokenizer, "pad"))
+
+
+def masked_source(
+    rows: Ragged, padding: Padding, pad: int
+) -> tuple[Int32[np.ndarray, "N S"], Int32[np.ndarray, " N"]]:
+    """Masked rows of questions, filled up, and their lengths."""
+    length, width = rows.lengths.astype(np.int32), padding.question_width
+    longest = int(length.max(initial=width))
+    longest = 1 << (longest - 1).bit_length() if width == 1 else longest
+    source = filled(rows, longest, pad)
     return np.ascontiguousarray(reading_order(source, length, padding)), length
 
 
@@ -190,10 +195,32 @@ def encode(
         inputs = np.insert(targets, 0, bos, axis=1)[:, :-1]
         return Batch(source, length, inputs, targets, np.ones(targets.shape, bool))
     rows = text_ids(answers, tokenizer, width)
-    targets = filled(rows, width + 1, _needed(tokenizer, "pad"))
-    inputs = np.insert(targets, 0, bos, axis=1)[:, :-1]
-    targets[np.arange(len(targets)), rows.lengths] = _needed(tokenizer, "eos")
-    mask = np.arange(width + 1) <= rows.lengths[:, None]
+    return masked_batch(source, length, rows, padding=padding, tokenizer=tokenizer)
+
+
+def masked_batch(
+    source: Int32[np.ndarray, "N S"],
+    length: Int32[np.ndarray, " N"] | None,
+    answers: Ragged,
+    *,
+    padding: Padding,
+    tokenizer: Tokenizer,
+) -> Batch:
+    """Masked rows of questions with their answers.
+
+    Args:
+        source: the questions.
+        length: their lengths.
+        answers: without bos and eos.
+        padding: how wide they are.
+        tokenizer: of the answers.
+
+    """
+    width = padding.answer_width
+    targets = filled(answers, width + 1, _needed(tokenizer, "pad"))
+    inputs = np.insert(targets, 0, _needed(tokenizer, "bos"), axis=1)[:, :-1]
+    targets[np.arange(len(targets)), answers.lengths] = _needed(tokenizer, "eos")
+    mask = np.arange(width + 1) <= answers.lengths[:, None]
     return Batch(source, length, inputs, targets, mask)
 
 

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 
 from seqgen.data.byte_pairs import BytePairs, byte_pairs, usual_size
+from seqgen.data.padding import Ragged
 from seqgen.data.tokenizer import UNKNOWN, Ids, Unit, UnknownSymbol, Vocabulary, units_of
 from seqgen.errors import UsageError
 from seqgen.types import Special
@@ -91,6 +93,30 @@ class PairTokenizer:
             return list(units_of(text, self.text.unit))
         return self.text.pieces(self.text.encode(text))
 
+    def encode_all(self, texts: Sequence[str]) -> Ragged:
+        """The ids of many texts, those of characters and of byte pairs many times as fast."""
+        if self.features:
+            return ragged([self.encode(text) for text in texts])
+        texts = [normalized(text, self.normalization) for text in texts]
+        if isinstance(self.text, BytePairs):
+            found = ragged(self.text.encode_all(texts))
+        elif self.text.unit == "character":
+            codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+            found = Ragged(self.characters[codes], np.array([len(text) for text in texts], int))
+        else:
+            found = ragged([self.text.encode(text) for text in texts])
+        return found._replace(ids=found.ids + np.int32(len(OWN)))
+
+    @cached_property
+    def characters(self) -> np.ndarray:
+        """For each code point its id among the text's."""
+        assert isinstance(self.text, Vocabulary)
+        found = np.full(0x110000, self.text.special.unk, np.int32)
+        for character, i in self.text.ids.items():
+            if len(character) == 1:  # not <unk>
+                found[ord(character)] = i
+        return found
+
     def unknown(self, text: str) -> list[str]:
         """The units of a text that become <unk>."""
         features = text.partition(FEATURES)[2] if self.features else ""
@@ -113,6 +139,12 @@ class PairTokenizer:
     def pieces(self, ids: Ids) -> list[str]:
         """What each id stands for."""
         return [self.table[i] for i in np.asarray(ids).tolist()]
+
+
+def ragged(rows: Sequence[list[int]]) -> Ragged:
+    """Lists of ids as one array."""
+    lengths = np.array([len(row) for row in rows], int)
+    return Ragged(np.fromiter(chain.from_iterable(rows), np.int32, lengths.sum()), lengths)
 
 
 def normalized(text: str, form: Normalization) -> str:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Integer
@@ -33,6 +33,8 @@ BLOCK = 1 << 22
 SUMS = "SHA256SUMS"
 
 Tokens = Integer[np.ndarray, " _"]
+
+Kept = TypeVar("Kept")
 
 
 class Corpus(NamedTuple):
@@ -54,22 +56,29 @@ def sizes_of(tokenizer: Vocabulary) -> Sizes:
     return Sizes(0, len(tokenizer), tokenizer.special)
 
 
-def kept(key: str, name: str, fill: Callable[[Path], None]) -> Corpus:
-    """The corpus that was kept under a key, or what `fill` makes of an empty folder.
+def kept(
+    key: str,
+    name: str,
+    fill: Callable[[Path], None],
+    *,
+    read: Callable[[Path], Kept],
+) -> Kept:
+    """What was kept under a key, or what `fill` makes of an empty folder.
 
     Args:
         key: all that decides what the streams are.
         name: what it is named in errors.
-        fill: writes the streams, `keep` last.
+        fill: writes the streams.
+        read: opens what was written; `opened` a corpus.
 
     Raises:
         SeqgenError: where they cannot be written.
 
     """
-    folder = corpora_folder() / sha256(key.encode())[:16]
+    folder = folder_of(key)
     if folder.exists():
         try:
-            return opened(folder)
+            return checked(folder, read)
         except (SeqgenError, OSError, EOFError, ValueError, TypeError, KeyError) as error:
             reason = reason_of(error)
             warnings.warn(
@@ -85,14 +94,19 @@ def kept(key: str, name: str, fill: Callable[[Path], None]) -> Corpus:
                 partial.rename(folder)
                 flush(folder.parent)
             except OSError:  # unless another process was faster
-                opened(folder)
+                checked(folder, read)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return opened(folder)
+        return checked(folder, read)
     except OSError as error:
         raise SeqgenError(
             f"cannot write the tokens of {name} to {folder}: {error.strerror}"
         ) from error
+
+
+def folder_of(key: str) -> Path:
+    """Where what has a key is kept."""
+    return corpora_folder() / sha256(key.encode())[:16]
 
 
 @cache
@@ -118,10 +132,15 @@ def checksums(folder: Path) -> str:
     return "".join(f"{sha256(path)}  {path.name}\n" for path in files)
 
 
-def opened(folder: Path) -> Corpus:
-    """A corpus that was kept. Raises `ValueError` unless every file is as it was written."""
+def checked(folder: Path, read: Callable[[Path], Kept]) -> Kept:
+    """What `read` opens. Raises `ValueError` unless every file is as it was written."""
     if (folder / SUMS).read_text() != checksums(folder):
         raise ValueError("they do not match their checksums")
+    return read(folder)
+
+
+def opened(folder: Path) -> Corpus:
+    """A corpus that was kept. Raises `ValueError` for one that is not whole."""
     found = json.loads((folder / "tokenizer.json").read_text())
     streams = {split: np.empty(0, np.uint16) for split in ("train", "validation", "test")}
     for split, size in found["tokens"].items():

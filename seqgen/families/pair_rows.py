@@ -13,7 +13,8 @@ from seqgen.data.pairs import Pair, Split
 from seqgen.evaluation.answers import blocking, blocks
 from seqgen.tasks.dataset import Dataset
 from seqgen.tasks.pair_file import PairFile
-from seqgen.training.batches import Batches, Buckets, Rows
+from seqgen.tasks.stored_rows import StoredRows
+from seqgen.training.batches import Batches, Buckets, Rows, Stored
 from seqgen.types import Batch
 
 
@@ -46,11 +47,20 @@ def batches(config: RunConfig, dataset: Dataset) -> Batches:
     assert isinstance(config.data, PairFile)
     buckets, size = buckets_for(config, dataset), batch_size(config.training)
     each = sorted_into(dataset, "train", buckets)
+    sizes = tuple(map(size, buckets))
+    if isinstance(pairs, StoredRows):
+        paddings = [padding_of(dataset, bucket) for bucket in buckets]
+
+        def fetch(bucket: int, rows: Int[np.ndarray, "..."]) -> Batch:
+            sides = dataset.source_tokenizer or dataset.tokenizer, dataset.tokenizer
+            return pairs.read(each[bucket][rows], paddings[bucket], *sides)
+
+        return Buckets((), sizes, config.data.split_seed, Stored(tuple(map(len, each)), fetch))
     data = tuple(
         rows_of(dataset, [pairs[row] for row in rows], padding_of(dataset, bucket))
         for bucket, rows in zip(buckets, each, strict=True)
     )
-    return Buckets(data, tuple(map(size, buckets)), config.data.split_seed)
+    return Buckets(data, sizes, config.data.split_seed)
 
 
 def epoch_steps(config: RunConfig, dataset: Dataset) -> int:
@@ -85,7 +95,7 @@ def sorted_into(
 ) -> list[Int[np.ndarray, " _"]]:
     """The rows of each bucket; the last one takes what none holds."""
     found = np.minimum(bucket_of(buckets, *dataset.lengths[split]), len(buckets) - 1)
-    return [np.flatnonzero(found == i) for i in range(len(buckets))]
+    return [np.flatnonzero(found == i).astype(np.int32) for i in range(len(buckets))]
 
 
 def evaluation_buckets(dataset: Dataset) -> list[Bucket]:

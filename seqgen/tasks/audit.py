@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqgen.data.pairs import Pair, Splits, Task
+from seqgen.tasks.stored_rows import StoredRows
 
 Hits = tuple[int, int, int]
 
@@ -43,6 +44,8 @@ def audit(task: Task, train: Sequence[Pair], test: Sequence[Pair]) -> list[Row]:
 
 def overlaps(splits: Splits) -> dict[str, int]:
     """Of a person's own pairs: what stands in two splits, or twice in one, each by its name."""
+    if isinstance(splits.train, StoredRows):
+        return splits.train.overlaps
     sources = {name: {source for source, _ in rows} for name, rows in splits._asdict().items()}
     folded = {source.casefold() for source in sources["train"]}
     return {
@@ -60,7 +63,12 @@ def overlaps(splits: Splits) -> dict[str, int]:
 
 
 def repeats(splits: Splits) -> list[str]:
-    """A line for each kind of rows that come again in a person's own pairs, where there are any."""
+    """A line for each kind of rows that come again in a person's own pairs, where there are any.
+
+    A store's are among its notes.
+    """
+    if isinstance(splits.train, StoredRows):
+        return []
     parts = {name: rows for name, rows in splits._asdict().items() if rows}
     sources = {name: {source for source, _ in rows} for name, rows in parts.items()}
     again = {name: len(rows) - len(set(rows)) for name, rows in parts.items()}

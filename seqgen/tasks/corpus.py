@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqgen.data.token_store import Corpus, Tokens, counted, keep, kept, spool
+from seqgen.data.token_store import Corpus, Tokens, counted, keep, kept, opened, spool
 from seqgen.data.tokenizer import UNKNOWN, Vocabulary, text_vocabulary
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.storage.files import check_unchanged
@@ -26,14 +26,15 @@ def load(data: Text | Synthetic) -> Corpus:
 
     """
     if isinstance(data, Synthetic):
-        return kept(f"{FORMAT} {data!r}", data.name, lambda folder: fill_synthetic(data, folder))
+        fill = partial(fill_synthetic, data)
+        return kept(f"{FORMAT} {data!r}", data.name, fill, read=opened)
     found, joined = text.checksum(data.path), True
     if data.sha256 not in (None, found) and data.sha256 == text.checksum(data.path, joined=False):
         found, joined = data.sha256, False  # a run that was made before files were joined
     check_unchanged(data.path or "Python's pydoc_data.topics", found, data.sha256)
     key = replace(data, path=None, sha256=found)
     fill = partial(fill_text, data, joined=joined)
-    return kept(f"{FORMAT} {key!r}", data.name, fill)
+    return kept(f"{FORMAT} {key!r}", data.name, fill, read=opened)
 
 
 def fill_synthetic(data: Synthetic, folder: Path) -> None:

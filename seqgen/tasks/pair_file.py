@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +21,19 @@ from seqgen.data.pair_tokenizer import (
     vocabulary_of,
 )
 from seqgen.data.pairs import FRACTIONS, Pair, Split, Splits
-from seqgen.data.rows import Columns, member, rows_of
+from seqgen.data.rows import PACKED, Columns, member, rows_of
 from seqgen.errors import UsageError
 from seqgen.ranges import check_count
 from seqgen.storage.files import PIECE, check_unchanged, sha256
+from seqgen.tasks import pair_store
 from seqgen.tasks.dataset import Dataset
+from seqgen.tasks.pair_counts import PART, Source
+from seqgen.tasks.stored_rows import Sides
 
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
+
+LARGE = 1 << 26
+"""Characters of training text that memory holds; rows of more are kept on the disk, as ids."""
 
 LONGEST = 4000
 """Tokens of a row's side, above which a bound has to be named."""
@@ -139,13 +146,6 @@ def checksum(path: str) -> str:
         return sha256(iter(lambda: stream.read(PIECE), b""))
 
 
-class Sides(NamedTuple):
-    """The tokenizers of both sides; one object where they are shared."""
-
-    source: PairTokenizer
-    target: PairTokenizer
-
-
 def load(data: PairFile) -> Dataset:
     """Read the pairs of files, and split them.
 
@@ -154,9 +154,15 @@ def load(data: PairFile) -> Dataset:
         UsageError: for rows that are too few to be split, and columns that are not there.
 
     """
-    for path, expected in zip(data.files, data.sha256, strict=False):
-        check_unchanged(path, checksum(path), expected)
-    parts = {name: _normal(data, getattr(data, name)) for name in PARTS}
+    found = tuple(map(checksum, data.files))
+    for path, now, expected in zip(data.files, found, data.sha256, strict=False):
+        check_unchanged(path, now, expected)
+    key = store_key(data, found)
+    train = None if pair_store.is_kept(key) else _normal(data, data.train, LARGE)
+    own = {name: _normal(data, getattr(data, name)) or [] for name in PARTS[1:]}
+    if train is None:
+        return _from_disk(data, key, own)
+    parts: dict[Split, list[Pair]] = {"train": train, **own}
     splits, notes = _split(data, parts), list[str]()
     sides = sides_of(data, splits.train)
     kept, lengths = {}, {}
@@ -175,31 +181,85 @@ def load(data: PairFile) -> Dataset:
             notes.append(f"{name}: {dropped:,} of {len(pairs):,} rows are longer, and left out")
         kept[name] = [pairs[row] for row in np.flatnonzero(fits).tolist()]
         lengths[name] = each[fits, 0], each[fits, 1] + 1
+    return _dataset(data, sides, Splits(**kept), lengths, tuple(notes))
+
+
+def _dataset(
+    data: PairFile,
+    sides: Sides,
+    splits: Splits,
+    lengths: dict[Split, Any],
+    notes: tuple[str, ...],
+) -> Dataset:
     longest = max(int(target.max(initial=2)) for _, target in lengths.values()) - 1
     return Dataset(
         None,
         sides.target,
         Padding("masked", data.reverse, 1, longest),
-        Splits(**kept),
+        splits,
         None if sides.source == sides.target else sides.source,
         data.buckets,
         lengths,
-        tuple(notes),
+        notes,
     )
 
 
-def _normal(data: PairFile, files: Sequence[str]) -> list[Pair]:
+def store_key(data: PairFile, sums: Sequence[str]) -> str:
+    """All that decides what the ids of training rows are: not where the files stand."""
+    names: dict[str, Any] = {
+        name: tuple(Path(file).name for file in getattr(data, name)) for name in PARTS
+    }
+    plain = replace(data, **names, sha256=tuple(sums), reverse=True, buckets=1)
+    return f"pairs {pair_store.FORMAT} {LARGE} {PART} {plain!r}"
+
+
+def _from_disk(data: PairFile, key: str, own: dict[Split, list[Pair]]) -> Dataset:
+    """More rows than memory is to hold: those of training stand on the disk."""
+    packed = any(Path(file).suffix in PACKED or ".zip/" in file for file in data.train)
+    source = Source(
+        data.train[0],
+        key,
+        partial(_pairs, data, data.train),
+        {name: rows for name, rows in own.items() if rows},
+        size=None if packed else sum(Path(file).stat().st_size for file in data.train),
+        tokens=(data.source_tokens, data.target_tokens),
+        shared=data.shared,
+        min_count=data.min_count,
+        vocabulary=data.vocabulary,
+        normalization=data.normalization,
+        features=len(data.columns) == 3,
+        most=(data.max_source or LONGEST, data.max_target or LONGEST),
+        bounded=data.max_source is not None or data.max_target is not None,
+        seed=data.split_seed,
+    )
+    rows, told = pair_store.stored(source)
+    sides = told.sides
+    lengths: dict[Split, Any] = {"train": rows.lengths()}
+    for name in PARTS[1:]:
+        each = zip(*getattr(told.held_out, name), strict=True)
+        encoded = (side.encode_all(texts) for side, texts in zip(sides, each, strict=True))
+        wide, long = (rows.lengths for rows in encoded)
+        lengths[name] = wide, long + 1
+    train: Any = rows
+    return _dataset(data, sides, told.held_out._replace(train=train), lengths, told.notes)
+
+
+def _pairs(data: PairFile, files: Sequence[str]) -> Iterator[Pair]:
     """The pairs of a part, normalised, but for Hangul composed: tokenizers take it apart."""
-    if not files:
-        return []
-
     form = "NFC" if data.normalization == "NFD" else data.normalization
+    for _, source, target in rows_of(files, data.columns) if files else ():
+        yield normalized(source, form), normalized(target, form)
 
-    def each() -> Iterator[Pair]:
-        for _, source, target in rows_of(files, data.columns):
-            yield normalized(source, form), normalized(target, form)
 
-    return list(each())
+def _normal(data: PairFile, files: Sequence[str], most: int | None = None) -> list[Pair] | None:
+    """All pairs of a part; None where they have more than `most` characters."""
+    found, characters = list[Pair](), 0
+    for pair in _pairs(data, files):
+        found.append(pair)
+        characters += len(pair[0]) + len(pair[1])
+        if most is not None and characters > most:
+            return None
+    return found
 
 
 def _split(data: PairFile, parts: dict[Split, list[Pair]]) -> Splits:

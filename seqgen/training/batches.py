@@ -1,6 +1,6 @@
 """What a step sees: a plan of each epoch, and how its items become batches on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -97,8 +97,8 @@ class Rows(NamedTuple):
 @partial(jax.tree_util.register_dataclass, data_fields=["rows"], meta_fields=["bucket"])
 @dataclass(frozen=True)
 class Items:
-    """The rows of a bucket's steps [*M, n, B], or of one of them [B]; the bucket is no leaf, but
-    part of the structure.
+    """The rows of a bucket's steps, their numbers [*M, n, B] or a `Batch` of them [*M, n, B, ...],
+    or of one step; the bucket is no leaf, but part of the structure.
     """
 
     rows: Tree
@@ -109,17 +109,28 @@ CHUNK = 8
 """Steps of one bucket that follow each other: each change of buckets is a call of its own."""
 
 
+class Stored(NamedTuple):
+    """Rows that stand on the disk, of which a page at a time is on the device."""
+
+    rows: tuple[int, ...]
+    """How many each bucket has."""
+    fetch: Callable[[int, Integer[np.ndarray, "..."]], Batch]
+    """fetch(bucket, rows [...]) -> those rows [..., S] of it."""
+
+
 class Buckets(NamedTuple):
-    """Rows on the device, in buckets of like length: a step's rows are of one bucket.
+    """Rows in buckets of like length: a step's rows are of one bucket.
 
     Which bucket a step uses depends on (`seed`, epoch) and is alike for all members of a compiled
     program; which of its rows, on (member, epoch). A bucket's short last batch is dropped, another
-    one every epoch.
+    one every epoch. Where rows stand changes nothing of it.
     """
 
     data: tuple[Batch, ...]
     batch: tuple[int, ...]
     seed: int
+    stored: Stored | None = None
+    """None: all rows are on the device, as `data`."""
 
     @property
     def mean_batch(self) -> int:
@@ -128,10 +139,14 @@ class Buckets(NamedTuple):
         return round(sum(rows) / self.steps)
 
     @property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of each bucket."""
+        return self.stored.rows if self.stored else tuple(len(data.inputs) for data in self.data)
+
+    @property
     def bucket_steps(self) -> tuple[int, ...]:
         """Steps of each bucket in an epoch."""
-        rows = (len(data.inputs) for data in self.data)
-        return tuple(n // batch for n, batch in zip(rows, self.batch, strict=True))
+        return tuple(n // batch for n, batch in zip(self.rows, self.batch, strict=True))
 
     @property
     def steps(self) -> int:
@@ -142,32 +157,53 @@ class Buckets(NamedTuple):
         """The rows of every step of every bucket."""
         key = jax.random.fold_in(streams(member.key).data, epoch)
         found = []
-        for i, (data, batch, steps) in enumerate(
-            zip(self.data, self.batch, self.bucket_steps, strict=True)
+        for i, (rows, batch, steps) in enumerate(
+            zip(self.rows, self.batch, self.bucket_steps, strict=True)
         ):
-            order = jax.random.permutation(jax.random.fold_in(key, i), len(data.inputs))
+            order = jax.random.permutation(jax.random.fold_in(key, i), rows)
             found.append(Items(order[: steps * batch].reshape(steps, batch), i))
         return tuple(found)
 
     def page(self, plan: tuple[Items, ...], epoch: int, first: int) -> Page:
-        """Some steps of one bucket; its items are all of the bucket's."""
+        """Some steps of one bucket: of rows on the device all of the bucket's, else these alone."""
         starts, buckets, done = chunks(self.bucket_steps, self.seed, epoch)
         chunk = int(np.searchsorted(starts, first, side="right")) - 1
-        return Page(plan[buckets[chunk]], int(starts[chunk] - done[chunk]), int(starts[chunk + 1]))
+        bucket, begin, end = int(buckets[chunk]), int(starts[chunk]), int(starts[chunk + 1])
+        items = plan[bucket]
+        if self.stored is None:
+            return Page(items, begin - int(done[chunk]), end)
+        steps = np.minimum(done[chunk] + np.arange(CHUNK), items.rows.shape[-2] - 1)
+        rows = np.asarray(items.rows)[..., steps, :]  # jax keeps what it has once brought here
+        return Page(Items(self.stored.fetch(bucket, rows), bucket), begin, end)
 
     def pages(self, plan: tuple[Items, ...]) -> Sequence[Tree]:
         """Each bucket has a shape."""
-        return plan
+        if self.stored is None:
+            return plan
+        return [self._like(self.stored, items) for items in plan]
+
+    def _like(self, stored: Stored, items: Items) -> Items:
+        """The shapes of a bucket's page."""
+        *members, _, batch = items.rows.shape
+        one = stored.fetch(items.bucket, np.zeros(0, int))
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                (*members, CHUNK, batch, *leaf.shape[1:]), leaf.dtype
+            ),
+            Items(one, items.bucket),
+        )
 
     def shifted(self, plan: tuple[Items, ...], number: Int[Array, ""]) -> tuple[Items, ...]:
         """Its rows of each bucket begin after those of the data sets before it."""
         return tuple(
-            Items(items.rows + number * len(data.inputs), items.bucket)
-            for items, data in zip(plan, self.data, strict=True)
+            Items(items.rows + number * rows, items.bucket)
+            for items, rows in zip(plan, self.rows, strict=True)
         )
 
     def read(self, data: tuple[Batch, ...], item: Items) -> Batch:
-        """Gather from the item's bucket."""
+        """Gather from the item's bucket, unless the item is the batch."""
+        if self.stored is not None:
+            return item.rows
         return jax.tree.map(lambda leaf: leaf[item.rows], data[item.bucket])
 
 
