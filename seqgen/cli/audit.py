@@ -88,7 +88,7 @@ def own(arguments: list[str]) -> None:
         (1, dataset.tokenizer, data.target_tokens),
     ):
         name = ("source", "target")[side]
-        found = quantiles((dataset.lengths["train"][side] - side).tolist())
+        found = quantiles(dataset.lengths["train"][side] - side)
         print(f"{name}: {len(tokenizer):,} tokens of {tokens}; lengths ({names}): {found}")
         test = [pair[side] for pair in dataset.splits.test]
         assert isinstance(tokenizer, PairTokenizer)

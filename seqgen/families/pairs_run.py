@@ -87,14 +87,16 @@ class PairsRun(Run):
         return "attention" in jax.eval_shape(applied, key(0), batch).aux
 
     def pairs(self, split: Split) -> list[Pair]:
-        """The questions and answers of a split. Raises `UsageError` where the run has none."""
+        """The questions and answers of a split. Raises `UsageError` where the run has none, or
+        no text of them.
+        """
         pairs = getattr(self.dataset.splits, split)
         if not pairs:
             raise UsageError(
                 f"{self.name} has no {split} split: "
                 "its data are split as the book does, into train and test"
             )
-        return pairs
+        return list(pairs)
 
     def batch(self, split: Split) -> Batch:
         """A split as arrays. Raises as `pairs`."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqgen.data.buckets import Lengths
 from seqgen.data.pairs import Pair, Splits, Task
 from seqgen.tasks.stored_rows import StoredRows
 
@@ -48,6 +49,7 @@ def overlaps(splits: Splits) -> dict[str, int]:
         return splits.train.overlaps
     sources = {name: {source for source, _ in rows} for name, rows in splits._asdict().items()}
     folded = {source.casefold() for source in sources["train"]}
+    again, several = repeats_in(splits.train)
     return {
         "test sources in training": len(sources["test"] & sources["train"]),
         "test sources in training, ignoring case": sum(
@@ -55,10 +57,8 @@ def overlaps(splits: Splits) -> dict[str, int]:
         ),
         "test sources in validation": len(sources["test"] & sources["validation"]),
         "validation sources in training": len(sources["validation"] & sources["train"]),
-        "rows that stand twice in training": len(splits.train) - len(set(splits.train)),
-        "training sources with several targets": sum(
-            count > 1 for count in Counter(source for source, _ in set(splits.train)).values()
-        ),
+        "rows that stand twice in training": again,
+        "training sources with several targets": several,
     }
 
 
@@ -71,29 +71,33 @@ def repeats(splits: Splits) -> list[str]:
         return []
     parts = {name: rows for name, rows in splits._asdict().items() if rows}
     sources = {name: {source for source, _ in rows} for name, rows in parts.items()}
-    again = {name: len(rows) - len(set(rows)) for name, rows in parts.items()}
-    several = {
-        name: sum(count > 1 for count in Counter(source for source, _ in set(rows)).values())
-        for name, rows in parts.items()
-    }
+    counts = {name: repeats_in(rows) for name, rows in parts.items()}
     twice = {
         f"{one} and {other}": len(sources[one] & sources[other])
         for one, other in combinations(parts, 2)
     }
-    return said_again(again, several, twice)
+    return said_again(counts, twice)
 
 
-def said_again(again: dict[str, int], several: dict[str, int], twice: dict[str, int]) -> list[str]:
-    """What `repeats` says of counts, each by the split's name."""
+def repeats_in(rows: Sequence[Pair]) -> tuple[int, int]:
+    """How many rows repeat an earlier one, and how many sources have several targets."""
+    targets = Counter(source for source, _ in set(rows))
+    return len(rows) - len(set(rows)), sum(count > 1 for count in targets.values())
+
+
+def said_again(counts: dict[str, tuple[int, int]], twice: dict[str, int]) -> list[str]:
+    """What `repeats` says of the counts of each split, and of sources in two of them."""
+    again = {name: count for name, (count, _) in counts.items()}
+    several = {name: count for name, (_, count) in counts.items()}
     said = {
         "rows that repeat an earlier one, and are kept": again,
         "sources with several targets, each of which is right": several,
         "sources in two splits, whose scores say too much (`seqgen audit` counts more)": twice,
     }
     return [
-        f"{what}: {', '.join(f'{count:,} in {name}' for name, count in counts.items() if count)}"
-        for what, counts in said.items()
-        if any(counts.values())
+        f"{what}: {', '.join(f'{count:,} in {name}' for name, count in found.items() if count)}"
+        for what, found in said.items()
+        if any(found.values())
     ]
 
 
@@ -101,7 +105,7 @@ QUANTILES = (0.5, 0.9, 0.99, 1.0)
 """Of lengths: half of the rows have at most so many tokens, and so on."""
 
 
-def quantiles(lengths: Sequence[int]) -> list[int]:
+def quantiles(lengths: Lengths) -> list[int]:
     """The lengths at `QUANTILES`, each one that a row has."""
     return [int(each) for each in np.quantile(lengths, QUANTILES, method="higher")]
 

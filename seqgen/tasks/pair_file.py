@@ -32,7 +32,7 @@ from seqgen.tasks.stored_rows import Sides
 
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
 
-LARGE = 1 << 26
+LARGE: int = 1 << 26
 """Characters of training text that memory holds; rows of more are kept on the disk, as ids."""
 
 LONGEST = 4000

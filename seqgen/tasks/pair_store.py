@@ -23,7 +23,7 @@ from seqgen.data.reading_bar import ReadingBar
 from seqgen.data.token_store import folder_of, kept
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import UsageError
-from seqgen.tasks.audit import said_again
+from seqgen.tasks.audit import repeats_in, said_again
 from seqgen.tasks.pair_counts import Counted, Source, blocks, count, numbers
 from seqgen.tasks.stored_rows import Sides, StoredRows, Told, kind, opened
 
@@ -166,8 +166,11 @@ def write(source: Source, folder: Path, counted: Counted, sides: Sides, *, bar: 
         "training sources with several targets": several,
     }
     notes += said_again(
-        {"train": again},
-        {"train": several},
+        {
+            "train": (again, several),
+            "validation": repeats_in(held.validation),
+            "test": repeats_in(held.test),
+        },
         {
             "train and validation": len(met["validation"]),
             "train and test": len(met["test"]),

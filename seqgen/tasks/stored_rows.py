@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ class Told(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class StoredRows(Sequence[Pair]):
+class StoredRows:
     """Training rows as ids on the disk; their text is not there.
 
     Args:
@@ -59,7 +59,7 @@ class StoredRows(Sequence[Pair]):
     def __len__(self) -> int:
         return len(self.source[1]) - 1
 
-    def __getitem__(self, row: Any) -> Any:
+    def __iter__(self) -> Iterator[Pair]:
         """Raises `UsageError`: there is no text."""
         raise UsageError(
             "of so many pairs the training rows are kept as ids, not as text; "
