@@ -29,6 +29,7 @@ from seqgen.tasks import dataset as task_dataset
 from seqgen.tasks.audit import repeats
 from seqgen.tasks.dataset import Data, Dataset
 from seqgen.tasks.pair_file import PairFile
+from seqgen.tasks.stored_rows import StoredRows
 from seqgen.training.batches import Buckets
 from seqgen.training.steps import Program
 from seqgen.types import Params
@@ -107,7 +108,9 @@ def signature(dataset: Dataset) -> Any:
     """What of the data changes a program: sizes, widths, numbers of rows; not the rows' order."""
     shapes = replace(dataset.padding, reverse=False), *map(len, dataset.splits)
     lengths = [np.sort(long * 2**16 + wide).tobytes() for wide, long in dataset.lengths.values()]
-    return dataset.sizes, shapes, dataset.buckets, tuple(lengths)
+    train = dataset.splits.train  # of a store: each is a program's own
+    store = (train.digest, dataset.padding.reverse) if isinstance(train, StoredRows) else None
+    return dataset.sizes, shapes, dataset.buckets, tuple(lengths), store
 
 
 def evaluate_epoch(run: PairsRun, split: Split, params: Params, step: int) -> tuple[log.Event, str]:

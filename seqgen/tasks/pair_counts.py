@@ -24,6 +24,7 @@ from seqgen.data.pair_tokenizer import (
 from seqgen.data.pairs import FRACTIONS, Pair, Splits
 from seqgen.data.reading_bar import ReadingBar
 from seqgen.data.tokenizer import units_of
+from seqgen.errors import UsageError
 
 BLOCK = 1 << 15
 """Rows that are read at a time."""
@@ -113,11 +114,16 @@ def count(source: Source, bar: ReadingBar) -> Counted:
 
 
 def cuts(found: Integer[np.ndarray, " _"], parts: int) -> tuple[int, ...]:
-    """The highest numbers of each part: a tenth of all sources, or `PART` where that is fewer."""
+    """The highest numbers of each part: a tenth of all sources, or `PART` where that is fewer.
+
+    Raises `UsageError` where that is none.
+    """
     found.sort()
     first = np.concatenate([[True], found[1:] != found[:-1]])
     distinct = int(first.sum())
     each = min(PART, round(FRACTIONS[1] * distinct))
+    if parts and not each:
+        raise UsageError(f"{distinct} sources are too few to be split for training and testing")
     ends = np.arange(1, parts + 1) * each
     return tuple(int(found[row]) for row in np.flatnonzero(first)[ends - 1])
 

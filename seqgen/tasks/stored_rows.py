@@ -117,7 +117,7 @@ def opened(folder: Path) -> tuple[StoredRows, Told]:
         starts = np.memmap(folder / f"{side}.starts", np.int64, "r", shape=(content["rows"] + 1,))
         streams.append((ids, starts))
     rows = StoredRows(folder.name, *streams, content["overlaps"])
-    notes = tuple(content["notes"])
+    notes = *content["notes"], f"train: more than memory is to hold, kept as ids in {folder}"
     return rows, Told(sides, Splits([], **held), notes, content["overlaps"])
 
 
