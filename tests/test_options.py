@@ -416,8 +416,8 @@ FLAGS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """A command's flags: words that stand before one, and its value."""
 
-PLACE = {"--name", "--runs", "--seed", "--max-time"}
-"""Flags of `train` that are no fields; `test_commands` tries them."""
+PLACE = {"--name", "--runs", "--seed", "--max-time", "--log"}
+"""Flags of `train` that are no fields; `test_commands` and `test_sinks` try them."""
 
 TRIED_ELSEWHERE = {
     **dict.fromkeys(
@@ -426,6 +426,8 @@ TRIED_ELSEWHERE = {
     ),
     ("resume", "--epochs"): "test_manifest.test_more_epochs_are_those_of_a_longer_run",
     ("resume", "--max-time"): "test_commands.test_the_time_of_a_command",
+    ("resume", "--log"): "test_sinks.test_training_is_told_as_it_goes",
+    ("sweep", "--log"): "test_sweeps.test_members_have_sinks_of_their_own",
     ("predict", "--input"): "test_commands.test_predict_from_a_file",
     ("predict", "--output"): "test_commands.test_predict_from_a_file",
     ("predict", "--replace-unknown"): "test_own_runs.test_unknown_pieces_are_replaced",

@@ -37,6 +37,7 @@ from seqgen.tasks.markov import Markov
 from seqgen.tasks.synthetic import Synthetic
 from seqgen.training import loop, sharding
 from tests.processes import events, outcome
+from tests.test_sinks import in_tensorboard, logged, same
 
 EXPERIMENT = """
 from seqgen import presets
@@ -194,6 +195,28 @@ def figures(run: Path) -> dict[str, bytes]:
 def times(run: Path) -> dict[str, int]:
     """When each of a run's figures was written."""
     return {file.name: file.stat().st_mtime_ns for file in (run / "figures").iterdir()}
+
+
+@pytest.mark.slow
+def test_members_have_sinks_of_their_own(whole, tmp_path, monkeypatch, capsys):
+    """Fails when a member's log goes nowhere, to another's folder, or only when all have ended; or
+    when a member that was finished is trained for it.
+    """
+    folder = Path(shutil.copytree(whole, tmp_path / "own_ablation"))
+    shutil.rmtree(folder / "fast-1")
+    before, live = {name: times(folder / name) for name in MEMBERS[:-1]}, []
+    save = Stacked.save
+
+    def watched(self: Stacked) -> None:
+        live.append((folder / "fast-1" / "tensorboard").exists())
+        save(self)
+
+    monkeypatch.setattr(Stacked, "save", watched)
+    assert sweep("--runs", tmp_path, "--log", "tensorboard") == 0
+    assert live[-1]
+    assert "told no more" not in capsys.readouterr().err
+    assert all(same(in_tensorboard(folder / name), logged(folder / name)) for name in MEMBERS)
+    assert {name: times(folder / name) for name in MEMBERS[:-1]} == before
 
 
 @pytest.mark.bits

@@ -25,7 +25,7 @@ from seqgen.config import SEEDS, RunConfig
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.evaluation.statistics import over_seeds
 from seqgen.families import family_of, is_run, locate
-from seqgen.storage import log
+from seqgen.storage import log, sinks
 from seqgen.storage.versions import cores
 from seqgen.sweeps.plan import Planned
 from seqgen.sweeps.spec import Changes, override
@@ -49,6 +49,7 @@ def command(
     member_axis: MemberAxis | None = None,
     members_per_batch: int | None = None,
     max_time: str | None = None,
+    log_: Annotated[tuple[sinks.SinkName, ...] | None, tyro.conf.arg(name="log")] = None,
     dry_run: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
 ) -> None:
     """Train every variant of an experiment with every seed.
@@ -71,6 +72,7 @@ def command(
         members_per_batch: members that train at a time; by default as many as fit in memory.
         max_time: end well after so long, like 40m or 1h30m: what trains is evaluated and saved, and
             the same command goes on.
+        log_: where the members' logs go besides metrics.jsonl, in the folder of each.
         dry_run: say what would be trained, and train nothing.
 
     """
@@ -80,6 +82,7 @@ def command(
         raise UsageError("--only needs the name of a variant, or several")
     if split == "book" and data is None:
         raise UsageError("--split book needs --data, a file in the book's format")
+    sinks.check(log_)
     end, experiment = until(max_time), imported(module)
     asked, placed = assigned(set_), places(split, data)
     if {field.rpartition(".")[2] for field in asked} >= {"steps", "epochs"}:
@@ -102,13 +105,14 @@ def command(
     sweeps.parted(planned, member_axis, members_per_batch)  # refuses before anything is told
     new = (member for member in planned if not is_run(member.path))
     tell_splits((member.config, member.dataset) for member in new)
-    with stoppable(again()):
+    paths = [member.path for member in planned]
+    with stoppable(again()), sinks.following(paths, log_, note) as follow:
         sweeps.sweep(
             planned,
             folder,
-            fit=partial(train_to_end, again=again(), until=end),
+            fit=partial(train_to_end, again=again(), until=end, follow=follow),
             note=note,
-            reporting=SweepTerminal,
+            reporting=partial(SweepTerminal, follow),
             again=again(),
             until=end,
             **options,

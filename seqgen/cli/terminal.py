@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from itertools import chain
 from types import TracebackType
@@ -21,6 +21,7 @@ from seqgen.config import RunConfig
 from seqgen.families import Run, family_of, fit
 from seqgen.families.run import resuming
 from seqgen.storage.log import Event
+from seqgen.storage.sinks import SinkName, following
 from seqgen.training.signals import stoppable
 from seqgen.training.steps import Program, Totals
 
@@ -44,6 +45,10 @@ def tell_splits(data_sets: Iterable[tuple[RunConfig, Any]]) -> None:
     lines = [family_of(config).splits(config, data) for config, data in data_sets]
     for line in dict.fromkeys(chain.from_iterable(lines)):
         note(line)
+
+
+def nothing() -> None:
+    """Where no sink follows."""
 
 
 class Bar:
@@ -100,15 +105,18 @@ class Terminal(Bar):
 
     Args:
         words: of an evaluation's event, the headline and all of it.
+        follow: is called as training advances.
 
     """
 
     program: Program
     headline = "not evaluated yet"
 
-    def __init__(self, words: Callable[[Event], tuple[str, str]]) -> None:
+    def __init__(
+        self, words: Callable[[Event], tuple[str, str]], follow: Callable[[], None] = nothing
+    ) -> None:
         super().__init__()
-        self.words = words
+        self.words, self.follow = words, follow
 
     def begin(self, program: Program) -> None:
         """How many steps there are, and of what."""
@@ -122,6 +130,7 @@ class Terminal(Bar):
         seconds = (self.steps - step) * self.program.size / rate if rate else 0
         left = f" · {seconds:.0f} s left" if rate else ""
         self.show(step, line, f"step {step} of {self.steps} · {line}{left}")
+        self.follow()
 
     def evaluated(self, event: Event, samples: str) -> None:
         """An evaluation ended: its scores, and samples beside the truth."""
@@ -139,7 +148,16 @@ class Terminal(Bar):
 
 
 class SweepTerminal(Bar):
-    """A `stacked.Report`: one bar over all members of all compiled programs."""
+    """A `stacked.Report`: one bar over all members of all compiled programs.
+
+    Args:
+        follow: is called as training advances.
+
+    """
+
+    def __init__(self, follow: Callable[[], None] = nothing) -> None:
+        super().__init__()
+        self.follow = follow
 
     def begin(self, steps: int) -> None:
         """How many model-steps there are."""
@@ -152,6 +170,7 @@ class SweepTerminal(Bar):
         left = (time.monotonic() - self.began) / self.done * (self.steps - self.done)
         of = f"{self.done:,} of {self.steps:,} model-steps"
         self.show(self.done, line, f"{of} · {line} · {left / 60:.0f} min left")
+        self.follow()
 
 
 def prepare_devices(count: int) -> None:
@@ -161,23 +180,31 @@ def prepare_devices(count: int) -> None:
             jax.config.update("jax_num_cpu_devices", count)
 
 
-def run_to_end(run: Run, until: float = math.inf) -> None:
-    """Train a run; standard output gets its path, so that a script can go on with it."""
-    train_to_end(run, again=resuming(run.path), until=until)
+def run_to_end(
+    run: Run, *, until: float = math.inf, sinks: Collection[SinkName] | None = None
+) -> None:
+    """Train a run, whose log goes to `sinks`, too; standard output gets its path, so that a script
+    can go on with it. `until` is when to end well before the end, by the monotonic clock.
+    """
+    with following([run.path], sinks, note) as follow:
+        train_to_end(run, again=resuming(run.path), until=until, follow=follow)
     print(run.path)
 
 
-def train_to_end(run: Run, *, again: str, until: float = math.inf) -> None:
+def train_to_end(
+    run: Run, *, again: str, until: float = math.inf, follow: Callable[[], None] = nothing
+) -> None:
     """Train a run while telling how it goes.
 
     Args:
         run: the run.
         again: the command that goes on.
         until: when to end well before the end, by the monotonic clock.
+        follow: is called as it advances.
 
     """
     prepare_devices(run.config.training.devices)
-    terminal = Terminal(run.family.words)
+    terminal = Terminal(run.family.words, follow)
     with terminal, stoppable(again):
         terminal.note(f"{run.path}: {run.config.data.name}, seed {run.config.seed}")
         if changes := run.changes():

@@ -12,6 +12,7 @@ from seqgen.cli.parse import parse, refusing, showing, split_for, until
 from seqgen.cli.terminal import note, prepare_devices, run_to_end, tell_splits
 from seqgen.config import RunConfig, Training
 from seqgen.errors import SeqgenError, UsageError, check_known
+from seqgen.storage import sinks
 from seqgen.tasks.pair_file import PairFile, load
 from seqgen.training.sharding import mesh_of
 from seqgen.training.state import HyperConfig
@@ -49,6 +50,7 @@ class Place:
         name: the run's name under --runs, or a path; without it a free one is made.
         runs: the folder of runs.
         max_time: end well after so long, like 40m or 1h30m: evaluated, saved, and able to go on.
+        log: where its log goes besides metrics.jsonl, in the run's folder.
 
     """
 
@@ -56,6 +58,7 @@ class Place:
     name: str | None = None
     runs: Path = Path("runs")
     max_time: str | None = None
+    log: tuple[sinks.SinkName, ...] | None = None
 
 
 def main(arguments: list[str]) -> None:
@@ -79,10 +82,11 @@ def main(arguments: list[str]) -> None:
 
 def train(config: RunConfig, place: Place, dataset: Any = None) -> None:
     """Make a run, and train it to its end."""
+    sinks.check(place.log)
     end = until(place.max_time)
     run = families.create(config, place.name, place.runs, dataset=dataset)
     tell_splits([(run.config, run.dataset)])
-    run_to_end(run, end)
+    run_to_end(run, until=end, sinks=place.log)
 
 
 def train_own(arguments: list[str]) -> None:
