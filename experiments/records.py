@@ -16,12 +16,12 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 from seqgen.families import PairsRun, Run, finished, flat, is_run, open_pairs
+from seqgen.families.pairs import load as load_data
 from seqgen.storage import log, manifest
 from seqgen.storage.files import write
 from seqgen.storage.versions import versions
 from seqgen.sweeps import state
 from seqgen.sweeps.spec import override
-from seqgen.tasks.dataset import load as load_data
 
 FOLDER = Path(__file__).parent / "results"
 RUNS = Path("runs")
@@ -65,6 +65,7 @@ OTHERS = {"dates-book": "dates", "best-addition": "search_addition", "best-dates
 
 FREE = frozenset(
     {"seed", "data.file", "data.sha256", "data.split", "data.validation", "data.draws"}
+    | {"data.train", "data.test"}
 )
 """Fields in which the runs of a sweep need not be what its experiment says."""
 

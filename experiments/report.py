@@ -18,6 +18,7 @@ import tyro
 from experiments import (
     alignment,
     better_ptb,
+    buckets,
     entropy,
     errors,
     figures,
@@ -56,6 +57,7 @@ COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "length": length.collect,
     "formats": formats.collect,
     "errors": errors.collect,
+    "buckets": buckets.collect,
     "ptb": partial(language_curves, ptb),
     "better_ptb": partial(language_curves, better_ptb, free=frozenset({"training.epochs"})),
     "language_ablation": partial(language_curves, language_ablation),

@@ -5,6 +5,7 @@ Claim     on one jax device a float32 training step takes no longer than PyTorch
 Command   make bench      (installs torch into the environment, then python -m experiments.speed)
           python -m experiments.speed --grid           (many runs in one program, beside one by one)
           python -m experiments.speed --language-model (the book's Rnnlm, and texts drawn)
+          python -m experiments.speed --pairs          (Multi30k's lengths, beside packed sequences)
 Method    in one process, after a warm-up, the two take turns; a ratio is the median of the pairwise
           ones, and a row the median over three processes, since memory lies otherwise in each. Same
           mathematics, shapes and batch: nn.LSTM, Adam(fused=True), clip_grad_norm_ on PyTorch's
@@ -28,7 +29,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments import speed_grid, speed_language
+from experiments import speed_grid, speed_language, speed_pairs
 from experiments.contestants import (
     DTYPES,
     QUESTIONS,
@@ -54,6 +55,7 @@ from experiments.timing import (
     show,
     turns,
 )
+from seqgen.errors import SeqgenError
 from seqgen.nn.layers import Dtype
 
 
@@ -168,6 +170,7 @@ def main(
     only: tuple[str, ...] = ("train", "decode", "start"),
     grid: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
     language_model: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
+    pairs: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg()] = False,
 ) -> None:
     """Measure and write results/speed.json, under the version of jax.
 
@@ -177,9 +180,12 @@ def main(
         only: which parts; on a CPU the file is written when all are measured.
         grid: measure many runs in one program instead, and write results/grid.json.
         language_model: measure language models instead, and write results/speed_language.json.
+        pairs: measure pairs of many lengths instead, and write results/pairs_speed.json.
 
     """
-    if language_model:
+    if pairs:
+        measure_lengths(rounds, repeats)
+    elif language_model:
         measure_language_models(rounds, repeats)
     elif grid:
         found = zip(*in_processes(rounds, speed_grid.measure, repeats), strict=True)
@@ -196,6 +202,16 @@ def measure_language_models(rounds: int, repeats: int) -> None:
         record["memory"] = speed_language.measure_memory()
         (record["long"],) = in_processes(1, speed_language.measure_long, repeats)
     keep("speed_language", {**origin("--language-model", rounds, repeats), **record})
+
+
+def measure_lengths(rounds: int, repeats: int) -> None:
+    """All that results/pairs_speed.json has; without the data a line, and exit code 1."""
+    try:
+        speed_pairs.task(1)
+    except SeqgenError as error:
+        sys.exit(f"speed: {error}: `python data/multi30k/prepare.py` makes the archive")
+    record = by_part(in_processes(rounds, speed_pairs.measure, repeats))
+    keep("pairs_speed", {**origin("--pairs", rounds, repeats), **record})
 
 
 def measure_pairs(rounds: int, repeats: int, only: tuple[str, ...]) -> None:

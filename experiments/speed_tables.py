@@ -1,9 +1,10 @@
-"""results/speed.json and results/grid.json as Markdown tables."""
+"""results/speed.json, grid.json, pairs_speed.json and buckets.json as Markdown tables."""
 
 from statistics import median
 
-from experiments.markdown import spread, table
-from experiments.records import load
+from experiments.markdown import interval, spread, table
+from experiments.records import exists, load
+from seqgen.evaluation.statistics import paired
 
 
 def versions_of(name: str) -> tuple[str, dict[str, dict]]:
@@ -81,3 +82,36 @@ def grids_table() -> str:
         ["over PyTorch's / over our own", *columns],
         ([name, *cells] for name, cells in rows.items()),
     )
+
+
+UNMEASURED = "Not measured yet."
+"""Where a result is not there."""
+
+
+def pairs_table() -> str:
+    """Buckets of pairs beside PyTorch's packed sequences, and beside one full width."""
+    if not exists("pairs_speed"):
+        return UNMEASURED
+    newest, records = versions_of("pairs_speed")
+    rows = []
+    for i, row in enumerate(records[newest]["rows"]):
+        rates = (f"{row[name]:,.0f}" for name in ("ours_tokens_per_s", "their_tokens_per_s"))
+        ratios = [spread(record["rows"][i]["ratios"]) for record in records.values()]
+        limit = f"{row['fraction_of_limit']:.0%}"
+        rows.append([row["what"], *rates, row["beside"], limit, *ratios])
+    header = ["tokens a second", "seqgen", "beside it", "which is", "of the product limit"]
+    return table([*header, *(f"ratio, jax {version}" for version in records)], rows)
+
+
+def buckets_table() -> str:
+    """Losses of training in buckets and at one width, and their difference."""
+    if not exists("buckets"):
+        return UNMEASURED
+    cells, rows = load("buckets")["cells"], []
+    for split in ("validation", "test"):
+        many, one = ([run[split] for run in cells[name].values()] for name in ("8", "1"))
+        found = paired(many, one).difference
+        apart = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+        rows.append([split, interval(many, 4), interval(one, 4), apart, ", ".join(cells["8"])])
+    header = ["loss, nats per token", "8 buckets", "one width", "difference", "seeds"]
+    return table(header, rows)

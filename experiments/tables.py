@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from experiments import addition
+from experiments import addition, speed_tables
 from experiments.alignment_tables import (
     alignment_table,
     blinded_table,
@@ -23,7 +23,6 @@ from experiments.language_tables import (
 )
 from experiments.markdown import interval, percent, table
 from experiments.records import load
-from experiments.speed_tables import decoding_table, grid_table, grids_table, speed_table
 from experiments.summary_table import summary_table
 from seqgen import presets
 from seqgen.evaluation.statistics import over_seeds, paired, wilson
@@ -263,10 +262,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "default": default_table,
     "summary": summary_table,
     "book": book_table,
-    "speed": speed_table,
-    "decoding": decoding_table,
-    "grid": grid_table,
-    "grids": grids_table,
+    "speed": speed_tables.speed_table,
+    "decoding": speed_tables.decoding_table,
+    "grid": speed_tables.grid_table,
+    "grids": speed_tables.grids_table,
+    "pairs speed": speed_tables.pairs_table,
+    "buckets": speed_tables.buckets_table,
     "addition": addition_table,
     "addition differences": lambda: differences("addition"),
     "masked": masked_table,

@@ -141,15 +141,17 @@ def test_a_sink_has_the_log(name, run, monkeypatch):
     log.cut(run, events[4]["step"])
     with following([run], [name], notes.append) as follow:
         follow()
-        log.append(run, *(event for event in events[5:9]))
+        log.append(run, *events[5:9])
         follow()
         log.cut(run, events[6]["step"])
-        log.append(run, *(event for event in events[7:12]))
+        log.append(run, *({**event, "loss": 1.5} for event in events[7:12]))
         follow()
         follow()
     assert notes == []
     assert same(READERS[name](run), logged(run))
     log.append(run, *events[12:])
+    for file in run.glob("tensorboard/*"):
+        file.rename(file.with_name("of-another-second"))
     with following([run], [name], notes.append):
         pass
     assert same(READERS[name](run), logged(run))
@@ -209,9 +211,17 @@ def test_a_sink_that_fails(run, monkeypatch, capsys):
     assert said[1].startswith(f"{run}: tensorboard is told no more: FileExistsError: ")
     assert len(told) == 4
     assert told[-1] == "closed"
+    notes = []
+    with following([run], ["tensorboard"], notes.append) as follow:
+        follow()
+        follow()
+    assert len(notes) == 1
 
 
-@pytest.mark.parametrize("command", ["train addition attention", "resume RUN", "sweep tiny"])
+@pytest.mark.parametrize(
+    "command",
+    ["train addition attention --draws 200 --epochs 1 --batch 8", "resume RUN", "sweep tiny"],
+)
 def test_a_sink_that_is_not_there(command, run, monkeypatch, capsys):
     """Fails when a library that is not installed, or no name at all, is told only after something
     was written, or without the extra's name.
