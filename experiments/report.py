@@ -17,8 +17,10 @@ import tyro
 
 from experiments import (
     alignment,
+    benchmarks,
     better_ptb,
     buckets,
+    cmudict,
     entropy,
     errors,
     figures,
@@ -27,7 +29,9 @@ from experiments import (
     language_ablation,
     length,
     ptb,
+    scan,
     shakespeare,
+    sigmorphon2021,
 )
 from experiments.records import RUNS, save, search_record, sweep_record
 from experiments.tables import TABLES
@@ -62,6 +66,10 @@ COLLECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "better_ptb": partial(language_curves, better_ptb, free=frozenset({"training.epochs"})),
     "language_ablation": partial(language_curves, language_ablation),
     "shakespeare": partial(language_curves, shakespeare),
+    **{
+        each.__name__.rpartition(".")[2]: partial(benchmarks.record, experiment=each)
+        for each in (cmudict, sigmorphon2021, scan)
+    },
     "entropy": lambda runs: language.entropy_record(runs / "entropy", entropy),
 }
 """A result's name -> what reads it from a folder of runs."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from experiments import addition, speed_tables
+from experiments import addition, benchmarks, speed_tables
 from experiments.alignment_tables import (
     alignment_table,
     blinded_table,
@@ -294,5 +294,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "language speed": language_speed_table,
     "long": long_table,
     "faults": faults_table,
+    **benchmarks.TABLES,
     "search dates": lambda: search_table("search_dates", "best-dates"),
 }

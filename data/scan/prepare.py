@@ -40,8 +40,7 @@ EVERY = 20
 def main(source: Path | None = None) -> None:
     """Get the files, check them, make columns of them, and print how many rows there are."""
     path, packed = Path(__file__).with_name("scan.zip"), BytesIO()
-    words = CHECKSUMS.split()
-    sha256 = dict(zip(words[::2], words[1::2], strict=True))
+    sha256 = checksums()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for split, (folder, ending) in SPLITS.items():
             train, test = (
@@ -61,6 +60,12 @@ def main(source: Path | None = None) -> None:
                 archive.writestr(name, text, zipfile.ZIP_DEFLATED)
             print(f"{split}: {', '.join(f'{len(rows):,} {part}' for part, rows in parts.items())}")
     files.write(path, packed.getvalue())
+
+
+def checksums() -> dict[str, str]:
+    """The SHA-256 of each published file."""
+    lines = (line.partition(" ") for line in CHECKSUMS.splitlines())
+    return {name: sha256 for name, _, sha256 in lines if name}
 
 
 def read(file: Published, source: Path | None) -> list[tuple[str, str]]:

@@ -288,15 +288,14 @@ def _fields(texts: Sequence[str], tokenizer: Tokenizer, width: int) -> tuple[Rag
     """The book's fields, as `filled` takes them. Raises `UnknownSymbol` where no blank fills."""
     rows, pad = text_ids(texts, tokenizer, width), tokenizer.special.pad
     for row in np.flatnonzero(rows.lengths < width)[:1] if pad is None else ():
-        missing = width - int(rows.lengths[row])
-        error = UnknownSymbol("character", BLANK, width - missing + 1)
-        raise error.shown_in(texts[row] + BLANK * missing)
+        length = int(rows.lengths[row])
+        shown = texts[row] + BLANK * (width - length)
+        raise UnknownSymbol("character", BLANK, length + 1).shown_in(shown)
     return rows, width, 0 if pad is None else pad
 
 
 def _needed(tokenizer: Tokenizer, name: Literal["pad", "bos", "eos"]) -> int:
     """A special token's id. Raises `UsageError` where the tokenizer has none."""
-    found = getattr(tokenizer.special, name)
-    if found is None:
+    if (found := getattr(tokenizer.special, name)) is None:
         raise UsageError(f"questions and answers need a token as {name}, and there is none")
     return found
