@@ -484,8 +484,9 @@ def test_kill_9(whole, folder, start, tmp_path, kills):
 
 
 def stacked(target: Path) -> list[Path]:
-    """The folders of batches of members that have a state."""
-    return sorted(kept for kept in target.glob(".stacked/*") if checkpoint.steps(kept, "state"))
+    """The folders of batches of members that have a state, and are not being removed."""
+    begun = (path.parent for path in target.glob(".stacked/*/members.json"))
+    return sorted(kept for kept in begun if checkpoint.steps(kept, "state"))
 
 
 def files(path: Path) -> int:
