@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from seqgen.data.pairs import Pair, Split
 from seqgen.errors import UsageError
 from seqgen.families.directory import open_pairs, open_run
 from seqgen.families.pairs_run import PairsRun
@@ -51,11 +50,12 @@ class Ensemble(PairsRun):
         """The parameters of each."""
         return tuple(each.params for each in self.members)
 
-    def pairs(self, split: Split) -> list[Pair]:
-        """The questions and answers of a split.
+    @cached_property
+    def dataset(self) -> Any:
+        """The data of all.
 
-        Raises `UsageError` where it has none, or members were trained on other data: the rows of
-        one's test may be those that another was trained on.
+        Raises `UsageError` where members were trained on other data: the rows of one's test may be
+        those that another was trained on.
         """
         for other in self.members[1:]:
             if other.config.data != self.config.data:
@@ -63,7 +63,7 @@ class Ensemble(PairsRun):
                     f"{self.members[0].name} and {other.name} were not made with the same data, so "
                     "rows that test the one may have trained the other; predict with them instead"
                 )
-        return super().pairs(split)
+        return self.members[0].dataset
 
 
 def load(run: str | os.PathLike[str], *more: str | os.PathLike[str]) -> Run:
