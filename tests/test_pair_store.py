@@ -168,7 +168,9 @@ def test_too_few_sources(tmp_path):
         load(PairFile((written(tmp_path / "a.tsv", [("a", f"{i}") for i in range(99)]),)))
 
 
-@pytest.mark.parametrize("wrong", ["no pair at all", "a\tb\tc", "x" * 4001 + "\ty"])
+@pytest.mark.parametrize(
+    "wrong", ["no pair at all", "a\tb\tc", "x" * 4001 + "\ty", "y" * 4001 + "\tx"]
+)
 def test_a_bad_row_leaves_nothing(wrong, cache, tmp_path):
     """Fails when a row that is no pair, or too long, is kept, or half a store is."""
     file = Path(written(tmp_path / "a.tsv", rows()))

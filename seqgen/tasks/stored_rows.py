@@ -52,8 +52,8 @@ class StoredRows:
     """
 
     digest: str
-    source: tuple[np.ndarray, np.ndarray]
-    target: tuple[np.ndarray, np.ndarray]
+    source: tuple[np.memmap, np.memmap]
+    target: tuple[np.memmap, np.memmap]
     overlaps: dict[str, int]
 
     def __len__(self) -> int:
@@ -68,10 +68,11 @@ class StoredRows:
 
     def lengths(self) -> tuple[Lengths, Lengths]:
         """Tokens of sources, and of targets with their end."""
-        source, target = (np.diff(starts).astype(np.int32) for _, starts in self.sides())
+        read = (np.fromfile(str(starts.filename), np.int64) for _, starts in self.sides())
+        source, target = (np.diff(starts).astype(np.int32) for starts in read)  # no pages stay
         return source, target + np.int32(1)
 
-    def sides(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    def sides(self) -> tuple[tuple[np.memmap, np.memmap], ...]:
         """Source and target."""
         return self.source, self.target
 
