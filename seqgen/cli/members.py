@@ -41,10 +41,15 @@ def runs_and_texts(
     if variant is not None:
         return together(run, [], variant), before + after
     count = 0
-    while count < len(before) and (is_run(locate(before[count])) or is_run(Path(before[count]))):
+    while before[count:] and names_run(before[count]):
         count += 1
     runs, texts = before[:count], before[count:] + after
     return (together(run, runs, None) if runs else open_pairs(run)), texts
+
+
+def names_run(word: str) -> bool:
+    """Whether a word is the name or the path of a run."""
+    return bool(word) and (is_run(locate(word)) or is_run(Path(word)))
 
 
 def together(run: str, others: Sequence[str], variant: str | None) -> Any:
