@@ -36,7 +36,7 @@ def base() -> RunConfig:
     )
     data = PairFile(train, validation, test, target_tokens="symbols")
     cfg = presets.model("attention", embedding=64, hidden=256, init="modern")
-    training = Training(epochs=30, batch_tokens=2048, schedule="cosine", warmup=0.05)
+    training = Training(epochs=20, batch_tokens=2048, schedule="cosine", warmup=0.05)
     return RunConfig(data, cfg, training, HyperConfig(lr=2e-3, clip=1.0, dropout=0.3))
 
 
