@@ -166,7 +166,7 @@ def folder(tmp_path_factory, attention_run, book_run):
     arrays = book_language.draw("rnnlm", 7, 7, 12, np.random.RandomState(3))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(train, "run_to_end", lambda run, until: None)
+        patch.setattr(train, "run_to_end", lambda run, **_: None)
         params = jax.tree.map(jnp.asarray, oracles.live_params(cfg))
         Path("few.pkl").write_bytes(pickle.dumps(from_params(cfg, params)))
         Path("words.pkl").write_bytes(pickle.dumps([np.float16(array) for array in arrays]))

@@ -295,9 +295,9 @@ def test_a_closed_pipe_is_quiet():
 
 def test_load_opens_a_run(monkeypatch):
     """Fails when `seqgen.load` opens something else than what it was given."""
-    opened = SimpleNamespace(open_run=lambda run: f"opened {run}")
-    monkeypatch.setitem(sys.modules, "seqgen.families", opened)
+    monkeypatch.setattr("seqgen.families.load", lambda *runs: f"opened {' and '.join(runs)}")
     assert seqgen.load("runs/x") == "opened runs/x"
+    assert seqgen.load("runs/x", "y") == "opened runs/x and y"
 
 
 # The compilation cache

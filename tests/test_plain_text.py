@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from seqgen import cli
-from seqgen.cli import attention, generate, predict, score
+from seqgen.cli import attention, generate, members, score
 from seqgen.data import token_store
 from seqgen.data.tokenizer import UNKNOWN, text_vocabulary
 from seqgen.errors import SeqgenError
@@ -118,7 +118,7 @@ def command(*words: str, stdin: bool = False, file: bool = False) -> Callable:
         (at / "x.txt").write_bytes(content)
         given += [str(at / "x.txt")] if file else [] if stdin else [os.fsdecode(content)]
         with pytest.MonkeyPatch.context() as patch:
-            for module in (attention, generate, predict, score):
+            for module in (members, generate, score):
                 for name in ("open_text", "open_pairs"):
                     patch.setattr(module, name, lambda _: run, raising=False)
             patch.setattr(attention, "export", lambda *_, **__: None)

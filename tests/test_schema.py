@@ -79,6 +79,7 @@ UNUSUAL = {
             "words",
             True,
             2,
+            512,
             "NFD",
             9,
             8,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen.errors import UsageError
-from seqgen.families import Ensemble, PairsRun, is_run, load, locate, open_pairs
+from seqgen.families import Ensemble, is_run, load, locate, open_pairs
 
 TEXTS = "--"
 """What stands before texts, where one of them may be the name of a run."""
@@ -20,9 +20,7 @@ def keep_mark(arguments: list[str]) -> list[str]:
     return [*arguments[:at], TEXTS, *arguments[at:]]
 
 
-def runs_and_texts(
-    run: str, words: Sequence[str], variant: str | None
-) -> tuple[PairsRun, list[str]]:
+def runs_and_texts(run: str, words: Sequence[str], variant: str | None) -> tuple[Any, list[str]]:
     """The run or the ensemble that a command's words name, and the texts among them.
 
     Runs stand first; from the first word that is none, or from `TEXTS`, all are texts. Raises
