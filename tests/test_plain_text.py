@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from seqgen import cli
@@ -15,7 +15,9 @@ from seqgen.cli import attention, generate, members, score
 from seqgen.data import token_store
 from seqgen.data.tokenizer import UNKNOWN, text_vocabulary
 from seqgen.errors import SeqgenError
+from seqgen.families import PairsRun
 from seqgen.families.text_run import Text as Written
+from seqgen.interop.attention import Attention
 from seqgen.tasks.book import read_book_pairs
 from seqgen.tasks.corpus import load
 from seqgen.tasks.text import Text
@@ -51,24 +53,34 @@ BAD = {
 """Bytes, and where the first one stands that is not UTF-8."""
 
 
-class Reader:
-    """A run of either kind that keeps what it is given to read."""
+class Asked(PairsRun):
+    """A run of pairs that keeps what it is given to read."""
 
     def __init__(self, unit: str) -> None:
-        characters = text_vocabulary("character", (UNKNOWN, "1"))
-        self.tokenizer = text_vocabulary("byte") if unit == "byte" else characters
         self.path, self.texts = Path("run"), []
 
     def best(self, questions, *_, **__):
         self.texts += questions
         return [["answer"]] * len(questions)
 
+    def attention(self, questions, *_, **__):
+        self.texts += questions
+        return [Attention("q", "a", np.ones((1, 1, 1)), ["q"], ["a"], 0.0)]
+
     def meaning(self):
         return {}
 
-    def attention(self, questions, *_, **__):
-        self.texts += questions
-        return [SimpleNamespace(question="q", answer="a")]
+    def unknown(self, question):
+        return []
+
+
+class Reader:
+    """A run of text that keeps what it is given to read."""
+
+    def __init__(self, unit: str) -> None:
+        characters = text_vocabulary("character", (UNKNOWN, "1"))
+        self.tokenizer = text_vocabulary("byte") if unit == "byte" else characters
+        self.path, self.texts = Path("run"), []
 
     def generate(self, prompts, **_):
         self.texts += prompts
@@ -114,7 +126,8 @@ def command(*words: str, stdin: bool = False, file: bool = False) -> Callable:
     """What a command makes of an argument, of a file or of standard input."""
 
     def read(at: Path, unit: str, content: bytes) -> str:
-        run, given = Reader(unit), [*words]
+        given = [*words]
+        run = Asked(unit) if words[0] in ("predict", "attention") else Reader(unit)
         (at / "x.txt").write_bytes(content)
         given += [str(at / "x.txt")] if file else [] if stdin else [os.fsdecode(content)]
         with pytest.MonkeyPatch.context() as patch:
