@@ -115,3 +115,22 @@ def buckets_table() -> str:
         rows.append([split, interval(many, 4), interval(one, 4), apart, ", ".join(cells["8"])])
     header = ["loss, nats per token", "8 buckets", "one width", "difference", "seeds"]
     return table(header, rows)
+
+
+def large_table() -> str:
+    """What ten million pairs take, and the rate from the disk over that from the device."""
+    found = load("large")
+    rows = [
+        [
+            f"{what}, {found['pairs']:,} pairs",
+            f"{took['seconds']:.0f} s",
+            f"{took['gigabytes']:.2f}",
+        ]
+        for what, took in (("prepared", found["prepared"]), ("200 steps", found["trained"]))
+    ]
+    rates = [
+        [f"{row['hidden']} hidden, {row['pairs']:,} pairs", spread(row["ratios"])]
+        for row in found["throughput"]
+    ]
+    first = table(["", "time", "most memory, GB"], rows)
+    return f"{first}\n\n{table(['', 'rate from the disk / from the device'], rates)}"

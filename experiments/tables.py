@@ -268,6 +268,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "grids": speed_tables.grids_table,
     "pairs speed": speed_tables.pairs_table,
     "buckets": speed_tables.buckets_table,
+    "large": speed_tables.large_table,
     "addition": addition_table,
     "addition differences": lambda: differences("addition"),
     "masked": masked_table,
