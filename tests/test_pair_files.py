@@ -12,7 +12,7 @@ import pytest
 
 from seqgen.data.buckets import Bucket, bucket_of, buckets_of, least_padding
 from seqgen.data.pair_tokenizer import PairTokenizer, vocabulary_of
-from seqgen.data.rows import rows_of
+from seqgen.data.rows import remarks, rows_of
 from seqgen.errors import SeqgenError
 from seqgen.tasks.audit import repeats
 from seqgen.tasks.pair_file import PairFile, load
@@ -96,6 +96,23 @@ def test_every_way_gives_the_same_pairs(way, tmp_path):
     """Fails when a format loses, joins or changes a cell: quotes, accents, line ends."""
     files, columns = WAYS[way](tmp_path)
     assert [(row.source, row.target) for row in rows_of(files, columns)] == PAIRS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "said"),
+    [
+        ("a.tsv", tabs(PAIRS), ("1", "2"), []),
+        ("a.tsv", "a\tb\tc\n", ("1", "3"), ["has 3 columns; read: 1, 3"]),
+        ("a.csv", comma(PAIRS), ("source", "target"), []),
+        ("a.csv", comma(PAIRS), ("2", "1"), ["line 1 is read as a pair, target, source; if it"]),
+        ("a.jsonl", lines(PAIRS, id=3), ("from", "to"), []),
+    ],
+)
+def test_what_may_be_read_otherwise_is_told(name, content, columns, said, tmp_path):
+    """Fails when a header is trained on, or a column is left out, without a word."""
+    told = list(remarks([write(tmp_path / name, content)], columns))
+    assert len(told) == len(said)
+    assert all(words in line for words, line in zip(said, told, strict=True))
 
 
 BAD = {

@@ -68,6 +68,20 @@ def rows_of(files: Sequence[str], columns: Columns) -> Iterator[Row]:
         raise SeqgenError(f"{file}: there is no pair in it")
 
 
+def remarks(files: Sequence[str], columns: Columns) -> Iterator[str]:
+    """What of a table may be read otherwise than its owner thinks, by its first line."""
+    kind = kind_of(files[0])
+    if len(files) == 2 or kind in JSON_LINES:
+        return
+    path, numbers = files[0], all(column.isdecimal() for column in columns)
+    _, head = next(_csv(path) if kind == ".csv" else _tabs(path))
+    if len(head) > len(columns):
+        yield f"{path} has {len(head)} columns; read: {', '.join(columns)}"
+    if kind == ".csv" and numbers:
+        shown = ", ".join(head[int(column) - 1] for column in columns)
+        yield f"{path}, line 1 is read as a pair, {shown}; if it is a header, name its columns"
+
+
 def lines_of(path: str) -> Iterator[tuple[int, str]]:
     """The lines of a file with their numbers, without their ends.
 
@@ -126,6 +140,15 @@ def looks_like(path: str) -> str:
     return "Latin-1 or Windows-1252"
 
 
+JSON_LINES = ".jsonl", ".ndjson"
+
+
+def kind_of(path: str) -> str:
+    """The suffix that says how a file is read, whether packed or not."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    return ([""] + [suffix for suffix in suffixes if suffix not in PACKED])[-1]
+
+
 def _parallel(source: str, target: str) -> Iterator[Row]:
     number = 0
     for one, other in zip_longest(lines_of(source), lines_of(target)):
@@ -148,11 +171,10 @@ def _parallel(source: str, target: str) -> Iterator[Row]:
 
 def _cells(path: str, columns: Columns) -> Iterator[tuple[int, list[str]]]:
     """The chosen cells of each line."""
-    kind = [suffix.lower() for suffix in Path(path).suffixes if suffix.lower() not in PACKED][-1:]
-    if kind and kind[0] in (".jsonl", ".ndjson"):
+    if kind_of(path) in JSON_LINES:
         yield from _json(path, columns)
         return
-    table = _csv(path) if kind == [".csv"] else _tabs(path)
+    table = _csv(path) if kind_of(path) == ".csv" else _tabs(path)
     first = next(table, None)
     if first is None:
         return

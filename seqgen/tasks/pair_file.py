@@ -17,7 +17,7 @@ from seqgen.data.pair_tokenizer import (
     vocabulary_of,
 )
 from seqgen.data.pairs import FRACTIONS, Pair, Split, Splits
-from seqgen.data.rows import PACKED, rows_of
+from seqgen.data.rows import PACKED, remarks, rows_of
 from seqgen.errors import UsageError
 from seqgen.storage.files import check_unchanged
 from seqgen.tasks import pair_store
@@ -87,7 +87,7 @@ def _dataset(
         None if sides.source == sides.target else sides.source,
         data.buckets,
         lengths,
-        notes,
+        (*remarks(data.train, data.columns), *notes),
     )
 
 
