@@ -435,9 +435,14 @@ def test_samples_stand_beside_the_truth(attending):
 
 
 def test_columns_of_samples():
-    """Fails when columns do not line up, an empty guess moves the mark, or lines end in blanks."""
+    """Fails when columns do not line up, an empty guess moves the mark, lines end in blanks, or a
+    long answer fills the screen, or counts as right by what is shown of it.
+    """
     text = pairs.columns([("1+1", "2", ""), ("100+100", "200", "200")])
     assert text == "question  truth  guess\n1+1       2             ✗\n100+100   200    200    ✓\n"
+    long = "a" * 99
+    shown = pairs.columns([("1", long + "b", long)]).splitlines()[1]
+    assert shown == f"1         {'a' * 59}…  {'a' * 59}…  ✗"
 
 
 def test_the_selected_step(copied):

@@ -37,6 +37,9 @@ from seqgen.types import Params
 SAMPLES = 10
 """Decoded examples that every evaluation shows."""
 
+WIDEST = 60
+"""Characters of an example that are shown, at most."""
+
 METRICS = (
     Metric("exact_match", maximise=True),
     Metric("token_accuracy", maximise=True),
@@ -142,15 +145,20 @@ def samples(run: PairsRun, split: Split, tokens: Int[np.ndarray, "N T"]) -> str:
     return columns([(*pair, guess) for pair, guess in pairs])
 
 
+def shortened(cell: str) -> str:
+    """A cell of at most `WIDEST` characters."""
+    return cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…"
+
+
 def columns(rows: list[tuple[str, str, str]]) -> str:
     """Question, truth, guess and a tick or a cross, in columns."""
-    rows = [("question", "truth", "guess"), *rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    ticks = ["", *("✓" if guess == truth else "✗" for _, truth, guess in rows)]
+    table = [list(map(shortened, row)) for row in [("question", "truth", "guess"), *rows]]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
+        for row in table
     ]
-    ticks = ["", *("✓" if guess == truth else "✗" for _, truth, guess in rows[1:])]
     return "".join(
         f"{line}  {tick}".rstrip() + "\n" for line, tick in zip(lines, ticks, strict=True)
     )
