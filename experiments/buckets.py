@@ -1,8 +1,8 @@
 """Does sorting rows into buckets cost anything in what is learnt?
 
-Claim     batches of rows of like length train as well as batches of any: after as many tokens the
+Claim     batches of rows of like length train as well as batches of any: after as many pairs the
           losses of 8 buckets and of one width agree within the interval of 3 seeds
-Source    Multi30k, German to English, in words that come twice or more (data/multi30k)
+Source    Multi30k, German to English, in words that come ten times or more (data/multi30k)
 Command   python data/multi30k/prepare.py, then seqgen sweep experiments.buckets
 Expected  not measured yet
 Time      not measured yet

@@ -44,8 +44,11 @@ def members(folder: Path, experiment: ModuleType, free: frozenset[str] = FREE) -
 
 
 def has_ended(path: Path) -> bool:
-    """Whether a run has its last evaluation."""
-    return any(event.get("final") for event in log.read(path))
+    """Whether a run has its last evaluation, after all its steps: none of a time that was up."""
+    events = log.read(path)
+    return any(event.get("final") for event in events) and not any(
+        event.get("interim") for event in events
+    )
 
 
 def minutes(run: TextRun) -> float:

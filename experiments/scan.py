@@ -42,12 +42,12 @@ def files(split: str) -> Iterator[tuple[str, ...]]:
 
 
 def base() -> RunConfig:
-    """One layer of 128 on both sides, from words to actions, nothing chosen by the hard splits."""
+    """One layer of 256 on both sides, from words to actions, nothing chosen by the hard splits."""
     train, validation, test = files(SPLITS[0])
     data = PairFile(train, validation, test, source_tokens="words", target_tokens="symbols")
-    cfg = presets.model("attention", embedding=64, hidden=128, init="modern")
-    training = Training(epochs=20, batch_tokens=2048, schedule="cosine", warmup=0.05)
-    return RunConfig(data, cfg, training, HyperConfig(lr=3e-3, clip=1.0, dropout=0.1))
+    cfg = presets.model("attention", embedding=64, hidden=256, init="modern")
+    training = Training(epochs=40, batch_tokens=2048, schedule="cosine", warmup=0.05)
+    return RunConfig(data, cfg, training, HyperConfig(lr=2e-3, clip=1.0, dropout=0.2, ema=0.998))
 
 
 def variants() -> Sweep:

@@ -48,15 +48,16 @@ REFERENCES = {
     "a": ("abcc", ["ab c", "ab"], (1, 4), (1, 1)),
     "b": ("", ["b"], (1, 1), (1, 1)),
     "c": ("ba c", ["ca ca", "ca c"], (1, 4), (1, 2)),
-    "d": ("?b a", ["zb a"], (0, 4), (1, 2)),  # ? and z are no tokens: both are <unk>
+    "d": ("?b a", ["zb a"], (1, 4), (1, 2)),  # ? and z are no tokens: both are <unk>
     "e": ("ab", ["a", "abc"], (1, 3), (1, 1)),
+    "f": ("ba", ["ba"], (0, 2), (0, 1)),
 }
 """A source: the guess, its references, edits and length of the best by characters, by words."""
 
 
 def test_scores_of_several_references():
     """Fails when a row counts as an example, another than the best reference does, the shorter of
-    two that are equally near, an <unk> meets a word that is no token, or what ends an answer.
+    two that are equally near, an <unk> meets what is no token, or what ends an answer.
     """
     tokenizer = PairTokenizer(vocabulary_of(["abc "], "characters"))
     padding = Padding("masked", False, 1, 5)
@@ -75,7 +76,7 @@ def test_scores_of_several_references():
     for name, place in {"token_error_rate": 2, "word_error_rate": 3}.items():
         distance, length = np.sum([each[place] for each in REFERENCES.values()], axis=0)
         assert getattr(made, name) == distance / length, name
-    assert (made.examples, made.exact_match, made.sequence_error_rate) == (5, 0.2, 0.8)
+    assert (made.examples, made.exact_match, made.sequence_error_rate) == (6, 1 / 6, 5 / 6)
 
 
 @pytest.mark.parametrize("kind", ["masked", "book"])

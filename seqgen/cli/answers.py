@@ -12,6 +12,9 @@ from seqgen.decoding.logits import GenerationConfig
 from seqgen.families import PairsRun
 from seqgen.families.answer import Answer, Asked, replaced
 
+BREAKS = str.maketrans("\t\r\n", "   ")
+"""What parts answers and lines is a blank within one: bytes can make any text."""
+
 DECIMALS = 6
 """Of numbers in JSON."""
 
@@ -54,7 +57,7 @@ class Writer:
         best = {"n": self.n, "replace_unknown": self.replace_unknown}
         if not self.json:
             found = self.run.best(questions, self.generation, **how, **best)
-            return ["\t".join(answers) for answers in found]
+            return ["\t".join(text.translate(BREAKS) for text in answers) for answers in found]
         self.run.check_best(self.generation, **best)
         found = self.run.asked(questions, self.generation, **how)
         return [json.dumps(self._object(each), ensure_ascii=False) for each in found]

@@ -94,7 +94,10 @@ def own(arguments: list[str]) -> None:
         assert isinstance(tokenizer, PairTokenizer)
         unknown = sorted({unit for text in test for unit in tokenizer.unknown(text)})
         shown = " ".join(unknown[:20]) + (" ..." if len(unknown) > 20 else "")
-        print(f"{name}: {len(unknown)} {tokens} that only the test split has: {shown}")
+        what = "that only the test split has"
+        if data.min_count > 1:
+            what = "of the test split that are read as <unk>"
+        print(f"{name}: {len(unknown)} {tokens} {what}: {shown}")
 
 
 def main(arguments: list[str]) -> None:

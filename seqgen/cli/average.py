@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from seqgen.cli.parse import call
-from seqgen.cli.terminal import note, run_to_end
+from seqgen.cli.terminal import note, prepare_devices, run_to_end
 from seqgen.families import Run, average, open_run
 
 
@@ -29,6 +29,7 @@ def command(
 
     """
     opened = open_run(run)
+    prepare_devices(opened.config.training.devices)
     made = average(opened, last=last, best=best, name=name, folder=runs)
     steps = made.config.training.start_steps
     run_to_end(made)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen.errors import UsageError
-from seqgen.families import Ensemble, is_run, load, locate, open_pairs
+from seqgen.families import Ensemble, PairsRun, is_run, load, locate, open_pairs
 
 TEXTS = "--"
 """What stands before texts, where one of them may be the name of a run."""
@@ -37,7 +37,10 @@ def runs_and_texts(run: str, words: Sequence[str], variant: str | None) -> tuple
         at = before.index(TEXTS)
         before, after = before[:at], before[at + 1 :]
     if variant is not None:
-        return together(run, [], variant), before + after
+        opened = together(run, [], variant)
+        if not isinstance(opened, PairsRun):
+            raise UsageError(f"{run} has runs of {opened.family.name}; this needs runs of pairs")
+        return opened, before + after
     count = 0
     while before[count:] and names_run(before[count]):
         count += 1

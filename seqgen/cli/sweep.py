@@ -29,6 +29,7 @@ from seqgen.storage import log, sinks
 from seqgen.storage.versions import cores
 from seqgen.sweeps.plan import Planned
 from seqgen.sweeps.spec import Changes, override
+from seqgen.sweeps.state import is_finished
 from seqgen.tasks.dataset import Data
 from seqgen.training.sharding import MemberAxis
 from seqgen.training.signals import stoppable
@@ -126,9 +127,10 @@ def tell_scores(planned: Sequence[Planned]) -> None:
     for name, each in groupby(planned, lambda member: member.path.name.rpartition("-")[0]):
         members = list(each)
         family = members[0].family
-        events = [event for m in members for event in log.read(m.path) if event.get("final")]
+        ended = [m for m in members if log.broken(m.path) is None and is_finished(m)]
+        events = [event for m in ended for event in log.read(m.path) if event.get("final")]
         if not events:
-            continue  # all broke off
+            continue  # none is finished, or all broke off
         event, count = events[0], len(events)
         if count > 1:
             mean, low, high = over_seeds([event[family.metric.name] for event in events])

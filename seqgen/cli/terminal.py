@@ -211,6 +211,6 @@ def train_to_end(
             terminal.note(
                 f"made elsewhere ({'; '.join(changes)}): the result need not be the same to the bit"
             )
-        event = fit(run, terminal, until)
+        event = fit(run, terminal, until=until, again=again)
         headline, _ = run.family.words(event)
         terminal.note(f"{event['split']} {headline} · figures in {run.path / 'figures'}")

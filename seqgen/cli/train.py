@@ -80,10 +80,12 @@ def main(arguments: list[str]) -> None:
         train(config, place)
 
 
-def train(config: RunConfig, place: Place, dataset: Any = None) -> None:
-    """Make a run, and train it to its end."""
+def train(
+    config: RunConfig, place: Place, *, dataset: Any = None, end: float | None = None
+) -> None:
+    """Make a run, and train it to its end, or well before it at the time `end`."""
     sinks.check(place.log)
-    end = until(place.max_time)
+    end = until(place.max_time) if end is None else end
     run = families.create(config, place.name, place.runs, dataset=dataset)
     tell_splits([(run.config, run.dataset)])
     run_to_end(run, until=end, sinks=place.log)
@@ -98,7 +100,9 @@ def train_own(arguments: list[str]) -> None:
     prog = "seqgen train FILE" + f" {variant}" * named
     with showing(flag):
         first = RunConfig(PairFile(()), presets.model(variant, embedding=32, hidden=128))
-        data = checked(read(first, prog, words)[0].data)
+        asked_for, place = read(first, prog, words)
+        sinks.check(place.log)
+        data, end = checked(asked_for.data), until(place.max_time)
         dataset = load(data)
         preset = presets.own(data, dataset, variant)
         if given("--batch", words) and not given("--batch-tokens", words):
@@ -107,7 +111,7 @@ def train_own(arguments: list[str]) -> None:
         prepare_devices(config.training.devices)
         mesh_of(config.training.devices)
         note(chosen(config))
-        train(config, place, dataset)
+        train(config, place, dataset=dataset, end=end)
 
 
 def chosen(config: RunConfig) -> str:

@@ -13,9 +13,14 @@ from seqgen.evaluation.edit_distance import edit_distance, words_of
 from seqgen.evaluation.outcomes import Statistic
 from seqgen.types import Batch
 
+UNMET = -2
+"""In the place of a true token that is <unk>: no answer has it, for it stands for other text."""
+
 
 class Scores(NamedTuple):
     """`exact_match` and `token_accuracy` are fractions of 1; `loss` is in nats per token.
+
+    An <unk> is never right: it stands for other text.
 
     The error rates of tokens and words are edits by what the references have of them, so they can
     be above 1; of symbols, such as phonemes, each is a word. `sequence_error_rate` is the fraction
@@ -121,11 +126,13 @@ def statistics_of(
 
     """
     targets, scored = np.asarray(batch.targets), scored_positions(batch, tokenizer, padding)
+    texts = texts_of(targets, tokenizer, padding) if truths is None else truths
+    if tokenizer.special.unk is not None:
+        targets = np.where(targets == tokenizer.special.unk, UNMET, targets)
     example = examples_of(len(tokens), sources)
     met = np.bincount(example, weights=exact_match(tokens, targets, np.asarray(batch.mask))) > 0
     hits = [np.sum((tokens == targets) & scored, axis=1), np.sum(scored, axis=1)]
     guess, truth = (ragged(rows, tokenizer, padding) for rows in (tokens, targets))
-    texts = texts_of(targets, tokenizer, padding) if truths is None else truths
     said, words = words_of(texts_of(tokens, tokenizer, padding), texts)
     edits = {
         "token_error_rate": (edit_distance(guess, truth), truth.lengths),

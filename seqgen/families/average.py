@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from seqgen.errors import UsageError
@@ -69,25 +70,29 @@ def chosen(run: Run, last: int | None, best: int | None) -> tuple[int, ...]:
     field, asked = ("last", last) if best is None else ("best", best)
     if asked is not None and asked < 2:
         raise UsageError(f"{field} must be 2 or more, not {asked}", fields=(field,))
-    kept = checkpoint.steps(run.path, "params")
-    if len(kept) < (asked or 2):
+    kept, ended = checkpoint.steps(run.path, "params"), log.epochs(run.path)
+    epochs = [event for event in ended if event["step"] in kept]
+    if best is None:  # without a gap
+        steps = reversed([event["step"] for event in ended])
+        last_steps = sorted(takewhile(lambda step: step in kept, steps))
+    count = len(epochs) if best is not None else len(last_steps)
+    if count < (asked or 2):
         member = (run.path.parent / "sweep.json").exists()
         raise UsageError(
-            f"{run.path} has the weights of {len(kept)} epochs, fewer than the {asked or 2} to "
-            "average" + "; a sweep keeps the final ones alone: train it by itself" * member,
+            f"{run.path} has the weights of {count} epochs, fewer than the {asked or 2} to "
+            "average" + "; a sweep keeps no more of its members: train it by itself" * member,
             fields=(field,) * (asked is not None),
         )
     if best is None:
-        return tuple(kept[-(last or USUAL) :])
+        return tuple(last_steps[-(last or USUAL) :])
     if run.evaluation_split == "test":
         raise UsageError(
             f"best {best} would go by the test split, for {run.path} has no validation rows; "
             "use last",
             fields=("best",),
         )
-    epochs = [event for event in log.epochs(run.path) if event["step"] in kept]
     metric, found = run.family.selecting(run.config.training), []
-    for _ in range(min(best, len(epochs))):
+    for _ in range(best):
         found.append(metric.best(epochs))
         epochs = [event for event in epochs if event["step"] != found[-1]]
     return tuple(sorted(found))

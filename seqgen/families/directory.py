@@ -76,7 +76,7 @@ def complete(config: RunConfig, dataset: Any = None) -> tuple[RunConfig, Any]:
     config = replace(config, data=config.data.pinned())
     dataset = family.load(config.data) if dataset is None else dataset
     family.check(config, dataset)
-    if config.training.start is not None:
+    if config.training.start is not None and config.training.start_sha256 is None:
         origin = open_run(config.training.start)
         config = replace(config, training=pinned(config.training, origin))
         matched(config.model, dataset, origin)

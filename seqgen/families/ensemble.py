@@ -10,6 +10,7 @@ from seqgen.families.directory import open_pairs, open_run
 from seqgen.families.pairs_run import PairsRun
 from seqgen.families.run import Run
 from seqgen.models.ensemble import ensemble
+from seqgen.tasks.pair_config import PairFile
 from seqgen.types import Model, Params
 
 
@@ -58,12 +59,31 @@ class Ensemble(PairsRun):
         those that another was trained on.
         """
         for other in self.members[1:]:
-            if other.config.data != self.config.data:
+            if rows_of(other.config.data) != rows_of(self.config.data):
                 raise UsageError(
                     f"{self.members[0].name} and {other.name} were not made with the same data, so "
                     "rows that test the one may have trained the other; predict with them instead"
                 )
         return self.members[0].dataset
+
+    def having(self, params: Params) -> "Ensemble":
+        """The same members with other parameters, one tree each."""
+        found = Ensemble(self.members)
+        found.params = params
+        return found
+
+    def restored(self, step: int) -> Params:
+        """Raises `UsageError`: each member has epochs of its own."""
+        raise UsageError(f"an ensemble has no epoch {step}: its members have their own")
+
+    def selected_step(self) -> int:
+        """Raises `UsageError`: each member has one of its own."""
+        raise UsageError("an ensemble has no selected epoch: its members have their own")
+
+
+def rows_of(data: Any) -> Any:
+    """What of a configuration of data decides its rows."""
+    return data.plain() if isinstance(data, PairFile) else data
 
 
 def load(run: str | os.PathLike[str], *more: str | os.PathLike[str]) -> Run:

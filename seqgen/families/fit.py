@@ -33,12 +33,15 @@ EVALUATION_NOTES = {
 
 
 @fixed()
-def fit(run: Run, report: solo.Report, until: float = math.inf) -> log.Event:
+def fit(
+    run: Run, report: solo.Report, *, until: float = math.inf, again: str | None = None
+) -> log.Event:
     """Train a run to its end, from wherever it stands; evaluate the test split once; draw.
 
     At the time `until`, of the monotonic clock, that is done with what there is, and the run can go
-    on. Returns the test's event. A run without validation rows is evaluated on the test split at
-    every epoch, like the book's. Raises `SeqgenError` where another process trains the run.
+    on, by the command `again`. Returns the test's event. A run without validation rows is evaluated
+    on the test split at every epoch, like the book's. Raises `SeqgenError` where another process
+    trains the run.
     """
     if run.evaluation_split == "test":
         report.note(EVALUATION_NOTES["test"])
@@ -62,13 +65,14 @@ def fit(run: Run, report: solo.Report, until: float = math.inf) -> log.Event:
             ),
             report=report,
         )
-        again, began = resuming(run.path), session.step
+        again, began = again or resuming(run.path), session.step
         ended = train(session, again, until)
         where = f"step {session.step} of {program.steps}"
         if ended and began < session.step < program.steps:
             report.note(f"ended early at {where}: {early_words(family, training)}")
         event = test(run, program, session.step, report)
-        manifest.seal(run.path)
+        if ended:
+            manifest.seal(run.path)
         family.draw(run)
     if not ended:
         report.note(f"time is up at {where}; go on with: {again}")

@@ -62,6 +62,8 @@ def unused(config: RunConfig) -> dict[str, str]:
         tokens = {data.source_tokens, data.target_tokens}
         if tokens <= {"bytes", "bpe"}:
             reasons["data.min_count"] = "there are all bytes, however rare"
+        if tokens == {"bytes"}:
+            reasons["data.shared"] = "bytes are the same on both sides"
         if "bpe" not in tokens:
             reasons["data.vocabulary"] = "it is of byte pairs, and no side has them"
         if len(data.train) == 2:

@@ -24,6 +24,9 @@ from seqgen.nn.switches import fixed, key
 from seqgen.tasks.dataset import sizes_of
 from seqgen.types import Batch, Sizes
 
+LOST = float("-inf")
+"""log p of an answer that a beam did not find."""
+
 
 class PairsRun(Run):
     """Predicts, shows its attention, and is scored by exact match."""
@@ -202,12 +205,14 @@ class PairsRun(Run):
         if replace_unknown:
             found = self.asked(questions, generation, seed=seed, prefix=prefix)
             return [
-                [replaced(each, one, self.tokens) for one in each.answers[:n]] for each in found
+                [replaced(each, one, self.tokens) for one in each.answers[:n] if one.logprob > LOST]
+                for each in found
             ]
         return [
-            [self.text(row) for row in answers[:n]]
+            [self.text(row) for row, p in zip(answers[:n], logprob, strict=False) if p > LOST]
             for rows in self.blocks(questions)
-            for answers in self.decode(rows, generation, seed, prefix=prefix).tokens
+            for made in [self.decode(rows, generation, seed, prefix=prefix)]
+            for answers, logprob in zip(made.tokens, made.logprob, strict=True)
         ]
 
     def blocks(self, questions: Sequence[str]) -> list[Sequence[str]]:
@@ -277,8 +282,9 @@ class PairsRun(Run):
         if n < 1:
             raise UsageError(f"n must be 1 or more, not {n}", fields=("n_best",))
         if n > (generation.beam or 1):
+            answers = "is one answer" if generation.beam is None else f"are {generation.beam}"
             raise UsageError(
-                f"there is one answer, and {n} were asked for: use a beam of {n}",
+                f"there {answers}, and {n} were asked for: use a beam of {n}",
                 fields=("generation.beam",),
             )
         if replace_unknown:

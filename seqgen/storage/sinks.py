@@ -175,7 +175,9 @@ class Follower:
                 assert self.sink is not None
                 self.sink.tell(event)
             if any(event.get("final") or event["event"] == "broken" for event in events):
-                self.close()  # no event comes after it
+                assert self.sink is not None
+                self.sink.close()
+                self.sink = None  # another one, if the run goes on after all
         except Exception as error:  # whatever a library raises
             self.ended = True
             self.note(f"{self.run}: {self.name} is told no more: {type(error).__name__}: {error}")
@@ -191,6 +193,9 @@ class Follower:
         except FileNotFoundError:
             return []
         whole = lines[: lines.rfind(b"\n") + 1]
+        if whole and self.sink is None and self.told:
+            self.told = 0
+            return self.fresh()
         if whole and self.told == 0:
             if self.sink is not None:
                 self.sink.close()
@@ -225,10 +230,12 @@ def following(
     followers = [Follower(run, name, note) for run in runs for name in dict.fromkeys(names or ())]
 
     def follow() -> None:
+        opened = sum(each.sink is not None for each in followers)
         for follower in followers:
-            opened = sum(each.sink is not None for each in followers)
-            if follower.sink is not None or opened < MOST_OPEN:
+            before = follower.sink is not None
+            if before or opened < MOST_OPEN:
                 follower.catch_up()
+                opened += (follower.sink is not None) - before
 
     ended = False
     try:

@@ -108,7 +108,8 @@ def finish(member: Planned) -> None:
     broken = is_run(member.path) and log.broken(member.path) is not None
     if not broken and not checkpoint.steps(member.path, "params"):
         return
-    manifest.seal(member.path)
+    if broken or is_finished(member):
+        manifest.seal(member.path)
     if not broken and not (member.path / LAST_FIGURE).is_file():
         member.family.draw(member.opened())
 

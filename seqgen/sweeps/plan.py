@@ -13,7 +13,16 @@ import numpy as np
 from seqgen.config import RunConfig
 from seqgen.data.pairs import Split
 from seqgen.errors import UsageError
-from seqgen.families import Family, Run, check_path, complete, family_of
+from seqgen.families import (
+    Family,
+    Run,
+    check_path,
+    complete,
+    config_of,
+    family_of,
+    is_run,
+    locate,
+)
 from seqgen.families.family import Stacking
 from seqgen.families.fit import capped_run, program_of
 from seqgen.nn.switches import key
@@ -71,10 +80,26 @@ def plan(variants: dict[str, RunConfig], seeds: Sequence[int], folder: Path) -> 
         if family_of(config).stacking is not None:
             check_stackable(name, config)
         config = replace(config, data=config.data.pinned())
+        config = as_begun(config, [folder / f"{name}-{seed}" for seed in seeds])
         config, dataset = complete(config, loaded.of(config))
         runs = (replace(config, seed=seed) for seed in seeds)
         planned += [Planned(folder / f"{name}-{run.seed}", run, dataset) for run in runs]
     return planned
+
+
+def as_begun(config: RunConfig, paths: Sequence[Path]) -> RunConfig:
+    """The configuration with the weights that a member which is there began with: its origin may
+    have gone on since, or be gone.
+    """
+    if (start := config.training.start) is None:
+        return config
+    for path in filter(is_run, paths):
+        then = config_of(path).training
+        if then.start in (str(locate(start).absolute()), str(Path(start).absolute())):
+            names = "start", "start_steps", "start_sha256"
+            known = {name: getattr(then, name) for name in names}
+            return replace(config, training=replace(config.training, **known))
+    return config
 
 
 def check_stackable(name: str, config: RunConfig) -> None:

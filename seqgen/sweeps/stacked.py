@@ -188,7 +188,7 @@ class Stacked(Session):
                 self.ended[i] = True
                 self.flush(i)
                 break_off(run.path, int(stopped[i]), self.report.note)
-            elif self.selected.ended_early(i):
+            elif self.step < self.program.steps and self.selected.ended_early(i):
                 self.ended[i] = True
                 where = f"step {self.step} of {self.program.steps}"
                 why = early_words(run.family, run.config.training)

@@ -21,7 +21,8 @@ class PairFile:
     """Pairs in files of one's own: one file with columns, or two parallel ones, for each split.
 
     Splits without files are cut from the training file, 80/10/10 by source: no source stands in
-    two of them. Every row has an end, and pad, bos and eos are tokens of their own.
+    two of them. Of more than 64 million characters they are 10,000 sources each at most. Every row
+    has an end, and pad, bos and eos are tokens of their own.
 
     Args:
         train: one file with columns, or a source's and a target's, line by line.
@@ -32,7 +33,7 @@ class PairFile:
             from 1, or names, of a header line or of JSON's fields.
         source_tokens: characters, words or symbols (both between blanks), bytes, or byte pairs.
         target_tokens: the same of answers.
-        shared: one vocabulary for both sides.
+        shared: one vocabulary for both sides; features are the source's own.
         min_count: units that are rarer in the training split become <unk>; words have one always.
         vocabulary: most byte pairs of a side, bytes with them; None: 8,000, fewer of little text.
         normalization: the Unicode form of both sides; NFD takes Hangul apart into jamo, and
@@ -106,6 +107,13 @@ class PairFile:
     def files(self) -> tuple[str, ...]:
         """All of them, in order."""
         return (*self.train, *self.validation, *self.test)
+
+    def plain(self) -> "PairFile":
+        """What decides the rows: not where the files stand, nor how rows are read and sorted."""
+        names: dict[str, Any] = {
+            name: tuple(Path(file).name for file in getattr(self, name)) for name in PARTS
+        }
+        return replace(self, **names, reverse=True, buckets=1)
 
     def pinned(self) -> "PairFile":
         """With absolute paths and checksums. Raises `SeqgenError` for an unreadable file."""

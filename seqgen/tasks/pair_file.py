@@ -18,6 +18,7 @@ from seqgen.data.pair_tokenizer import (
 )
 from seqgen.data.pairs import FRACTIONS, Pair, Split, Splits
 from seqgen.data.rows import PACKED, remarks, rows_of
+from seqgen.data.tokenizer import UnknownSymbol
 from seqgen.errors import UsageError
 from seqgen.storage.files import check_unchanged
 from seqgen.tasks import pair_store
@@ -54,8 +55,7 @@ def load(data: PairFile) -> Dataset:
     sides = sides_of(data, splits.train)
     kept, lengths = {}, {}
     for name, pairs in splits._asdict().items():
-        tokens = [[len(sides.source.encode(a)), len(sides.target.encode(b))] for a, b in pairs]
-        each = np.array(tokens, int).reshape(-1, 2)
+        each = np.array([lengths_of(sides, pair, name) for pair in pairs], int).reshape(-1, 2)
         fits = (each <= [data.max_source or LONGEST, data.max_target or LONGEST]).all(axis=1)
         if dropped := int((~fits).sum()):
             if data.max_source is None and data.max_target is None:
@@ -67,8 +67,25 @@ def load(data: PairFile) -> Dataset:
                 )
             notes.append(f"{name}: {dropped:,} of {len(pairs):,} rows are longer, and left out")
         kept[name] = [pairs[row] for row in np.flatnonzero(fits).tolist()]
+        if not kept[name]:
+            raise pair_store.nothing_left(data.train[0], name)
         lengths[name] = each[fits, 0], each[fits, 1] + 1
     return _dataset(data, sides, Splits(**kept), lengths, tuple(notes))
+
+
+def lengths_of(sides: Sides, pair: Pair, split: str) -> tuple[int, int]:
+    """The tokens of a pair's sides. Raises `UsageError` that names the pair, for a feature that no
+    training row has.
+    """
+    try:
+        source, target = (side.encode(text) for side, text in zip(sides, pair, strict=True))
+    except UnknownSymbol as error:
+        raise UsageError(
+            f"{split}, {pair[0]!r}: no training row has the {error.unit} {error.piece!r}, and "
+            "these tokens have no <unk>; leave the row out, or use characters, words or symbols",
+            fields=("data.source_tokens",),
+        ) from error
+    return len(source), len(target)
 
 
 def _dataset(
@@ -93,10 +110,7 @@ def _dataset(
 
 def store_key(data: PairFile, sums: Sequence[str]) -> str:
     """All that decides what the ids of training rows are: not where the files stand."""
-    names: dict[str, Any] = {
-        name: tuple(Path(file).name for file in getattr(data, name)) for name in PARTS
-    }
-    plain = replace(data, **names, sha256=tuple(sums), reverse=True, buckets=1)
+    plain = replace(data.plain(), sha256=tuple(sums))
     return f"pairs {pair_store.FORMAT} {LARGE} {PART} {plain!r}"
 
 

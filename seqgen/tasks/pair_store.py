@@ -108,7 +108,7 @@ def write(source: Source, folder: Path, counted: Counted, sides: Sides, *, bar: 
         bar: is told how it goes.
 
     """
-    held = counted.held_out
+    held, said = without_long(source, sides, counted.held_out)
     texts = {name: {a for a, _ in getattr(held, name)} for name in ("validation", "test")}
     folded = {text.casefold() for text in texts["test"]}
     met: dict[str, set[str]] = {"validation": set(), "test": set(), "folded": set()}
@@ -150,10 +150,16 @@ def write(source: Source, folder: Path, counted: Counted, sides: Sides, *, bar: 
             met["folded"] |= folded.intersection(map(str.casefold, sources))
             bar.advance(read, read)
     bar.begin("checking", None)
+    for name, left in {**held._asdict(), "train": rows}.items():
+        if not left and (name == "train" or getattr(counted.held_out, name)):
+            raise nothing_left(source.name, name)
     again, several = repeated(np.concatenate(of_pair), np.concatenate(of_source))
-    notes, held = without_long(source, sides, held, dropped, rows + dropped)
-    if not rows or not held.validation or not held.test:
-        raise UsageError(f"{source.name}: nothing is left of a split")
+    said = {"train": (dropped, rows + dropped), **said}
+    notes = [
+        f"{name}: {out:,} of {total:,} rows are longer, and left out"
+        for name, (out, total) in said.items()
+        if out
+    ]
     both = texts["test"] & texts["validation"]
     overlaps = {
         "test sources in training": len(met["test"]),
@@ -199,20 +205,21 @@ def too_long(source: Source, pair: Pair) -> UsageError:
     )
 
 
+def nothing_left(name: str, split: str) -> UsageError:
+    """What is said where all rows of a split are too long."""
+    return UsageError(
+        f"{name}: all rows of the {split} split are longer than max_source and max_target",
+        fields=("data.max_source", "data.max_target"),
+    )
+
+
 def without_long(
-    source: Source, sides: Sides, held: Splits, dropped: int, rows: int
-) -> tuple[list[str], Splits]:
-    """Lines about rows that are too long, and the other splits without theirs.
-
-    Args:
-        source: says what is too long.
-        sides: the tokenizers.
-        held: the other splits.
-        dropped: training rows that were left out.
-        rows: of how many.
-
+    source: Source, sides: Sides, held: Splits
+) -> tuple[Splits, dict[str, tuple[int, int]]]:
+    """The validation and test split without rows that are too long, and how many of how many those
+    were.
     """
-    said = {"train": (dropped, rows)}
+    said = {}
     for name in ("validation", "test"):
         pairs = getattr(held, name)
         fits = np.ones(len(pairs), bool)
@@ -222,12 +229,7 @@ def without_long(
             raise too_long(source, pairs[int(np.flatnonzero(~fits)[0])])
         said[name] = int((~fits).sum()), len(pairs)
         held = held._replace(**{name: [pairs[row] for row in np.flatnonzero(fits)]})
-    notes = [
-        f"{name}: {out:,} of {total:,} rows are longer, and left out"
-        for name, (out, total) in said.items()
-        if out
-    ]
-    return notes, held
+    return held, said
 
 
 def repeated(of_pair: np.ndarray, of_source: np.ndarray) -> tuple[int, int]:

@@ -183,7 +183,8 @@ class Solo(Session):
         write(self.run / "samples" / f"{self.step}.txt", samples)
         log.append(self.run, {**event, **mark})
         self.report.evaluated(event, samples)
-        keep = {self.epoch_end.best(log.evaluations(self.run))}
+        whole, every = log.epochs(self.run), log.evaluations(self.run)
+        keep = {self.epoch_end.best(each) for each in (whole, every) if each}
         checkpoint.save_params(self.run, self.step, self.state.weights, keep=keep)
 
     def save(self) -> None:
@@ -229,7 +230,7 @@ def restore(
     if step > program.steps:
         raise SeqgenError(f"{run} has taken {step} steps, more than its {program.steps}")
     log.cut(run, step, *checkpoint.saved_logs(run, step, 1))
-    early = enough(log.epochs(run))
+    early = step < program.steps and enough(log.epochs(run))
     ended = step == program.steps or early
     how = "ended early" if early else "has been trained to its end" if ended else "goes on"
     report.note(f"{run}: {how}, step {step} of {program.steps}")
@@ -251,8 +252,8 @@ def forget_ending(run: Path, program: Program) -> None:
     def stays(step: int) -> bool:
         return step % program.batches.steps == 0 or step == program.steps
 
-    log.forget_ending(run)
     checkpoint.keep_only(run, "params", list(filter(stays, checkpoint.numbered(run, "params"))))
+    log.forget_ending(run)
     for path in (run / "samples").glob("*.txt"):
         if path.stem == "test" or (path.stem.isdigit() and not stays(int(path.stem))):
             path.unlink()
