@@ -20,7 +20,7 @@ from seqgen import cli, tasks
 from seqgen.cli import answer_file, parse, predict
 from seqgen.families import PairsRun, accept, finished, open_run, schema
 from seqgen.families.schema import to_json
-from seqgen.storage import log
+from seqgen.storage import log, manifest
 from seqgen.storage.files import alone
 from seqgen.tasks.addition import Addition
 from tests.conftest import TINY
@@ -713,6 +713,7 @@ def test_the_time_of_a_command(seq, attention_run, monkeypatch):
             assert seqgen.load("run").evaluate().loss == pytest.approx(test["loss"])
             assert {file.stem for file in Path("runs/run/figures").iterdir()} == FIGURES
             assert not finished(open_run("run"))
+            assert not manifest.sealed(Path("runs/run"))  # or sweeps would take it for finished
     assert seq("resume", "run")[0] == 0
     assert outcome(Path("runs/run")) == outcome(attention_run)
     assert finished(open_run("run"))

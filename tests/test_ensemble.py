@@ -173,6 +173,16 @@ def test_the_commands_take_several_runs(seq, members, attention_run, sweep):
     assert seq("attention", sweep, *words, "--members", "attention")[2] == err
 
 
+def test_an_ensemble_has_no_epochs(members):
+    """Fails when a member's epoch is taken for the ensemble's, or other weights do not answer."""
+    both = Ensemble(members[:2])
+    for ask in (lambda: both.at(100), both.selected_step, both.tested):
+        with pytest.raises(UsageError, match="an ensemble has no"):
+            ask()
+    twice = both.having((members[0].params, members[0].params))
+    assert twice.predict(QUESTIONS) == members[0].predict(QUESTIONS)
+
+
 REFUSED = [
     ("evaluate {run} --members attention", "no sweep at {run}: it has no sweep.json"),
     ("evaluate {sweep} {run} --members attention", "several runs are named"),

@@ -503,6 +503,14 @@ def test_time_is_up(whole, tmp_path):
     assert outcome(run) == whole
 
 
+def test_the_best_epoch_outlasts_the_time(tmp_path, monkeypatch):
+    """Fails when its weights make room for those of an epoch that was cut short."""
+    monkeypatch.setattr(checkpoint, "PARAMS_LIMIT", 1)
+    assert not Fake(seconds=0.9).train(tmp_path, until=30.0)
+    best, cut = checkpoint.steps(tmp_path, "params")
+    assert (best, log.evaluations(tmp_path)[-1]["step"]) == (EPOCH, cut)
+
+
 # Resume
 
 

@@ -179,6 +179,13 @@ def test_unknown_pieces_are_replaced(whole, capsys, monkeypatch):
     assert capsys.readouterr().err == told
 
 
+def test_an_answer_is_a_line(whole, capsys, monkeypatch):
+    """Fails when an answer that holds a line's end or a tab parts into several."""
+    monkeypatch.setattr(PairsRun, "best", lambda *_, **__: [["a\nb", "c\td\r"]])
+    assert main(["predict", str(whole), "ab"]) == 0
+    assert capsys.readouterr().out == "a b\tc d \n"
+
+
 def test_the_loss_is_that_of_all_rows_at_once(whole):
     """Fails when a bucket's rows, or what fills a block up, count twice or not at all."""
     run = seqgen.load(whole)
@@ -282,7 +289,7 @@ from seqgen.training.state import HyperConfig
 
 
 def base():
-    data = PairFile(({file!r},), target_tokens="symbols", buckets=3)
+    data = PairFile(({file!r},), target_tokens="symbols", buckets=2)
     training = Training(epochs=2, batch_tokens=160)
     model = presets.model("attention", embedding=6, hidden=12)
     return RunConfig(data, model, training, HyperConfig(ema=0.9))
@@ -303,7 +310,7 @@ def test_a_member_is_its_solo_run(file, whole, tmp_path, monkeypatch):
     Path("own_pairs_sweep.py").write_text(SWEEP.format(file=str(file), start=str(whole)))
     words = ["own_pairs_sweep", "--seeds", "0:2", "--member-axis", "map"]
     assert main(["sweep", *words]) == 0
-    for name in ("slow-1", "fast-0", "forward-1", "warm-1"):
+    for name in ("fast-0", "forward-1", "warm-1"):
         swept = Path("runs/own_pairs_sweep") / name
         config = json.loads((swept / "config.json").read_text())
         assert config["data"]["kind"] == "pair_file"

@@ -186,6 +186,16 @@ def test_parallel_files_of_other_lengths(tmp_path):
         list(rows_of([one, other], ("1", "2")))
 
 
+def test_a_feature_that_only_the_test_has(tmp_path):
+    """Fails when it is a traceback, or the row that has it is not named."""
+    rows = [f"{i}\ta{i}\tA\n" for i in range(40)]
+    train, test = write(tmp_path / "train", "".join(rows)), write(tmp_path / "test", "7\tx\tB\n")
+    options = {"test": (test,), "columns": ("1", "2", "3")}
+    with pytest.raises(SeqgenError, match=r"^test, '7\\tB': no training row has the feature 'B'"):
+        load(PairFile((train,), source_tokens="bytes", **options))
+    assert load(PairFile((train,), **options)).splits.test == [("7\tB", "x")]
+
+
 def test_no_source_stands_in_two_splits(tmp_path):
     """Fails when rows of one source are parted, a row is lost, or the seed does not decide."""
     random = np.random.default_rng(0)

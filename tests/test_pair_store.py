@@ -162,6 +162,23 @@ def test_a_store_is_made_once(cache, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.splits.train.target[0], then)
 
 
+@pytest.mark.parametrize("large", [100, 1 << 20])
+@pytest.mark.parametrize("empty", ["train", "validation", "test"])
+def test_a_split_that_bounds_empty(empty, large, tmp_path, monkeypatch):
+    """Fails when a split of which nothing is left is trained on, or chosen by another."""
+    monkeypatch.setattr(pair_file, "LARGE", large)
+    files = {
+        name: (
+            written(
+                tmp_path / name, [(f"{i}" * (9 if name == empty else 1), "x") for i in range(40)]
+            ),
+        )
+        for name in ("train", "validation", "test")
+    }
+    with pytest.raises(UsageError, match=f"all rows of the {empty} split are longer than max_s"):
+        load(PairFile(**files, max_source=8))
+
+
 def test_too_few_sources(tmp_path):
     """Fails when all rows are of one part, whose source is the only one."""
     with pytest.raises(UsageError, match="1 sources are too few to be split"):
@@ -239,7 +256,7 @@ def test_a_run_ends_alike(file, tmp_path, monkeypatch):
         if self.step in (3, 14):
             signals._caught.append(2)
 
-    words = ["train", str(file), *TINY, "--name", str(tmp_path / "disk")]
+    words = ["train", str(file), *TINY, "--buckets", "2", "--name", str(tmp_path / "disk")]
     with monkeypatch.context() as patch:
         patch.setattr(Solo, "tell", stop)
         patch.setattr("seqgen.training.loop.SPAN_SECONDS", 0.0)
@@ -252,7 +269,7 @@ def test_a_run_ends_alike(file, tmp_path, monkeypatch):
     assert max(seen) == len(made.rows) > 1
     with monkeypatch.context() as patch:
         patch.setattr(pair_rows, "batches", lambda *_: on_device(made))
-        train(file, tmp_path / "device")
+        train(file, tmp_path / "device", "--buckets", "2")
     for one, other in zip(weights(tmp_path / "disk"), weights(tmp_path / "device"), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(UsageError, match="kept as ids, not as text"):

@@ -16,8 +16,9 @@ from seqgen.cli import main
 from seqgen.config import RunConfig, Training
 from seqgen.errors import SeqgenError, UsageError
 from seqgen.families import Run, adopt, average, complete, create, extend
+from seqgen.families.average import chosen
 from seqgen.families.fit import program_of
-from seqgen.storage import checkpoint, log
+from seqgen.storage import checkpoint, log, manifest
 from seqgen.storage.leaves import named
 from seqgen.sweeps.plan import plan, shared_programs
 from seqgen.tasks.pair_file import PairFile
@@ -309,6 +310,22 @@ def test_a_mean_that_cannot_be_is_refused(attention_run, book_run, tmp_path, ref
     words = words.format(**places).split()
     assert line in refused(2, "average", *words, "--runs", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_mean_is_of_whole_epochs(attention_run, tmp_path):
+    """Fails when the weights of an epoch that was cut short are averaged, or epochs with a gap
+    between them are taken for the last ones.
+    """
+    run = seqgen.load(shutil.copytree(attention_run, tmp_path / "run"))
+    *_, before, last = steps = checkpoint.steps(run.path, "params")
+    manifest.unseal(run.path)
+    log.append(run.path, {**log.epochs(run.path)[-1], "step": last + 3, "interim": True})
+    checkpoint.save_params(run.path, last + 3, run.params)
+    assert chosen(run, 2, None) == (before, last)
+    assert len(chosen(run, None, len(steps))) == len(steps)
+    shutil.rmtree(run.path / "checkpoints" / "params" / str(before))
+    with pytest.raises(UsageError, match="has the weights of 1 epochs, fewer than the 2"):
+        chosen(run, None, None)
 
 
 def test_a_mean_is_not_trained(attention_run, tmp_path, capsys):
