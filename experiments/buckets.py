@@ -1,11 +1,11 @@
 """Does sorting rows into buckets cost anything in what is learnt?
 
-Claim     batches of rows of like length train as well as batches of any: after as many pairs the
-          losses of 8 buckets and of one width agree within the interval of 3 seeds
+Claim     batches of rows of like length train as well as batches of any: after as many steps of as
+          many tokens the losses of 8 buckets and of one width agree within the interval of 3 seeds
 Source    Multi30k, German to English, in words that come ten times or more (data/multi30k)
 Command   python data/multi30k/prepare.py, then seqgen sweep experiments.buckets
-Expected  not measured yet
-Time      not measured yet
+Expected  a difference whose interval holds 0
+Time      four minutes on 2 cores
 """
 
 from dataclasses import replace
@@ -38,18 +38,20 @@ def multi30k(source: str = "de", target: str = "en") -> PairFile:
 
 
 def base() -> RunConfig:
-    """A small model, on words that come ten times or more: 400 steps of 64 pairs, less than an
-    epoch of the 453 that one width has.
+    """A small model, on words that come ten times or more: 800 steps of 64 pairs, nearly two
+    epochs.
     """
     cfg = presets.model("attention", embedding=32, hidden=64, init="modern")
     data = replace(multi30k(), min_count=10)
-    training = Training(steps=400, batch=64, schedule="cosine", warmup=0.05)
+    training = Training(steps=800, batch=64, schedule="cosine", warmup=0.05)
     return RunConfig(data, cfg, training, HyperConfig(lr=4e-3, clip=1.0))
 
 
 def variants() -> Sweep:
-    """Eight buckets at most, and one width: as many pairs a step, and as many steps."""
-    return {"8": {"buckets": 8}, "1": {"buckets": 1}}
+    """Eight buckets at most, 2,048 tokens a step of which some 1,690 are no padding, and one width,
+    whose 64 pairs have as many.
+    """
+    return {"8": {"batch": 128, "batch_tokens": 2048}, "1": {"buckets": 1}}
 
 
 def losses(run: Run) -> dict[str, float]:
