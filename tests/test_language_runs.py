@@ -926,7 +926,7 @@ def test_predict_with_a_beam(seq, attention_run, refused):
     assert seq("predict", attention_run, "--beam", 3, stdin=stdin)[1] == first
     line = "there is one answer, and 2 were asked for: use a --beam of 2"
     assert refused(2, "predict", attention_run, "1+1", "--n", 2) == line
-    line = "there is one answer, and 4 were asked for: use a --beam of 4"
+    line = "there are 3 answers, and 4 were asked for: use a --beam of 4"
     assert refused(2, "predict", attention_run, "1+1", "--n", 4, "--beam", 3) == line
     line = "n must be 1 or more, not 0 (--n-best)"
     assert refused(2, "predict", attention_run, "1+1", "--n-best", 0) == line

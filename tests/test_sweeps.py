@@ -352,6 +352,7 @@ def test_again_runs_nothing(whole, folder, capsys):
     assert capsys.readouterr().out.startswith(said)
 
 
+@pytest.mark.slow
 def test_one_compilation_a_program(compilations, whole, tmp_path):
     """Fails when another seed, rate, set of data or length of a span compiles a program anew."""
     compilations.clear()

@@ -281,8 +281,8 @@ class PairsRun(Run):
         """Raises `UsageError` for no answers, more than there are, and what cannot be replaced."""
         if n < 1:
             raise UsageError(f"n must be 1 or more, not {n}", fields=("n_best",))
-        if n > (generation.beam or 1):
-            answers = "is one answer" if generation.beam is None else f"are {generation.beam}"
+        if n > (most := generation.beam or 1):
+            answers = "is one answer" if most == 1 else f"are {most} answers"
             raise UsageError(
                 f"there {answers}, and {n} were asked for: use a beam of {n}",
                 fields=("generation.beam",),
