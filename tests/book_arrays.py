@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
-from seqgen.data.padding import filled, pair_vocabulary, text_ids
+from seqgen.data.padding import pair_vocabulary, text_ids
+from seqgen.data.ragged import filled
 from seqgen.data.tokenizer import BLANK, DELIMITER, Vocabulary
 from seqgen.tasks.book import book_split, read_book_pairs
 

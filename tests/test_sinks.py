@@ -135,7 +135,8 @@ def test_a_sink_has_the_log(name, run, monkeypatch):
     has what a cut took from the log; when another process leaves the old one's beside its own.
     """
     if find_spec(sinks.MODULES[name]) is None:
-        pytest.skip(f"the extra {name} is not installed")
+        reason = f"the extra {name} is not installed"
+        pytest.skip(reason)  # why a skip: wandb and trackio are heavy, and not in the lock
     monkeypatch.setenv("TRACKIO_DIR", "")  # as it was, afterwards
     events, notes = log.read(run), []
     log.cut(run, events[4]["step"])

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Int32
 from numpy.typing import ArrayLike
 
 from seqgen.data.pairs import Gold, Pair
+from seqgen.data.ragged import Ragged, character_ids, character_table, filled, ragged
 from seqgen.data.tokenizer import BLANK, DELIMITER, Tokenizer, UnknownSymbol, Vocabulary
 from seqgen.errors import UsageError
 from seqgen.types import Batch, Special
@@ -59,13 +59,6 @@ def pair_vocabulary(characters: str, kind: Scheme) -> Vocabulary:
     return Vocabulary("character", table, Special(blank if kind == "book" else 0, bos, bos))
 
 
-class Ragged(NamedTuple):
-    """Rows of different lengths, their ids one after another."""
-
-    ids: Int32[np.ndarray, " _"]
-    lengths: Int[np.ndarray, " N"]
-
-
 def text_ids(texts: Sequence[str], tokenizer: Tokenizer, width: int | None = None) -> Ragged:
     """The ids of each text.
 
@@ -76,9 +69,7 @@ def text_ids(texts: Sequence[str], tokenizer: Tokenizer, width: int | None = Non
     """
     rows = _characters(texts, tokenizer)
     if rows is None:
-        each = [_encoded(text, tokenizer) for text in texts]
-        lengths = np.array([len(row) for row in each], int)
-        rows = Ragged(np.fromiter(chain.from_iterable(each), np.int32), lengths)
+        rows = ragged([_encoded(text, tokenizer) for text in texts])
     for row in np.flatnonzero(rows.lengths > width)[:1] if width is not None else ():
         unit = getattr(tokenizer, "unit", "token")
         raise UsageError(
@@ -98,20 +89,8 @@ def _characters(texts: Sequence[str], tokenizer: Tokenizer) -> Ragged | None:
     """Characters all at once, many times as fast; None for other tokens, and unknown ones."""
     if not isinstance(tokenizer, Vocabulary) or tokenizer.unit != "character":
         return None
-    lookup = np.full(0x110000, -1, np.int32)
-    lookup[[ord(character) for character in tokenizer.table]] = np.arange(len(tokenizer))
-    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    ids = lookup[codes]
-    if (ids < 0).any():
-        return None
-    return Ragged(ids, np.array([len(text) for text in texts], int))
-
-
-def filled(rows: Ragged, width: int, pad: int) -> Int32[np.ndarray, "N {width}"]:
-    """Rows of ids as one array, filled up on the right."""
-    array = np.full((len(rows.lengths), width), pad, np.int32)
-    array[np.arange(width) < rows.lengths[:, None]] = rows.ids
-    return array
+    rows = character_ids(texts, character_table(tokenizer.ids.items(), -1))
+    return None if (rows.ids < 0).any() else rows
 
 
 def reading_order(weights: ArrayLike, length: ArrayLike | None, padding: Padding) -> np.ndarray:

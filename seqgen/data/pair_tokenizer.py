@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Literal
 
 import numpy as np
 
 from seqgen.data.byte_pairs import BytePairs, byte_pairs, usual_size
-from seqgen.data.padding import Ragged
+from seqgen.data.ragged import Ragged, character_ids, character_table, ragged
 from seqgen.data.tokenizer import UNKNOWN, Ids, Unit, UnknownSymbol, Vocabulary, units_of
 from seqgen.errors import UsageError
 from seqgen.types import Special
@@ -101,8 +100,7 @@ class PairTokenizer:
         if isinstance(self.text, BytePairs):
             found = ragged(self.text.encode_all(texts))
         elif self.text.unit == "character":
-            codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-            found = Ragged(self.characters[codes], np.array([len(text) for text in texts], int))
+            found = character_ids(texts, self.characters)
         else:
             found = ragged([self.text.encode(text) for text in texts])
         return found._replace(ids=found.ids + np.int32(len(OWN)))
@@ -111,11 +109,9 @@ class PairTokenizer:
     def characters(self) -> np.ndarray:
         """For each code point its id among the text's."""
         assert isinstance(self.text, Vocabulary)
-        found = np.full(0x110000, self.text.special.unk, np.int32)
-        for character, i in self.text.ids.items():
-            if len(character) == 1:  # not <unk>
-                found[ord(character)] = i
-        return found
+        unk = self.text.special.unk
+        assert unk is not None  # of characters there always is one
+        return character_table(self.text.ids.items(), unk)
 
     def unknown(self, text: str) -> list[str]:
         """The units of a text that become <unk>."""
@@ -139,12 +135,6 @@ class PairTokenizer:
     def pieces(self, ids: Ids) -> list[str]:
         """What each id stands for."""
         return [self.table[i] for i in np.asarray(ids).tolist()]
-
-
-def ragged(rows: Sequence[list[int]]) -> Ragged:
-    """Lists of ids as one array."""
-    lengths = np.array([len(row) for row in rows], int)
-    return Ragged(np.fromiter(chain.from_iterable(rows), np.int32, lengths.sum()), lengths)
 
 
 def normalized(text: str, form: Normalization) -> str:

@@ -7,7 +7,7 @@ from itertools import chain, count
 import numpy as np
 from jaxtyping import Int
 
-from seqgen.data.padding import Ragged, filled
+from seqgen.data.ragged import Ragged, filled
 
 
 def edit_distance(guesses: Ragged, truths: Ragged) -> Int[np.ndarray, " N"]:

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from seqgen.data.padding import Padding, Ragged, answer_lengths
+from seqgen.data.padding import Padding, answer_lengths
+from seqgen.data.ragged import Ragged
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.evaluation.edit_distance import edit_distance, words_of
 from seqgen.evaluation.outcomes import Statistic
@@ -90,7 +91,7 @@ def texts_of(tokens: Int[np.ndarray, "N T"], tokenizer: Tokenizer, padding: Padd
     return [tokenizer.decode(row[:end]) for row, end in zip(tokens, lengths, strict=True)]
 
 
-def ragged(tokens: Int[np.ndarray, "N T"], tokenizer: Tokenizer, padding: Padding) -> Ragged:
+def answers_of(tokens: Int[np.ndarray, "N T"], tokenizer: Tokenizer, padding: Padding) -> Ragged:
     """Rows of ids without what ends them or fills them up."""
     lengths = answer_lengths(tokens, tokenizer, padding)
     return Ragged(tokens[np.arange(tokens.shape[1]) < lengths[:, None]], lengths)
@@ -132,7 +133,7 @@ def statistics_of(
     example = examples_of(len(tokens), sources)
     met = np.bincount(example, weights=exact_match(tokens, targets, np.asarray(batch.mask))) > 0
     hits = [np.sum((tokens == targets) & scored, axis=1), np.sum(scored, axis=1)]
-    guess, truth = (ragged(rows, tokenizer, padding) for rows in (tokens, targets))
+    guess, truth = (answers_of(rows, tokenizer, padding) for rows in (tokens, targets))
     said, words = words_of(texts_of(tokens, tokenizer, padding), texts)
     edits = {
         "token_error_rate": (edit_distance(guess, truth), truth.lengths),

@@ -90,8 +90,8 @@ class PairsRun(Run):
         return "attention" in jax.eval_shape(applied, key(0), batch).aux
 
     def pairs(self, split: Split) -> list[Pair]:
-        """The questions and answers of a split. Raises `UsageError` where the run has none, or
-        no text of them.
+        """The questions and answers of a split. Raises `UsageError` where the run has none, or no
+        text of them.
         """
         pairs = getattr(self.dataset.splits, split)
         if not pairs:

@@ -1,6 +1,6 @@
 """A person's own pairs, read and split: in memory, or where there are too many on the disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,26 +51,26 @@ def load(data: PairFile) -> Dataset:
     if train is None:
         return _from_disk(data, key, own)
     parts: dict[Split, list[Pair]] = {"train": train, **own}
-    splits, notes = _split(data, parts), list[str]()
+    splits, longer = _split(data, parts), dict[str, tuple[int, int]]()
     sides = sides_of(data, splits.train)
     kept, lengths = {}, {}
     for name, pairs in splits._asdict().items():
         each = np.array([lengths_of(sides, pair, name) for pair in pairs], int).reshape(-1, 2)
         fits = (each <= [data.max_source or LONGEST, data.max_target or LONGEST]).all(axis=1)
-        if dropped := int((~fits).sum()):
-            if data.max_source is None and data.max_target is None:
-                row = int(np.flatnonzero(~fits)[0])
-                raise UsageError(
-                    f"{data.train[0]}: {dropped} rows have more than {LONGEST} tokens, the first "
-                    f"{pairs[row][0][:40]!r}; use max_source and max_target to leave them out",
-                    fields=("data.max_source", "data.max_target"),
-                )
-            notes.append(f"{name}: {dropped:,} of {len(pairs):,} rows are longer, and left out")
+        dropped = int((~fits).sum())
+        if dropped and data.max_source is None and data.max_target is None:
+            row = int(np.flatnonzero(~fits)[0])
+            raise UsageError(
+                f"{data.train[0]}: {dropped} rows have more than {LONGEST} tokens, the first "
+                f"{pairs[row][0][:40]!r}; use max_source and max_target to leave them out",
+                fields=("data.max_source", "data.max_target"),
+            )
+        longer[name] = dropped, len(pairs)
         kept[name] = [pairs[row] for row in np.flatnonzero(fits).tolist()]
         if not kept[name]:
             raise pair_store.nothing_left(data.train[0], name)
         lengths[name] = each[fits, 0], each[fits, 1] + 1
-    return _dataset(data, sides, Splits(**kept), lengths, tuple(notes))
+    return _dataset(data, sides, Splits(**kept), lengths, pair_store.left_out(longer))
 
 
 def lengths_of(sides: Sides, pair: Pair, split: str) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def _dataset(
     sides: Sides,
     splits: Splits,
     lengths: dict[Split, Any],
-    notes: tuple[str, ...],
+    notes: Iterable[str],
 ) -> Dataset:
     longest = max(int(target.max(initial=2)) for _, target in lengths.values()) - 1
     return Dataset(
@@ -195,6 +195,9 @@ def sides_of(data: PairFile, train: Sequence[Pair]) -> Sides:
         features = tuple(sorted({each for column in columns for each in features_of(column)}))
     made = []
     for texts, tokens in ((sources, data.source_tokens), (targets, data.target_tokens)):
+        if data.shared and made:
+            made *= 2
+            break
         every = sources + targets if data.shared else texts
         made.append(vocabulary_of(every, tokens, data.min_count, size=data.vocabulary))
     source, target = (PairTokenizer(vocabulary, data.normalization) for vocabulary in made)

@@ -6,7 +6,7 @@ pairs where there are any, and to write ids.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -16,9 +16,9 @@ import numpy as np
 
 from seqgen.config import strict_converter
 from seqgen.data.byte_pairs import byte_pairs, usual_size
-from seqgen.data.padding import Ragged
 from seqgen.data.pair_tokenizer import FEATURES, PairTokenizer, frequent, normalized
 from seqgen.data.pairs import Pair, Splits
+from seqgen.data.ragged import Ragged
 from seqgen.data.reading_bar import ReadingBar
 from seqgen.data.token_store import folder_of, kept
 from seqgen.data.tokenizer import Vocabulary
@@ -154,12 +154,7 @@ def write(source: Source, folder: Path, counted: Counted, sides: Sides, *, bar: 
         if not left and (name == "train" or getattr(counted.held_out, name)):
             raise nothing_left(source.name, name)
     again, several = repeated(np.concatenate(of_pair), np.concatenate(of_source))
-    said = {"train": (dropped, rows + dropped), **said}
-    notes = [
-        f"{name}: {out:,} of {total:,} rows are longer, and left out"
-        for name, (out, total) in said.items()
-        if out
-    ]
+    notes = left_out({"train": (dropped, rows + dropped), **said})
     both = texts["test"] & texts["validation"]
     overlaps = {
         "test sources in training": len(met["test"]),
@@ -203,6 +198,15 @@ def too_long(source: Source, pair: Pair) -> UsageError:
         "max_source and max_target to leave such rows out",
         fields=("data.max_source", "data.max_target"),
     )
+
+
+def left_out(longer: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line for each split that has rows which are too long: how many, of how many."""
+    return [
+        f"{name}: {out:,} of {total:,} rows are longer, and left out"
+        for name, (out, total) in longer.items()
+        if out
+    ]
 
 
 def nothing_left(name: str, split: str) -> UsageError:

@@ -14,9 +14,10 @@ from jaxtyping import Int, Integer
 
 from seqgen.config import strict_converter
 from seqgen.data.buckets import Lengths
-from seqgen.data.padding import Padding, Ragged, masked_batch, masked_source
+from seqgen.data.padding import Padding, masked_batch, masked_source
 from seqgen.data.pair_tokenizer import PairTokenizer
 from seqgen.data.pairs import Pair, Splits
+from seqgen.data.ragged import Ragged
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.errors import UsageError
 from seqgen.types import Batch
