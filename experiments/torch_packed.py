@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from experiments.torch_update import update
 from seqgen.types import Batch
 
 
@@ -129,12 +130,7 @@ def train_step(
         clip: longer gradients are scaled down to this norm.
 
     """
-    loss = functional.cross_entropy(*model(batch))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
-    return loss.detach()
+    return update(model, optimizer, functional.cross_entropy(*model(batch)), clip)
 
 
 @torch.no_grad()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.torch_update import update
+
 BASELINE, PEEKY, ATTENTION = VARIANTS = ("baseline", "peeky", "attention")
 
 
@@ -113,11 +115,7 @@ def train_step(
     """
     with torch.autocast(source.device.type, dtype=torch.bfloat16, enabled=bfloat16):
         loss = functional.cross_entropy(model(source, inputs).flatten(0, 1), targets.flatten())
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
-    return loss.detach()
+    return update(model, optimizer, loss, clip)
 
 
 @torch.inference_mode()

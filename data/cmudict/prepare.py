@@ -3,13 +3,11 @@
 python data/cmudict/prepare.py [--source FOLDER_OR_ZIP]
 """
 
-import zipfile
-from io import BytesIO
 from pathlib import Path
 
 from seqgen.cli.parse import script
+from seqgen.data.archive import pack
 from seqgen.data.download import Published, obtain
-from seqgen.storage import files
 
 ADDRESS = "https://raw.githubusercontent.com/AdolfVonKleist/Phonetisaurus/master/test/g014b2b/"
 FILES = {
@@ -38,12 +36,11 @@ def main(source: Path | None = None) -> None:
             for pronunciation in pronunciations
         ],
     }
-    path, packed = Path(__file__).with_name("cmudict.zip"), BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in parts.items():
-            text = "".join(f"{word}\t{phones}\n" for word, phones in content)
-            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
-    files.write(path, packed.getvalue())
+    texts = {
+        name: "".join(f"{word}\t{phones}\n" for word, phones in content)
+        for name, content in parts.items()
+    }
+    pack(Path(__file__).with_name("cmudict.zip"), texts)
     for name, content in parts.items():
         print(f"{name}: {len({word for word, _ in content}):,} words, {len(content):,} rows")
 

@@ -4,13 +4,11 @@ python data/multi30k/prepare.py [--source FOLDER_OR_ZIP]
 """
 
 import gzip
-import zipfile
-from io import BytesIO
 from pathlib import Path
 
 from seqgen.cli.parse import script
+from seqgen.data.archive import pack
 from seqgen.data.download import Published, obtain
-from seqgen.storage import files
 
 ADDRESS = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
 FILES = {
@@ -28,16 +26,14 @@ PARTS = {"train": "train", "val": "validation", "test_2016_flickr": "test"}
 
 def main(source: Path | None = None) -> None:
     """Get the files, check them, unpack them, and print how many lines and words there are."""
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, sha256 in FILES.items():
-            published = Published(f"{name}.gz", f"{ADDRESS}{name}.gz", sha256)
-            text = gzip.decompress(obtain(published, source))
-            part, _, language = name.partition(".")
-            own = f"{PARTS[part]}.{language}"
-            archive.writestr(zipfile.ZipInfo(own), text, zipfile.ZIP_DEFLATED)
-            print(f"{own}: {len(text.splitlines()):,} lines, {len(text.split()):,} words")
-    files.write(Path(__file__).with_name("multi30k.zip"), packed.getvalue())
+    found = {}
+    for name, sha256 in FILES.items():
+        published = Published(f"{name}.gz", f"{ADDRESS}{name}.gz", sha256)
+        part, _, language = name.partition(".")
+        found[f"{PARTS[part]}.{language}"] = gzip.decompress(obtain(published, source))
+    pack(Path(__file__).with_name("multi30k.zip"), found)
+    for name, text in found.items():
+        print(f"{name}: {len(text.splitlines()):,} lines, {len(text.split()):,} words")
 
 
 if __name__ == "__main__":

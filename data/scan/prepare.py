@@ -4,14 +4,12 @@ python data/scan/prepare.py [--source FOLDER_OR_ZIP]
 """
 
 import re
-import zipfile
-from io import BytesIO
 from pathlib import Path
 
 from seqgen.cli.parse import script
+from seqgen.data.archive import pack
 from seqgen.data.download import Published, obtain
 from seqgen.errors import SeqgenError
-from seqgen.storage import files
 
 ADDRESS = "https://raw.githubusercontent.com/brendenlake/SCAN/master/"
 SPLITS = {
@@ -39,27 +37,23 @@ EVERY = 20
 
 def main(source: Path | None = None) -> None:
     """Get the files, check them, make columns of them, and print how many rows there are."""
-    path, packed = Path(__file__).with_name("scan.zip"), BytesIO()
-    sha256 = checksums()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for split, (folder, ending) in SPLITS.items():
-            train, test = (
-                read(Published(f"tasks_{name}.txt", address, sha256[name]), source)
-                for name in (f"{part}_{ending}" for part in ("train", "test"))
-                for address in [f"{ADDRESS}{folder}/tasks_{name}.txt"]
-            )
-            aside = {*list(dict.fromkeys(command for command, _ in train))[EVERY - 1 :: EVERY]}
-            parts = {
-                "train": [row for row in train if row[0] not in aside],
-                "validation": [row for row in train if row[0] in aside],
-                "test": test,
-            }
-            for part, rows in parts.items():
-                text = "".join(f"{command}\t{actions}\n" for command, actions in rows)
-                name = zipfile.ZipInfo(f"{split}/{part}.tsv")
-                archive.writestr(name, text, zipfile.ZIP_DEFLATED)
-            print(f"{split}: {', '.join(f'{len(rows):,} {part}' for part, rows in parts.items())}")
-    files.write(path, packed.getvalue())
+    sha256, found = checksums(), {}
+    for split, (folder, ending) in SPLITS.items():
+        train, test = (
+            read(Published(f"tasks_{name}.txt", address, sha256[name]), source)
+            for name in (f"{part}_{ending}" for part in ("train", "test"))
+            for address in [f"{ADDRESS}{folder}/tasks_{name}.txt"]
+        )
+        aside = {*list(dict.fromkeys(command for command, _ in train))[EVERY - 1 :: EVERY]}
+        parts = {
+            "train": [row for row in train if row[0] not in aside],
+            "validation": [row for row in train if row[0] in aside],
+            "test": test,
+        }
+        for part, rows in parts.items():
+            found[f"{split}/{part}.tsv"] = "".join(f"{a}\t{b}\n" for a, b in rows)
+        print(f"{split}: {', '.join(f'{len(rows):,} {part}' for part, rows in parts.items())}")
+    pack(Path(__file__).with_name("scan.zip"), found)
 
 
 def checksums() -> dict[str, str]:

@@ -3,13 +3,11 @@
 python data/sigmorphon2021/prepare.py [--source FOLDER_OR_ZIP]
 """
 
-import zipfile
-from io import BytesIO
 from pathlib import Path
 
 from seqgen.cli.parse import script
+from seqgen.data.archive import pack
 from seqgen.data.download import Published, obtain
-from seqgen.storage import files
 
 ADDRESS = "https://raw.githubusercontent.com/sigmorphon/2021-task1/main/data/"
 CHECKSUMS = """
@@ -53,19 +51,16 @@ PARTS = {"train": "train", "dev": "validation", "test": "test"}
 
 def main(source: Path | None = None) -> None:
     """Get the files, check them, pack them, and print how many rows each language has."""
-    path, packed = Path(__file__).with_name("sigmorphon2021.zip"), BytesIO()
-    rows: dict[str, list[str]] = {}
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for line in CHECKSUMS.strip().splitlines():
-            name, sha256 = line.split()
-            folder = "high" if name.startswith("eng_us") else "medium"
-            content = obtain(Published(name, f"{ADDRESS}{folder}/{name}", sha256), source)
-            language, _, part = name.removesuffix(".tsv").rpartition("_")
-            own = f"{language.partition('_')[0]}/{PARTS[part]}.tsv"
-            archive.writestr(zipfile.ZipInfo(own), content, zipfile.ZIP_DEFLATED)
-            count = len(content.splitlines())
-            rows.setdefault(language, []).append(f"{count:,} {PARTS[part]}")
-    files.write(path, packed.getvalue())
+    found, rows = {}, dict[str, list[str]]()
+    for line in CHECKSUMS.strip().splitlines():
+        name, sha256 = line.split()
+        folder = "high" if name.startswith("eng_us") else "medium"
+        content = obtain(Published(name, f"{ADDRESS}{folder}/{name}", sha256), source)
+        language, _, part = name.removesuffix(".tsv").rpartition("_")
+        found[f"{language.partition('_')[0]}/{PARTS[part]}.tsv"] = content
+        count = len(content.splitlines())
+        rows.setdefault(language, []).append(f"{count:,} {PARTS[part]}")
+    pack(Path(__file__).with_name("sigmorphon2021.zip"), found)
     for language, counts in rows.items():
         print(f"{language}: {', '.join(counts)}")
 

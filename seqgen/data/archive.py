@@ -4,14 +4,15 @@ import lzma
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from seqgen.errors import SeqgenError
-from seqgen.storage.files import reason_of
+from seqgen.storage.files import reason_of, write
 
 TIGHTEST = 200
 """Largest ratio of unpacked to packed size; above it a zip is refused. English prose has 3."""
@@ -25,6 +26,15 @@ class File(NamedTuple):
 
     name: str
     open: Callable[[], IO[bytes]]
+
+
+def pack(path: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write a zip of files by name: of equal contents the same to the bit, whenever it is made."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    write(path, packed.getvalue())
 
 
 def files_in(path: str | Path) -> list[File]:
