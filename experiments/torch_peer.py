@@ -191,10 +191,7 @@ def language_model_step(
     """
     logits, (h, c) = model(inputs, carry)
     loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
+    update(model, optimizer, loss, clip)
     return h.detach(), c.detach()
 
 

@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import chain, count
+from itertools import count
 
 import numpy as np
 from jaxtyping import Int
 
-from seqgen.data.ragged import Ragged, filled
+from seqgen.data.ragged import Ragged, filled, ragged
 
 
 def edit_distance(guesses: Ragged, truths: Ragged) -> Int[np.ndarray, " N"]:
@@ -30,10 +30,4 @@ def edit_distance(guesses: Ragged, truths: Ragged) -> Int[np.ndarray, " N"]:
 def words_of(*sides: Sequence[str]) -> list[Ragged]:
     """What stands between the blanks of texts, as ids that all sides share."""
     ids: defaultdict[str, int] = defaultdict(count().__next__)
-    found = []
-    for texts in sides:
-        words = [text.split() for text in texts]
-        lengths = np.array([len(each) for each in words], int)
-        numbers = np.fromiter((ids[word] for word in chain.from_iterable(words)), np.int32)
-        found.append(Ragged(numbers, lengths))
-    return found
+    return [ragged([[ids[word] for word in text.split()] for text in texts]) for texts in sides]

@@ -10,7 +10,7 @@ from seqgen.families.directory import create
 from seqgen.families.fit import adopt
 from seqgen.families.run import Run
 from seqgen.families.start import digest, mean
-from seqgen.storage import checkpoint, log
+from seqgen.storage import checkpoint, log, manifest
 
 USUAL = 5
 """Epochs that are averaged where no number is given, if there are so many."""
@@ -77,7 +77,7 @@ def chosen(run: Run, last: int | None, best: int | None) -> tuple[int, ...]:
         last_steps = sorted(takewhile(lambda step: step in kept, steps))
     count = len(epochs) if best is not None else len(last_steps)
     if count < (asked or 2):
-        member = (run.path.parent / "sweep.json").exists()
+        member = manifest.sweep_of(run.path) is not None
         raise UsageError(
             f"{run.path} has the weights of {count} epochs, fewer than the {asked or 2} to "
             "average" + "; a sweep keeps no more of its members: train it by itself" * member,

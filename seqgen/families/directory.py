@@ -175,7 +175,7 @@ def check_extended(run: Run, training: Training) -> None:
     each = run.family.epoch_steps(run.config, run.dataset)
     done = max(checkpoint.numbered(run.path, "state"), default=0)
     reason = None
-    if (run.path.parent / "sweep.json").exists():
+    if manifest.sweep_of(run.path) is not None:
         reason = "it is a member of a sweep, whose members all train as long"
     elif len(training.start_steps) > 1:
         reason = f"it is a mean of {training.start}, and was not trained; begin another run with it"

@@ -111,7 +111,7 @@ class Run(ABC):
             raise SeqgenError(
                 f"{self.path} has no weights: at step {step} its loss or weights were not finite"
             )
-        member = (self.path.parent / "sweep.json").exists()
+        member = manifest.sweep_of(self.path) is not None
         trains = "its sweep's command" if member else f"`{resuming(self.path)}`"
         raise SeqgenError(f"{self.path} has no finished epoch yet; {trains} trains it")
 

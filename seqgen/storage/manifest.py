@@ -26,6 +26,12 @@ Sums = dict[str, set[str]]
 """File -> its SHA-256; two while it is replaced."""
 
 
+def sweep_of(run: Path) -> Path | None:
+    """The folder of the sweep that a run is a member of."""
+    (name,) = SWEEP
+    return run.parent if (run.parent / name).exists() else None
+
+
 def exists(folder: Path) -> bool:
     """Whether a folder has a manifest."""
     return (folder / NAME).exists()

@@ -74,7 +74,7 @@ def wandb(run: Path, config: dict[str, Any]) -> Sink:
     library: Any = import_module("wandb")
     old = sorted((run / "wandb").glob("offline-run-*"))
     shutil.rmtree(run / "wandb", ignore_errors=True)
-    sweep = sweep_of(run)
+    sweep = manifest.sweep_of(run)
     made = library.init(
         project="seqgen",
         name=run.name,
@@ -96,7 +96,7 @@ def trackio(run: Path, config: dict[str, Any]) -> Sink:
 
     `trackio.init` would end the member before, and write to standard output.
     """
-    sweep = sweep_of(run)
+    sweep = manifest.sweep_of(run)
     folder = (sweep or run).absolute() / "trackio"
     os.environ["TRACKIO_DIR"] = str(folder)  # it is read when trackio is imported
     library: Any = import_module("trackio")
@@ -129,11 +129,6 @@ MODULES: dict[SinkName, str] = {
     "wandb": "wandb",
     "trackio": "trackio",
 }
-
-
-def sweep_of(run: Path) -> Path | None:
-    """The folder of the sweep that a run is a member of."""
-    return run.parent if (run.parent / "sweep.json").exists() else None
 
 
 def check(names: Collection[SinkName] | None) -> None:

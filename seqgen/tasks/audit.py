@@ -76,7 +76,7 @@ def repeats(splits: Splits) -> list[str]:
         f"{one} and {other}": len(sources[one] & sources[other])
         for one, other in combinations(parts, 2)
     }
-    return said_again(counts, twice)
+    return repeat_notes(counts, twice)
 
 
 def repeats_in(rows: Sequence[Pair]) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def repeats_in(rows: Sequence[Pair]) -> tuple[int, int]:
     return len(rows) - len(set(rows)), sum(count > 1 for count in targets.values())
 
 
-def said_again(counts: dict[str, tuple[int, int]], twice: dict[str, int]) -> list[str]:
+def repeat_notes(counts: dict[str, tuple[int, int]], twice: dict[str, int]) -> list[str]:
     """What `repeats` says of the counts of each split, and of sources in two of them."""
     again = {name: count for name, (count, _) in counts.items()}
     several = {name: count for name, (_, count) in counts.items()}

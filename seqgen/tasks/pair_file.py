@@ -133,16 +133,18 @@ def _from_disk(data: PairFile, key: str, own: dict[Split, list[Pair]]) -> Datase
         bounded=data.max_source is not None or data.max_target is not None,
         seed=data.split_seed,
     )
-    rows, told = pair_store.stored(source)
-    sides = told.sides
+    rows, description = pair_store.stored(source)
+    sides = description.sides
     lengths: dict[Split, Any] = {"train": rows.lengths()}
     for name in PARTS[1:]:
-        each = zip(*getattr(told.held_out, name), strict=True)
+        each = zip(*getattr(description.held_out, name), strict=True)
         encoded = (side.encode_all(texts) for side, texts in zip(sides, each, strict=True))
         wide, long = (rows.lengths for rows in encoded)
         lengths[name] = wide, long + 1
     train: Any = rows
-    return _dataset(data, sides, told.held_out._replace(train=train), lengths, told.notes)
+    return _dataset(
+        data, sides, description.held_out._replace(train=train), lengths, description.notes
+    )
 
 
 def _pairs(data: PairFile, files: Sequence[str]) -> Iterator[Pair]:

@@ -23,11 +23,11 @@ from seqgen.data.reading_bar import ReadingBar
 from seqgen.data.token_store import folder_of, kept
 from seqgen.data.tokenizer import Vocabulary
 from seqgen.errors import UsageError
-from seqgen.tasks.audit import repeats_in, said_again
+from seqgen.tasks.audit import repeat_notes, repeats_in
 from seqgen.tasks.pair_counts import Counted, Source, blocks, count, numbers
-from seqgen.tasks.stored_rows import Sides, StoredRows, Told, kind, opened
+from seqgen.tasks.stored_rows import Description, Sides, StoredRows, kind, opened
 
-FORMAT = 1
+FORMAT = 2
 """Version of what is written; raise it to have it made again."""
 
 
@@ -36,7 +36,7 @@ def is_kept(key: str) -> bool:
     return folder_of(key).exists()
 
 
-def stored(source: Source) -> tuple[StoredRows, Told]:
+def stored(source: Source) -> tuple[StoredRows, Description]:
     """The store of pairs, which is made where there is none.
 
     Raises:
@@ -166,7 +166,7 @@ def write(source: Source, folder: Path, counted: Counted, sides: Sides, *, bar: 
         "rows that stand twice in training": again,
         "training sources with several targets": several,
     }
-    notes += said_again(
+    notes += repeat_notes(
         {
             "train": (again, several),
             "validation": repeats_in(held.validation),
@@ -188,7 +188,7 @@ def write(source: Source, folder: Path, counted: Counted, sides: Sides, *, bar: 
         "ids": ends,
         "rows": rows,
     }
-    (folder / "told.json").write_text(json.dumps(content))
+    (folder / "description.json").write_text(json.dumps(content))
 
 
 def too_long(source: Source, pair: Pair) -> UsageError:

@@ -1,6 +1,7 @@
-"""Training rows of pairs as ids on the disk, memory-mapped, and what is told of them.
+"""Training rows of pairs as ids on the disk, memory-mapped, and what describes them.
 
-<cache>/corpora/<digest>/source.ids  source.starts  target.ids  target.starts  told.json  SHA256SUMS
+<cache>/corpora/<digest>/source.ids  source.starts  target.ids  target.starts
+                         description.json  SHA256SUMS
 """
 
 import json
@@ -30,14 +31,13 @@ class Sides(NamedTuple):
     target: PairTokenizer
 
 
-class Told(NamedTuple):
-    """What is told of a store, beside its ids."""
+class Description(NamedTuple):
+    """What a store has beside its ids."""
 
     sides: Sides
     held_out: Splits
     """Without the training rows."""
     notes: tuple[str, ...]
-    overlaps: dict[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +107,9 @@ def gathered(ids: np.ndarray, starts: np.ndarray, rows: Int[np.ndarray, " N"]) -
     return Ragged(ids[places].astype(np.int32), lengths)
 
 
-def opened(folder: Path) -> tuple[StoredRows, Told]:
+def opened(folder: Path) -> tuple[StoredRows, Description]:
     """A store that was kept. Raises `ValueError` for one that is not whole."""
-    content = json.loads((folder / "told.json").read_text())
+    content = json.loads((folder / "description.json").read_text())
     converter = strict_converter()
     sides = Sides(*(converter.structure(each, PairTokenizer) for each in content["sides"]))
     held = {name: [(a, b) for a, b in content[name]] for name in ("validation", "test")}
@@ -120,7 +120,7 @@ def opened(folder: Path) -> tuple[StoredRows, Told]:
         streams.append((ids, starts))
     rows = StoredRows(folder.name, *streams, content["overlaps"])
     notes = *content["notes"], f"train: more than memory is to hold, kept as ids in {folder}"
-    return rows, Told(sides, Splits([], **held), notes, content["overlaps"])
+    return rows, Description(sides, Splits([], **held), notes)
 
 
 def kind(tokenizer: PairTokenizer) -> type:
