@@ -1,9 +1,12 @@
 """Runs of a person's own pairs: trained in buckets, resumed, swept, asked."""
 
+import io
 import json
 import shutil
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,15 +50,35 @@ def train(file: Path, name: Path) -> Path:
     return name
 
 
+class Trained(NamedTuple):
+    run: Path
+    told: str
+    compilations: list[int]
+    """How many its steps had at each save."""
+
+
 @pytest.fixture(scope="module")
-def whole(file, tmp_path_factory) -> Path:
-    return train(file, tmp_path_factory.mktemp("runs") / "whole")
+def trained(file, tmp_path_factory) -> Trained:
+    compilations, save, told = [], Solo.save, io.StringIO()
+
+    def counted(self: Solo) -> None:
+        compilations.append(self.functions.steps._cache_size())
+        save(self)
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(told):
+        patch.setattr(Solo, "save", counted)
+        run = train(file, tmp_path_factory.mktemp("runs") / "whole")
+    return Trained(run, told.getvalue(), compilations)
 
 
-def test_a_run_says_what_it_does(file, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def whole(trained) -> Path:
+    return trained.run
+
+
+def test_a_run_says_what_it_does(trained):
     """Fails when the choices, the splits or the buckets are not told, or another number is."""
-    run = seqgen.load(train(file, tmp_path / "run"))
-    told = capsys.readouterr().err
+    run, told = seqgen.load(trained.run), trained.told
     buckets = run.family.program(run.config, run.dataset).batches
     assert isinstance(buckets, Buckets)
     assert "chosen for these data: characters to symbols (--tokens), 12 hidden" in told
@@ -67,12 +90,11 @@ def test_a_run_says_what_it_does(file, tmp_path, capsys):
         assert f"{widths[0]}+{widths[1]} ({len(data.source)} rows, {size} at a time)" in told
 
 
-def test_as_many_compilations_as_buckets(file, tmp_path, monkeypatch):
+def test_as_many_compilations_as_buckets(trained):
     """Fails when a page, a span or another epoch compiles a step anew."""
-    seen = []
-    monkeypatch.setattr(Solo, "save", lambda self: seen.append(self.functions.steps._cache_size()))
-    run = seqgen.load(train(file, tmp_path / "run"))
-    assert seen[-1] == len(run.family.program(run.config, run.dataset).batches.data) > 1
+    run = seqgen.load(trained.run)
+    buckets = run.family.program(run.config, run.dataset).batches.data
+    assert trained.compilations[-1] == len(buckets) > 1
 
 
 def test_resumed_in_the_middle_of_a_bucket(file, whole, tmp_path, monkeypatch):
