@@ -4,8 +4,8 @@ that their rows come from the disk.
 Claim     ten million pairs are prepared in under 10 minutes and trained on in under 2 GB of
           resident memory, at no less than 0.9 of the throughput with all rows on the device
 Command   python -m experiments.large
-Expected  on 2 cores about 3 minutes, 0.9 GB and, to train, 1.8 GB; a ratio of 0.9 to 1
-Time      about 15 minutes on 2 quiet cores, and 2 GB of disk in a temporary folder
+Expected  on 2 cores about 2 minutes, 0.9 GB and, to train, 1.8 GB; a ratio near 1
+Time      6 minutes on 2 quiet cores, and 2 GB of disk in a temporary folder
 """
 
 import os
